@@ -1,0 +1,1 @@
+"""Archives: one file each, and what the loop sees of them."""

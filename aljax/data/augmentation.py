@@ -1,0 +1,24 @@
+"""Random flips and quarter turns, and standardisation, on the device."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+
+def augment(key: Array, images: UInt8[Array, "b s s bands"]) -> UInt8[Array, "b s s bands"]:
+    """Flips each square tile horizontally at random and turns it by 0, 90, 180 or 270 degrees at random.
+
+    The eight outcomes are the symmetries of the square, each equally likely; three independent coins for
+    transposing and for mirroring either axis give the same eight without a gather.
+    """
+    transpose, flip_rows, flip_columns = jax.random.bernoulli(key, 0.5, (3, images.shape[0], 1, 1, 1))
+    images = jnp.where(transpose, images.swapaxes(1, 2), images)
+    images = jnp.where(flip_rows, images[:, ::-1], images)
+    return jnp.where(flip_columns, images[:, :, ::-1], images)
+
+
+def standardise(
+    images: UInt8[Array, "b h w bands"], mean: Float[Array, " bands"], deviation: Float[Array, " bands"]
+) -> Float[Array, "b h w bands"]:
+    """Zero mean and unit deviation per band."""
+    return (images.astype(jnp.float32) - mean) / deviation

@@ -1,0 +1,170 @@
+"""UC Merced Land Use (Yang and Newsam, 2010) with the multi-labels of Chaudhuri et al. (2018).
+
+Read as they are downloaded: `UCMerced_LandUse.zip` or the folder in it, and `multilabels.zip` or the
+`LandUse_Multilabeled.txt` in it, both somewhere under one data folder.
+"""
+
+import io
+import warnings
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from tqdm import tqdm
+
+from aljax.data.archive import Archive
+from aljax.errors import InputError
+
+NUM_TILES = 2100
+NUM_CLASSES = 17
+IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+IMAGE_PLACES = ("UCMerced_LandUse/Images", "Images", "UCMerced_LandUse.zip")
+LABEL_PLACES = (
+    "LandUse_Multilabeled.txt",
+    "multilabels/LandUse_Multilabeled.txt",
+    "multilabels.zip",
+)
+
+# A file in a folder or in a zip; both offer iterdir, read_bytes and name.
+Entry = Path | zipfile.Path
+
+
+class LabelTable(NamedTuple):
+    class_names: tuple[str, ...]
+    ids: tuple[str, ...]
+    """In the order of the file."""
+    labels: UInt8[np.ndarray, "n c"]
+
+
+def load_ucmerced(data_dir: Path, size: int) -> Archive:
+    """All tiles, resized to `size` x `size`, with their 17 labels. Raises InputError for anything amiss."""
+    if not data_dir.is_dir():
+        raise InputError(f"--data-dir {data_dir} is not a folder: give the one that holds UCMerced_LandUse")
+    table = read_labels(find_labels(data_dir))
+    images = find_images(data_dir)
+    _match(table.ids, images, data_dir)
+    with ThreadPoolExecutor() as pool:
+        decoded = pool.map(lambda tile: read_tile(images[tile], size), table.ids)
+        progress = tqdm(decoded, "reading tiles", total=len(table.ids), unit="tile", disable=None, leave=False)
+        try:
+            pixels = np.stack(list(progress))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return Archive("ucmerced", pixels, table.labels, table.ids, table.class_names)
+
+
+def find_labels(data_dir: Path) -> Entry:
+    for place in LABEL_PLACES:
+        path = data_dir / place
+        if path.is_file():
+            return _in_zip(path, "LandUse_Multilabeled.txt") if path.suffix == ".zip" else path
+    raise InputError(f"no multi-labels in {data_dir}: put {' or '.join(LABEL_PLACES)} there")
+
+
+def _in_zip(path: Path, name: str) -> zipfile.Path:
+    for entry in _walk(_open_zip(path)):
+        if entry.name == name:
+            return entry
+    raise InputError(f"{path} holds no {name}: download it again")
+
+
+def _open_zip(path: Path) -> zipfile.Path:
+    try:
+        return zipfile.Path(path)
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path} is not a sound zip file ({error}): download it again") from error
+
+
+def _walk(entry: zipfile.Path) -> Iterator[zipfile.Path]:
+    for child in entry.iterdir():
+        if child.is_dir():
+            yield from _walk(child)
+        else:
+            yield child
+
+
+def find_images(data_dir: Path) -> dict[str, Entry]:
+    """Image files by tile id (the file's name without its suffix)."""
+    for place in IMAGE_PLACES:
+        path = data_dir / place
+        if path.exists():
+            break
+    else:
+        raise InputError(f"no images in {data_dir}: put {' or '.join(IMAGE_PLACES)} there")
+    files: Iterator[Entry] = _walk(_open_zip(path)) if path.suffix == ".zip" else iter(sorted(path.glob("*/*")))
+    images: dict[str, Entry] = {}
+    for file in files:
+        stem, _, suffix = file.name.rpartition(".")
+        if f".{suffix.lower()}" not in IMAGE_SUFFIXES or stem.startswith("."):
+            continue
+        if stem in images:
+            raise InputError(f"tile {stem} is there twice, as {images[stem]} and {file}: remove one")
+        images[stem] = file
+    return images
+
+
+def _match(ids: tuple[str, ...], images: dict[str, Entry], data_dir: Path) -> None:
+    for kind, missing in (
+        ("named in the labels but have no image", sorted(set(ids) - images.keys())),
+        ("have an image but no row in the labels", sorted(images.keys() - set(ids))),
+    ):
+        if missing:
+            few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            raise InputError(f"{data_dir}: {len(missing)} tiles {kind} ({few}): complete the archive")
+
+
+def read_labels(path: Entry) -> LabelTable:
+    """The tab-separated table: a header of class names, then a tile id and a 0 or 1 per class on each row."""
+    try:
+        text = path.read_bytes().decode("ascii")
+    except (UnicodeDecodeError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not readable as the label table ({error}): download it again") from error
+    lines = text.splitlines()
+    names = tuple(lines[0].split("\t")[1:]) if lines else ()
+    if len(names) != NUM_CLASSES:
+        raise InputError(f"{path}, row 1: {len(names)} class names instead of {NUM_CLASSES}: download it again")
+    rows: dict[str, list[int]] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        tile, values = _read_row(line, f"{path}, row {number}")
+        if tile in rows:
+            raise InputError(f"{path}, row {number}: tile {tile} is there twice: remove one row")
+        rows[tile] = values
+    if not rows:
+        raise InputError(f"{path} names no tiles: download it again")
+    return LabelTable(names, tuple(rows), np.array(list(rows.values()), dtype=np.uint8))
+
+
+def _read_row(line: str, where: str) -> tuple[str, list[int]]:
+    tile, *cells = line.split("\t")
+    if len(cells) != NUM_CLASSES:
+        raise InputError(f"{where}: {len(cells)} label columns instead of {NUM_CLASSES}: mend the row")
+    for column, cell in enumerate(cells, start=2):
+        if cell.strip() not in ("0", "1"):
+            raise InputError(f"{where}, column {column}: label {cell!r} is neither 0 nor 1: mend it")
+    return tile, [int(cell) for cell in cells]
+
+
+def read_tile(file: Entry, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """Decodes one tile to 8-bit RGB and resizes it (bilinear, antialiased) unless it has that size."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(file.read_bytes())) as image:
+                if image.mode != "RGB":
+                    raise InputError(f"{file} has mode {image.mode} instead of 8-bit RGB: replace the file")
+                if image.size != (size, size):
+                    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+                return np.asarray(image)
+    except InputError:
+        raise
+    except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
+        raise InputError(f"{file} is not readable as an image ({error}): replace the file") from error
+    except Image.DecompressionBombWarning as error:
+        raise InputError(f"{file} has too many pixels to be a tile ({error}): replace the file") from error

@@ -1,0 +1,200 @@
+"""DenseNet with bottlenecks (Huang et al., CVPR 2017) for multi-label tiles of any number of bands.
+
+The network is the plain DenseNet-BC, arranged for speed without changing a result:
+
+* 1x1 convolutions are matrix products over the channel axis (`nn.Dense`).
+* The batch moments of a feature map serve every later layer of its dense block, so each map is reduced once.
+* A transition pools before its 1x1 convolution: both are linear, so they commute.
+* Max-pooling is a maximum over nine strided slices, whose gradient is far cheaper than that of a window.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+BN_MOMENTUM = 0.9
+BN_EPSILON = 1e-5
+
+
+class Outputs(NamedTuple):
+    """What a forward pass returns."""
+
+    logits: Float[Array, "b c"]
+    """float32, one per class, before the sigmoid."""
+    embedding: Float[Array, "b d"]
+    """float32, input of the last layer (d = 1024 for DenseNet121)."""
+    blocks: tuple[Float[Array, "b h w k"], ...]
+    """Outputs of the dense blocks, before the transition's normalisation."""
+
+
+class Moments(NamedTuple):
+    """Per-channel mean and (biased) variance over batch, height and width, in float32."""
+
+    mean: Float[Array, " k"]
+    variance: Float[Array, " k"]
+
+
+def batch_moments(maps: Float[Array, "b h w k"]) -> Moments:
+    maps = maps.astype(jnp.float32)
+    mean = maps.mean((0, 1, 2))
+    variance = jnp.square(maps).mean((0, 1, 2)) - jnp.square(mean)
+    return Moments(mean, jnp.maximum(variance, 0.0))
+
+
+def join_moments(first: Moments, second: Moments) -> Moments:
+    return Moments(*(jnp.concatenate(pair) for pair in zip(first, second, strict=True)))
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation whose batch moments are handed in, so that they can be shared between layers.
+
+    With `moments=None` the running statistics are used. Parameters and statistics are float32.
+    """
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, maps: Float[Array, "b h w k"], moments: Moments | None) -> Float[Array, "b h w k"]:
+        channels = maps.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        running_variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        if moments is None:
+            moments = Moments(running_mean.value, running_variance.value)
+        elif not self.is_initializing():
+            count = maps.size // channels
+            unbiased = moments.variance * (count / max(count - 1, 1))
+            running_mean.value = _moving_average(running_mean.value, moments.mean)
+            running_variance.value = _moving_average(running_variance.value, unbiased)
+        # Folded into one multiply-add per element; the fold itself is per channel and stays float32.
+        multiplier = scale * jax.lax.rsqrt(moments.variance + BN_EPSILON)
+        shift = bias - moments.mean * multiplier
+        return maps * multiplier.astype(self.dtype) + shift.astype(self.dtype)
+
+
+def _moving_average(old: Float[Array, " k"], new: Float[Array, " k"]) -> Float[Array, " k"]:
+    return BN_MOMENTUM * old + (1.0 - BN_MOMENTUM) * jax.lax.stop_gradient(new)
+
+
+def max_pool_3x3_stride_2(maps: Float[Array, "b h w k"]) -> Float[Array, "b p q k"]:
+    """Maximum over 3x3 windows with stride 2, padded by one pixel on each side."""
+    padded = jnp.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    height, width = (maps.shape[1] + 1) // 2, (maps.shape[2] + 1) // 2
+    pooled = None
+    for row in range(3):
+        for column in range(3):
+            view = padded[:, row : row + 2 * height - 1 : 2, column : column + 2 * width - 1 : 2]
+            pooled = view if pooled is None else jnp.maximum(pooled, view)
+    return pooled
+
+
+def average_pool_2x2(maps: Float[Array, "b h w k"]) -> Float[Array, "b p q k"]:
+    """Mean over 2x2 windows with stride 2; an odd last row or column is dropped."""
+    batch, height, width, channels = maps.shape
+    height, width = height // 2, width // 2
+    maps = maps[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, channels)
+    return maps.mean((2, 4))
+
+
+def _conv(features: int, width: int, dtype: jnp.dtype, name: str, stride: int = 1) -> nn.Conv:
+    pad = ((width // 2, width // 2),) * 2
+    init = nn.initializers.he_normal()
+    return nn.Conv(features, (width, width), stride, pad, use_bias=False, dtype=dtype, kernel_init=init, name=name)
+
+
+def _conv1x1(features: int, dtype: jnp.dtype, name: str) -> nn.Dense:
+    return nn.Dense(features, use_bias=False, dtype=dtype, kernel_init=nn.initializers.he_normal(), name=name)
+
+
+class DenseLayer(nn.Module):
+    """BN, ReLU, 1x1 convolution to four times the growth, BN, ReLU, 3x3 convolution to the growth."""
+
+    growth: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, maps: Float[Array, "b h w k"], moments: Moments | None) -> Float[Array, "b h w g"]:
+        narrow = nn.relu(BatchNorm(self.dtype, name="norm1")(maps, moments))
+        narrow = _conv1x1(4 * self.growth, self.dtype, name="conv1")(narrow)
+        narrow_moments = None if moments is None else batch_moments(narrow)
+        narrow = nn.relu(BatchNorm(self.dtype, name="norm2")(narrow, narrow_moments))
+        return _conv(self.growth, width=3, dtype=self.dtype, name="conv2")(narrow)
+
+
+class DenseBlock(nn.Module):
+    """Layers that each read all maps before them and append `growth` new ones."""
+
+    depth: int
+    growth: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, maps: Float[Array, "b h w k"], train: bool
+    ) -> tuple[Float[Array, "b h w n"], Moments | None]:
+        moments = batch_moments(maps) if train else None
+        for index in range(self.depth):
+            new = DenseLayer(self.growth, self.dtype, name=f"layer{index + 1}")(maps, moments)
+            maps = jnp.concatenate([maps, new], axis=-1)
+            if moments is not None:
+                moments = join_moments(moments, batch_moments(new))
+        return maps, moments
+
+
+class Transition(nn.Module):
+    """BN, ReLU, 2x2 average pooling and a 1x1 convolution that halves the channels."""
+
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, maps: Float[Array, "b h w k"], moments: Moments | None) -> Float[Array, "b p q n"]:
+        pooled = average_pool_2x2(nn.relu(BatchNorm(self.dtype, name="norm")(maps, moments)))
+        return _conv1x1(maps.shape[-1] // 2, self.dtype, name="conv")(pooled)
+
+
+class DenseNet(nn.Module):
+    """DenseNet-BC; the defaults are DenseNet121.
+
+    Apply with `network.apply(variables, images, train=False)`, images (B, H, W, bands) already standardised;
+    with `train=True` pass `mutable=["batch_stats"]`. Height and width are at least 32.
+
+    >>> network = DenseNet(num_classes=17)
+    >>> variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    """
+
+    num_classes: int
+    depths: Sequence[int] = (6, 12, 24, 16)
+    growth: int = 32
+    stem_channels: int = 64
+    dtype: jnp.dtype = jnp.float32
+    """Type of the computation; parameters, batch statistics and outputs stay float32."""
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "b h w bands"], train: bool = False) -> Outputs:
+        maps = self._stem(images.astype(self.dtype), train)
+        blocks = []
+        for index, depth in enumerate(self.depths):
+            maps, moments = DenseBlock(depth, self.growth, self.dtype, name=f"block{index + 1}")(maps, train)
+            blocks.append(maps)
+            if index < len(self.depths) - 1:
+                maps = Transition(self.dtype, name=f"transition{index + 1}")(maps, moments)
+        maps = nn.relu(BatchNorm(self.dtype, name="norm")(maps, moments))
+        embedding = maps.astype(jnp.float32).mean((1, 2))
+        # The last layer is float32 in every precision: eq. 7 differentiates through it.
+        logits = nn.Dense(self.num_classes, precision=jax.lax.Precision.HIGHEST, name="head")(embedding)
+        return Outputs(logits, embedding, tuple(blocks))
+
+    def _stem(self, images: Float[Array, "b h w bands"], train: bool) -> Float[Array, "b p q k"]:
+        maps = _conv(self.stem_channels, width=7, stride=2, dtype=self.dtype, name="stem")(images)
+        moments = batch_moments(maps) if train else None
+        return max_pool_3x3_stride_2(nn.relu(BatchNorm(self.dtype, name="stem_norm")(maps, moments)))
+
+
+def DenseNet121(num_classes: int, dtype: jnp.dtype = jnp.float32) -> DenseNet:  # noqa: N802 (the field's name)
+    """DenseNet121: 6,971,281 parameters for 3 bands and 17 classes (Table I: 6.97 M)."""
+    return DenseNet(num_classes=num_classes, dtype=dtype)

@@ -1,0 +1,106 @@
+"""From settings and an archive to a finished run directory; what every experiment script calls."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aljax.checkpointing import RunStore, write_atomically
+from aljax.data.archive import Archive, Split, SplitTiles, place
+from aljax.densenet import DenseNet
+from aljax.errors import InputError, NonFiniteLossError
+from aljax.history import Record
+from aljax.loop import run
+from aljax.loss_head import LossHead
+from aljax.model import Model, init_variables
+from aljax.progress import Progress
+from aljax.reporting import draw_curves, series_name, summary, table
+from aljax.settings import Query, Settings, check_pool, check_settings
+
+
+def command(main: Callable[[], None]) -> None:
+    """Runs a script's `main`; what a user can mend becomes one line and exit status 2, no traceback."""
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except NonFiniteLossError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs between processes; JAX_COMPILATION_CACHE_DIR moves them."""
+    if jax.config.jax_compilation_cache_dir is None:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(base / "aljax" / "xla"))
+
+
+def run_experiment(
+    settings: Settings, archive: Archive, split: Split, network: DenseNet
+) -> tuple[Record, ...]:
+    """Runs or continues `settings.run_dir` and writes its curve and summary; returns the history."""
+    check_settings(settings)
+    check_pool(settings, len(split.pool))
+    tiles = place(archive, split, settings.seed)
+    network = replace(network, num_classes=len(archive.class_names), dtype=jnp.dtype(settings.precision))
+    model = Model(network, LossHead() if settings.query == "ll" else None)
+    name = series_name(settings.query, settings.clustering)
+    with _open_store(settings, archive, model, tiles) as store, Progress(settings, name) as progress:
+        history = run(model, tiles, settings, store, progress)
+    write_report(settings.run_dir, {name: history}, f"{archive.name}, {settings.start} start")
+    return history
+
+
+def run_queries(
+    settings: Settings, queries: Sequence[Query], archive: Archive, split: Split, network: DenseNet
+) -> dict[str, tuple[Record, ...]]:
+    """One run per query in folders below `settings.run_dir`, and a curve and summary of all of them."""
+    histories = {}
+    for query in queries:
+        one = replace(settings, query=query, run_dir=settings.run_dir / query)
+        histories[series_name(query, settings.clustering)] = run_experiment(one, archive, split, network)
+    write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
+    return histories
+
+
+def write_report(folder: Path, histories: dict[str, tuple[Record, ...]], title: str) -> None:
+    """`curve.png` and `summary.json` of one or more series, and the closing table on standard output."""
+    draw_curves(folder / "curve.png", histories, title)
+    write_atomically(folder / "summary.json", json.dumps(summary(histories), indent=2) + "\n")
+    print(table(histories))
+    print(f"curve: {folder / 'curve.png'}", flush=True)
+
+
+def _open_store(settings: Settings, archive: Archive, model: Model, tiles: SplitTiles) -> RunStore:
+    bands = archive.images.shape[-1]
+    variables = jax.eval_shape(
+        lambda key: init_variables(key, model, settings.image_size, bands), jax.random.key(0)
+    )
+    probabilities = np.zeros(tiles.pool.labels.shape, np.float32)
+    return RunStore(settings.run_dir, configuration(settings, archive, model), variables, probabilities)
+
+
+def configuration(settings: Settings, archive: Archive, model: Model) -> dict[str, Any]:
+    """What makes a run this run: its settings, network and data, not where they lie."""
+    fields = asdict(settings)
+    recipe = fields.pop("recipe")
+    for location in ("run_dir", "data_dir"):
+        fields.pop(location, None)
+    return {
+        "archive": archive.name,
+        "fingerprint": archive.fingerprint(),
+        **fields,
+        **recipe,
+        "depths": list(model.network.depths),
+        "growth": model.network.growth,
+        "stem_channels": model.network.stem_channels,
+    }

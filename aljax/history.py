@@ -1,0 +1,62 @@
+"""The record of an iteration, its line in history.jsonl, and what is derived from records."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+METRICS = ("micro_f1", "macro_f1", "mean_average_precision")
+TIMES = ("train_seconds", "predict_seconds", "select_seconds")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One iteration of one trial; both count from 1. Metrics are those of the test set unless named otherwise."""
+
+    trial: int
+    iteration: int
+    num_labeled: int  # tiles the model was trained on
+    micro_f1: float
+    macro_f1: float
+    mean_average_precision: float
+    validation_micro_f1: float
+    selected: tuple[str, ...]  # ids chosen at the end of the iteration, highest score first; empty ends a trial
+    train_seconds: float
+    predict_seconds: float  # pass over the unlabelled tiles
+    select_seconds: float  # scores and clustering
+
+    def to_line(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @staticmethod
+    def from_line(line: str) -> "Record":
+        fields = json.loads(line)
+        return Record(**{**fields, "selected": tuple(fields["selected"])})
+
+
+def has_converged(scores: Sequence[float], patience: int, min_gain: float) -> bool:
+    """Whether the last `patience` scores brought no rise of at least `min_gain` over the best before them.
+
+    >>> has_converged([0.5, 0.6, 0.6, 0.6], patience=2, min_gain=0.01)
+    True
+    """
+    if patience < 1 or len(scores) <= patience:
+        return False
+    return max(scores[-patience:]) < max(scores[:-patience]) + min_gain
+
+
+def summarise(history: Iterable[Record]) -> list[dict[str, float]]:
+    """Mean, standard deviation (n - 1) and number of trials of each metric, a row per number of labels."""
+    by_labels: dict[int, list[Record]] = {}
+    for record in history:
+        by_labels.setdefault(record.num_labeled, []).append(record)
+    rows = []
+    for num_labeled, records in sorted(by_labels.items()):
+        row: dict[str, float] = {"num_labeled": num_labeled, "trials": len(records)}
+        for metric in METRICS:
+            values = np.array([getattr(record, metric) for record in records])
+            row[metric] = float(values.mean())
+            row[f"{metric}_std"] = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        rows.append(row)
+    return rows

@@ -1,0 +1,108 @@
+"""k-means++ seeding and Lloyd's iterations, jitted (Arthur and Vassilvitskii, SODA 2007)."""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from aljax.arrays import AnyArray
+
+
+class KMeans(NamedTuple):
+    """A clustering of n points in d dimensions into k clusters."""
+
+    centers: Float[Array, "k d"]
+    assignment: Int[Array, " n"]
+    """Index of each point's nearest centre."""
+    inertia: Float[Array, ""]
+    """Sum of the squared distances of the points to their centres."""
+
+
+def kmeans(
+    key: Array, points: Float[AnyArray, "n d"], num_clusters: int, max_iterations: int = 100
+) -> KMeans:
+    """Clusters `points` (N, D) into `num_clusters`: one k-means++ seeding, then Lloyd until nothing moves.
+
+    A cluster that loses all its points keeps its centre. Compiles once per shape. Raises ValueError if
+    `num_clusters` is not between 1 and N or a coordinate is not finite.
+    """
+    count = points.shape[0]
+    if not 1 <= num_clusters <= count:
+        raise ValueError(f"num_clusters is {num_clusters}: choose 1 to {count}, the number of points")
+    if not bool(jnp.isfinite(points).all()):
+        raise ValueError("points hold values that are not finite: k-means has no distances for them")
+    return _kmeans(key, points, num_clusters, max_iterations)
+
+
+@partial(jax.jit, static_argnames=("num_clusters", "max_iterations"))
+def _kmeans(key: Array, points: Array, num_clusters: int, max_iterations: int) -> KMeans:
+    points = jnp.asarray(points, jnp.float32)
+    # Distances come from inner products; around the mean these lose the fewest digits.
+    mean = points.mean(0)
+    points = points - mean
+    centers = _seed(key, points, num_clusters)
+    centers, assignment, distances = _lloyd(points, centers, max_iterations)
+    return KMeans(centers + mean, assignment, distances.sum())
+
+
+def _squared_distances(points: Array, centers: Array) -> Array:
+    """(n, d), (k, d) -> (n, k)."""
+    product = jnp.matmul(points, centers.T, precision=jax.lax.Precision.HIGHEST)
+    squares = jnp.square(points).sum(-1)[:, None] + jnp.square(centers).sum(-1)
+    return jnp.maximum(squares - 2.0 * product, 0.0)
+
+
+def _seed(key: Array, points: Array, num_clusters: int) -> Array:
+    """Greedy k-means++: of 2 + log k candidates drawn by squared distance, the one that helps most."""
+    count, dimension = points.shape
+    candidates = 2 + int(math.log(num_clusters))
+
+    def add_center(index: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        centers, nearest = carry
+        drawn = _draw_by_weight(jax.random.fold_in(key, index), nearest, candidates)
+        reduced = jnp.minimum(nearest[:, None], _squared_distances(points, points[drawn]))
+        best = jnp.argmin(reduced.sum(0))
+        return centers.at[index].set(points[drawn[best]]), reduced[:, best]
+
+    first = jax.random.randint(jax.random.fold_in(key, 0), (), 0, count)
+    centers = jnp.zeros((num_clusters, dimension)).at[0].set(points[first])
+    nearest = _squared_distances(points, points[first][None])[:, 0]
+    return jax.lax.fori_loop(1, num_clusters, add_center, (centers, nearest))[0]
+
+
+def _draw_by_weight(key: Array, weights: Array, draws: int) -> Array:
+    """Indices with probability proportional to `weights`; uniform where all of them are zero."""
+    weights = jnp.where(weights.sum() > 0.0, weights, 1.0)
+    cumulative = jnp.cumsum(weights)
+    targets = jax.random.uniform(key, (draws,)) * cumulative[-1]
+    return jnp.minimum(jnp.searchsorted(cumulative, targets, side="right"), weights.shape[0] - 1)
+
+
+def _lloyd(points: Array, centers: Array, max_iterations: int) -> tuple[Array, Array, Array]:
+    def assign(centers: Array) -> tuple[Array, Array]:
+        distances = _squared_distances(points, centers)
+        return distances.argmin(1), distances.min(1)
+
+    def unsettled(carry: tuple) -> Array:
+        _, _, _, moved, iteration = carry
+        return moved & (iteration < max_iterations)
+
+    def iterate(carry: tuple) -> tuple:
+        centers, assignment, _, _, iteration = carry
+        centers = _means(points, assignment, centers)
+        new_assignment, distances = assign(centers)
+        return centers, new_assignment, distances, (new_assignment != assignment).any(), iteration + 1
+
+    start = (centers, *assign(centers), jnp.array(True), 0)
+    return jax.lax.while_loop(unsettled, iterate, start)[:3]
+
+
+def _means(points: Array, assignment: Array, centers: Array) -> Array:
+    # A product with the one-hot assignment adds in a fixed order on every device; a scatter would not.
+    members = jax.nn.one_hot(assignment, centers.shape[0], dtype=points.dtype)
+    counts = members.sum(0)[:, None]
+    sums = jnp.matmul(members.T, points, precision=jax.lax.Precision.HIGHEST)
+    return jnp.where(counts > 0.0, sums / jnp.maximum(counts, 1.0), centers)

@@ -1,0 +1,182 @@
+"""The active-learning loop: fit, evaluate, predict, score, select, label, save."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from aljax.data.archive import SplitTiles, Tiles
+from aljax.errors import NonFiniteLossError
+from aljax.history import Record, has_converged
+from aljax.keys import Purpose, derive_key
+from aljax.metrics import Metrics, evaluate
+from aljax.model import Model, Variables, init_variables, last_layer
+from aljax.pool import Pool
+from aljax.prediction import Predictions, predict
+from aljax.scores import ll_scores, mge_scores, tpd_scores
+from aljax.selection import select
+from aljax.settings import Settings
+from aljax.training import fit
+
+
+class RunState(NamedTuple):
+    """Everything the next iteration needs: what a checkpoint holds."""
+
+    trial: int
+    """Counts from 0."""
+    iteration: int
+    """Iterations of the trial that are complete."""
+    pool: Pool
+    variables: Variables | None
+    """The last model; None before the first iteration of a trial."""
+    probabilities: Float[np.ndarray, "n c"]
+    """Of the tiles that were unlabelled at the last prediction, NaN elsewhere: the reference of TPD."""
+    history: tuple[Record, ...]
+    """One record per complete iteration, of all trials."""
+
+    @property
+    def trial_is_over(self) -> bool:
+        return self.iteration > 0 and not self.history[-1].selected
+
+
+class Store(Protocol):
+    """Where a run is kept."""
+
+    def restore(self) -> RunState | None: ...
+
+    def save(self, state: RunState) -> None: ...
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes."""
+
+    def begin_iteration(self, state: RunState) -> None: ...
+
+    def end_epoch(self, epoch: int, loss: float) -> None: ...
+
+    def end_iteration(self, record: Record) -> None: ...
+
+
+def run(model: Model, tiles: SplitTiles, settings: Settings, store: Store, watcher: Watcher) -> tuple[Record, ...]:
+    """Runs all trials, going on from what `store` holds, and returns the whole history."""
+    state = store.restore() or begin_trial(tiles.pool, settings, 0, ())
+    while True:
+        if state.trial_is_over:
+            if state.trial + 1 >= settings.trials:
+                return state.history
+            state = begin_trial(tiles.pool, settings, state.trial + 1, state.history)
+        watcher.begin_iteration(state)
+        state = advance(model, tiles, settings, state, watcher.end_epoch)
+        store.save(state)
+        watcher.end_iteration(state.history[-1])
+
+
+def begin_trial(pool: Tiles, settings: Settings, trial: int, history: tuple[Record, ...]) -> RunState:
+    """A trial before its first iteration, with initial labels of its own."""
+    key = derive_key(settings.seed, Purpose.INITIAL_LABELS, trial)
+    initial = np.asarray(jax.random.permutation(key, pool.count)[: settings.initial])
+    unknown = np.full(pool.labels.shape, np.nan, np.float32)
+    return RunState(trial, 0, Pool(pool.count).label(initial), None, unknown, history)
+
+
+def advance(
+    model: Model, tiles: SplitTiles, settings: Settings, state: RunState, on_epoch: Callable[[int, float], None]
+) -> RunState:
+    """One iteration: trains, evaluates and, unless the trial ends here, chooses and labels the next tiles."""
+    state = state._replace(iteration=state.iteration + 1)
+    clock = [time.perf_counter()]
+    variables = train(model, tiles.pool, settings, state, on_epoch)
+    clock.append(time.perf_counter())
+    test, validation = (_evaluate(model, variables, part) for part in (tiles.test, tiles.validation))
+    state = state._replace(variables=variables)
+    chosen, times = np.array([], np.int64), (0.0, 0.0)
+    if wanted := _labels_wanted(settings, state, validation.micro_f1):
+        state, chosen, times = _query(model, tiles.pool, settings, state, wanted)
+    record = Record(
+        trial=state.trial + 1,
+        iteration=state.iteration,
+        num_labeled=state.pool.num_labelled,
+        **test._asdict(),
+        validation_micro_f1=validation.micro_f1,
+        selected=tuple(tiles.pool_ids[index] for index in chosen),
+        train_seconds=clock[1] - clock[0],
+        predict_seconds=times[0],
+        select_seconds=times[1],
+    )
+    pool = state.pool.label(chosen) if wanted else state.pool
+    return state._replace(pool=pool, history=(*state.history, record))
+
+
+def train(
+    model: Model, pool: Tiles, settings: Settings, state: RunState, on_epoch: Callable[[int, float], None]
+) -> Variables:
+    """The model of this iteration: fresh or from the last one's weights, fitted to the labelled tiles."""
+    key = partial(derive_key, settings.seed, trial=state.trial, iteration=state.iteration)
+    variables = state.variables
+    if variables is None or settings.start == "cold":
+        size, bands = pool.images.shape[2:]
+        variables = init_variables(key(Purpose.WEIGHTS), model, size, bands)
+    try:
+        return fit(
+            model,
+            settings.recipe,
+            variables,
+            pool,
+            state.pool.mask,
+            lambda epoch: key(Purpose.TRAINING, epoch=epoch),
+            on_epoch,
+        )
+    except NonFiniteLossError as error:
+        raise NonFiniteLossError(f"trial {state.trial + 1}, iteration {state.iteration}: {error}") from error
+
+
+def _evaluate(model: Model, variables: Variables, tiles: Tiles) -> Metrics:
+    return evaluate(predict(model, variables, tiles).probabilities, np.asarray(tiles.labels))
+
+
+def _labels_wanted(settings: Settings, state: RunState, score: float) -> int:
+    """Tiles to choose now; 0 ends the trial, because the budget is spent or the score stopped rising."""
+    earlier = [r.validation_micro_f1 for r in state.history if r.trial == state.trial + 1]
+    if has_converged([*earlier, score], settings.patience, settings.min_gain):
+        return 0
+    return min(settings.budget, settings.max_labels - state.pool.num_labelled)
+
+
+def _query(
+    model: Model, pool: Tiles, settings: Settings, state: RunState, wanted: int
+) -> tuple[RunState, Int[np.ndarray, " b"], tuple[float, float]]:
+    """The state with the new probabilities, the chosen tiles, and the seconds of prediction and selection."""
+    assert state.variables is not None
+    started = time.perf_counter()
+    unlabelled = state.pool.unlabelled
+    predictions = predict(model, state.variables, pool, unlabelled)
+    predicted = time.perf_counter()
+    at_random = settings.query == "random" or (settings.query == "tpd" and state.iteration == 1)
+    if at_random:
+        key = derive_key(settings.seed, Purpose.RANDOM_QUERY, state.trial, state.iteration)
+        scores = np.asarray(jax.random.uniform(key, (pool.count,)))
+    else:
+        scores = uncertainty(settings, state, predictions)
+    multiplier = settings.multiplier if settings.clustering and not at_random else 1
+    key = derive_key(settings.seed, Purpose.CLUSTERING, state.trial, state.iteration)
+    chosen = unlabelled[select(key, scores[unlabelled], predictions.embeddings[unlabelled], wanted, multiplier)]
+    times = predicted - started, time.perf_counter() - predicted
+    return state._replace(probabilities=predictions.probabilities), chosen, times
+
+
+def uncertainty(settings: Settings, state: RunState, predictions: Predictions) -> Float[np.ndarray, " n"]:
+    """The score of `settings.query` for every tile of the pool, NaN where labelled."""
+    match settings.query:
+        case "ll":
+            assert predictions.predicted_losses is not None
+            return np.asarray(ll_scores(predictions.predicted_losses))
+        case "tpd":
+            return np.asarray(tpd_scores(predictions.probabilities, state.probabilities))
+        case "mge":
+            assert state.variables is not None
+            return np.asarray(mge_scores(last_layer(state.variables), predictions.embeddings))
+    raise ValueError(f"the query {settings.query!r} has no score")

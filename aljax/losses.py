@@ -1,0 +1,36 @@
+"""The losses of the paper: eq. 1 (classification) and eq. 2 (loss ordering)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Num
+
+from aljax.arrays import AnyArray
+
+
+def bce_loss(logits: Float[AnyArray, "b c"], labels: Num[AnyArray, "b c"]) -> Float[Array, " b"]:
+    """Binary cross-entropy of each tile, summed over its classes (eq. 1).
+
+    `logits` (B, C) before the sigmoid, `labels` (B, C) of 0 and 1; returns (B,).
+    """
+    labels = jnp.asarray(labels, dtype=jnp.float32)
+    return optax.sigmoid_binary_cross_entropy(jnp.asarray(logits), labels).sum(-1)
+
+
+def ranking_loss(
+    predicted: Float[AnyArray, "p 2"], true: Float[AnyArray, "p 2"], margin: float = 1.0
+) -> Float[Array, " p"]:
+    """Hinge loss on the order of two predicted losses, one row per pair of tiles (eq. 2).
+
+    `predicted` and `true` (P, 2) hold the losses of the two tiles of each pair; `margin` is xi. The true
+    losses are targets: no gradient flows through them. Returns (P,).
+    """
+    predicted, true = jnp.asarray(predicted), jax.lax.stop_gradient(jnp.asarray(true))
+    order = jnp.sign(true[:, 0] - true[:, 1])
+    return jnp.maximum(0.0, margin - order * (predicted[:, 0] - predicted[:, 1]))
+
+
+def random_pairs(key: Array, batch_size: int) -> Int[Array, "p 2"]:
+    """Disjoint random pairs of positions in a mini-batch: (batch_size // 2, 2)."""
+    pairs = batch_size // 2
+    return jax.random.permutation(key, batch_size)[: 2 * pairs].reshape(pairs, 2)

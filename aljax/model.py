@@ -1,0 +1,66 @@
+"""The network together with its optional loss head, as values: a description, its variables, a forward pass."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from aljax.densenet import DenseNet, Outputs
+from aljax.loss_head import LossHead
+
+Variables = Mapping[str, Any]
+"""{"params": {"network": ..., "loss_head": ...}, "batch_stats": ...}; `loss_head` only where there is one."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The classifier F and, for the LL strategy, the loss head F_L. Hashable, so it can be static in `jit`."""
+
+    network: DenseNet
+    loss_head: LossHead | None = None
+
+
+@partial(jax.jit, static_argnames=("model", "size", "bands"))
+def init_variables(key: Array, model: Model, size: int, bands: int) -> Variables:
+    """Fresh random float32 variables for tiles of `size` x `size` pixels. Jitted: eager it takes minutes."""
+    images = jnp.zeros((1, size, size, bands))
+    network_key, head_key = jax.random.split(key)
+    outputs, variables = model.network.init_with_output(network_key, images)
+    params = {"network": variables["params"]}
+    if model.loss_head is not None:
+        params["loss_head"] = model.loss_head.init(head_key, outputs.blocks)["params"]
+    return {"params": params, "batch_stats": variables["batch_stats"]}
+
+
+def forward(
+    model: Model,
+    variables: Variables,
+    images: Float[Array, "b h w bands"],
+    train: bool,
+    head_gradient: float | Float[Array, ""] = 1.0,
+) -> tuple[Outputs, Float[Array, " b"] | None, Mapping[str, Any]]:
+    """Outputs, predicted losses (None without a loss head) and batch statistics (updated if `train`)."""
+    params, stats = variables["params"], variables["batch_stats"]
+    network = {"params": params["network"], "batch_stats": stats}
+    if train:
+        outputs, changed = model.network.apply(network, images, train=True, mutable=["batch_stats"])
+        stats = changed["batch_stats"]
+    else:
+        outputs = model.network.apply(network, images, train=False)
+    if model.loss_head is None:
+        return outputs, None, stats
+    predicted = model.loss_head.apply({"params": params["loss_head"]}, outputs.blocks, head_gradient)
+    return outputs, predicted, stats
+
+
+def last_layer(variables: Variables) -> Mapping[str, Array]:
+    """{"kernel": (D, C), "bias": (C,)}: the parameters that eq. 6 differentiates for."""
+    return variables["params"]["network"]["head"]
+
+
+def count_parameters(variables: Variables) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

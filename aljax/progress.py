@@ -1,0 +1,63 @@
+"""What a person sees while a run goes: a bar each for trials, iterations and epochs, or lines in a log."""
+
+import math
+import sys
+
+from tqdm import tqdm
+
+from aljax.history import Record
+from aljax.loop import RunState
+from aljax.settings import Settings
+
+
+class Progress:
+    """Bars on a terminal; where the output is a file or a pipe, one line per iteration instead.
+
+    Use as a context manager.
+    """
+
+    def __init__(self, settings: Settings, title: str) -> None:
+        self._settings, self._title = settings, title
+        spent = settings.max_labels - settings.initial
+        self._iterations_per_trial = 1 + math.ceil(spent / settings.budget)
+        self._bars = sys.stderr.isatty()
+        totals = ("trials", settings.trials), ("iterations", self._iterations_per_trial)
+        totals += (("epochs", settings.recipe.epochs),)
+        self._trials, self._iterations, self._epochs = (
+            tqdm(desc=f"{title} {name}", total=total, position=row, leave=False, disable=not self._bars)
+            for row, (name, total) in enumerate(totals)
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for bar in (self._epochs, self._iterations, self._trials):
+            bar.close()
+
+    def begin_iteration(self, state: RunState) -> None:
+        _set(self._trials, state.trial)
+        _set(self._iterations, state.iteration)
+        _set(self._epochs, 0)
+        self._epochs.set_postfix_str("the first epoch of a run includes compilation" if not state.iteration else "")
+
+    def end_epoch(self, epoch: int, loss: float) -> None:
+        self._epochs.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+        self._epochs.update()
+
+    def end_iteration(self, record: Record) -> None:
+        scores = f"micro F1 {record.micro_f1:.4f}  macro F1 {record.macro_f1:.4f}"
+        self._iterations.set_postfix_str(f"{record.num_labeled} labels  {scores}", refresh=False)
+        self._iterations.update()
+        if not record.selected:
+            self._trials.update()
+        if not self._bars:
+            seconds = record.train_seconds + record.predict_seconds + record.select_seconds
+            place = f"trial {record.trial}/{self._settings.trials}"
+            line = f"{self._title}  {place}  {record.num_labeled:6d} labels  {scores}  {seconds:6.1f} s"
+            print(line, file=sys.stderr, flush=True)
+
+
+def _set(bar: tqdm, value: int) -> None:
+    bar.n = value
+    bar.refresh()

@@ -1,0 +1,74 @@
+"""Multi-label uncertainty of unlabelled tiles: LL (eq. 4), TPD (eq. 5) and MGE (eq. 6 and 7).
+
+Pure functions of arrays, so they serve any training code. A higher score is a more uncertain tile.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from aljax.arrays import AnyArray
+from aljax.losses import bce_loss
+
+LastLayer = Mapping[str, Float[AnyArray, "..."]]
+"""Parameters of the last layer: {"kernel": (D, C), "bias": (C,)}."""
+
+
+@jax.jit
+def ll_scores(predicted_losses: Float[AnyArray, " n"]) -> Float[Array, " n"]:
+    """LL: the predicted loss itself (eq. 4). (N,) -> (N,)."""
+    return jnp.asarray(predicted_losses)
+
+
+@jax.jit
+def tpd_scores(
+    probabilities: Float[AnyArray, "n c"], previous: Float[AnyArray, "n c"]
+) -> Float[Array, " n"]:
+    """TPD: L2 norm of the change of the class probabilities since the last iteration (eq. 5).
+
+    Both (N, C), rows of the same tiles, probabilities after the sigmoid; returns (N,).
+    """
+    return jnp.linalg.norm(probabilities - previous, axis=-1)
+
+
+def _logits(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"]) -> Float[Array, "n c"]:
+    # Full precision even where the accelerator would round float32 products: pseudo-labels hang on it.
+    product = jnp.matmul(embeddings, last_layer["kernel"], precision=jax.lax.Precision.HIGHEST)
+    return product + last_layer["bias"]
+
+
+def _pseudo_labels(logits: Float[Array, "n c"]) -> Float[Array, "n c"]:
+    # A probability above 0.5 is a positive logit.
+    return (logits > 0.0).astype(jnp.float32)
+
+
+@jax.jit
+def gradient_embeddings(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"]) -> dict[str, Array]:
+    """Gradient of eq. 1 for the last layer's parameters under pseudo-labels, for each tile (eq. 6).
+
+    `last_layer` is {"kernel": (D, C), "bias": (C,)}, `embeddings` (N, D) its inputs. Returns
+    {"kernel": (N, D, C), "bias": (N, C)}; use `mge_scores` where only the norms are wanted.
+    """
+
+    def tile_loss(parameters: LastLayer, embedding: Array) -> Array:
+        logits = _logits(parameters, embedding[None])
+        return bce_loss(logits, jax.lax.stop_gradient(_pseudo_labels(logits)))[0]
+
+    layer = {"kernel": jnp.asarray(last_layer["kernel"]), "bias": jnp.asarray(last_layer["bias"])}
+    return jax.vmap(jax.grad(tile_loss), in_axes=(None, 0))(layer, jnp.asarray(embeddings))
+
+
+@jax.jit
+def mge_scores(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"]) -> Float[Array, " n"]:
+    """MGE: L2 norm of each tile's gradient embedding (eq. 7), in O(N (D + C)) memory.
+
+    With residual r = p - y the gradient is the outer product of (embedding, 1) and r, so its norm is the
+    product of their norms and the N x D x C gradients never exist. Arguments as `gradient_embeddings`;
+    returns (N,).
+    """
+    logits = _logits(last_layer, embeddings)
+    residual = jax.nn.sigmoid(logits) - _pseudo_labels(logits)
+    squared_input = jnp.square(embeddings).sum(-1) + 1.0
+    return jnp.sqrt(squared_input) * jnp.linalg.norm(residual, axis=-1)
