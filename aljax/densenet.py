@@ -8,12 +8,13 @@ The network is the plain DenseNet-BC, arranged for speed without changing a resu
 * Max-pooling is a maximum over nine strided slices, whose gradient is far cheaper than that of a window.
 """
 
-from collections.abc import Sequence
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 BN_MOMENTUM = 0.9
@@ -39,6 +40,7 @@ class Moments(NamedTuple):
 
 
 def batch_moments(maps: Float[Array, "b h w k"]) -> Moments:
+    """Moments of a batch in one pass, in float32 whatever the type of the maps."""
     maps = maps.astype(jnp.float32)
     mean = maps.mean((0, 1, 2))
     variance = jnp.square(maps).mean((0, 1, 2)) - jnp.square(mean)
@@ -46,6 +48,7 @@ def batch_moments(maps: Float[Array, "b h w k"]) -> Moments:
 
 
 def join_moments(first: Moments, second: Moments) -> Moments:
+    """Moments of two maps that are concatenated along their channels."""
     return Moments(*(jnp.concatenate(pair) for pair in zip(first, second, strict=True)))
 
 
@@ -55,7 +58,7 @@ class BatchNorm(nn.Module):
     With `moments=None` the running statistics are used. Parameters and statistics are float32.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, maps: Float[Array, "b h w k"], moments: Moments | None) -> Float[Array, "b h w k"]:
@@ -85,12 +88,12 @@ def max_pool_3x3_stride_2(maps: Float[Array, "b h w k"]) -> Float[Array, "b p q 
     """Maximum over 3x3 windows with stride 2, padded by one pixel on each side."""
     padded = jnp.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
     height, width = (maps.shape[1] + 1) // 2, (maps.shape[2] + 1) // 2
-    pooled = None
-    for row in range(3):
-        for column in range(3):
-            view = padded[:, row : row + 2 * height - 1 : 2, column : column + 2 * width - 1 : 2]
-            pooled = view if pooled is None else jnp.maximum(pooled, view)
-    return pooled
+    views = (
+        padded[:, row : row + 2 * height - 1 : 2, column : column + 2 * width - 1 : 2]
+        for row in range(3)
+        for column in range(3)
+    )
+    return functools.reduce(jnp.maximum, views)
 
 
 def average_pool_2x2(maps: Float[Array, "b h w k"]) -> Float[Array, "b p q k"]:
@@ -101,13 +104,13 @@ def average_pool_2x2(maps: Float[Array, "b h w k"]) -> Float[Array, "b p q k"]:
     return maps.mean((2, 4))
 
 
-def _conv(features: int, width: int, dtype: jnp.dtype, name: str, stride: int = 1) -> nn.Conv:
+def _conv(features: int, width: int, dtype: DTypeLike, name: str, stride: int = 1) -> nn.Conv:
     pad = ((width // 2, width // 2),) * 2
     init = nn.initializers.he_normal()
     return nn.Conv(features, (width, width), stride, pad, use_bias=False, dtype=dtype, kernel_init=init, name=name)
 
 
-def _conv1x1(features: int, dtype: jnp.dtype, name: str) -> nn.Dense:
+def _conv1x1(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
     return nn.Dense(features, use_bias=False, dtype=dtype, kernel_init=nn.initializers.he_normal(), name=name)
 
 
@@ -115,7 +118,7 @@ class DenseLayer(nn.Module):
     """BN, ReLU, 1x1 convolution to four times the growth, BN, ReLU, 3x3 convolution to the growth."""
 
     growth: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, maps: Float[Array, "b h w k"], moments: Moments | None) -> Float[Array, "b h w g"]:
@@ -131,12 +134,10 @@ class DenseBlock(nn.Module):
 
     depth: int
     growth: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(
-        self, maps: Float[Array, "b h w k"], train: bool
-    ) -> tuple[Float[Array, "b h w n"], Moments | None]:
+    def __call__(self, maps: Float[Array, "b h w k"], train: bool) -> tuple[Float[Array, "b h w n"], Moments | None]:
         moments = batch_moments(maps) if train else None
         for index in range(self.depth):
             new = DenseLayer(self.growth, self.dtype, name=f"layer{index + 1}")(maps, moments)
@@ -149,7 +150,7 @@ class DenseBlock(nn.Module):
 class Transition(nn.Module):
     """BN, ReLU, 2x2 average pooling and a 1x1 convolution that halves the channels."""
 
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, maps: Float[Array, "b h w k"], moments: Moments | None) -> Float[Array, "b p q n"]:
@@ -168,10 +169,10 @@ class DenseNet(nn.Module):
     """
 
     num_classes: int
-    depths: Sequence[int] = (6, 12, 24, 16)
+    depths: tuple[int, ...] = (6, 12, 24, 16)
     growth: int = 32
     stem_channels: int = 64
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the computation; parameters, batch statistics and outputs stay float32."""
 
     @nn.compact
@@ -195,6 +196,6 @@ class DenseNet(nn.Module):
         return max_pool_3x3_stride_2(nn.relu(BatchNorm(self.dtype, name="stem_norm")(maps, moments)))
 
 
-def DenseNet121(num_classes: int, dtype: jnp.dtype = jnp.float32) -> DenseNet:  # noqa: N802 (the field's name)
+def DenseNet121(num_classes: int, dtype: DTypeLike = jnp.float32) -> DenseNet:  # noqa: N802 (the field's name)
     """DenseNet121: 6,971,281 parameters for 3 bands and 17 classes (Table I: 6.97 M)."""
     return DenseNet(num_classes=num_classes, dtype=dtype)

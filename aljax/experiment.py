@@ -39,14 +39,12 @@ def command(main: Callable[[], None]) -> None:
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs between processes; JAX_COMPILATION_CACHE_DIR moves them."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.read("jax_compilation_cache_dir") is None:
         base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(base / "aljax" / "xla"))
 
 
-def run_experiment(
-    settings: Settings, archive: Archive, split: Split, network: DenseNet
-) -> tuple[Record, ...]:
+def run_experiment(settings: Settings, archive: Archive, split: Split, network: DenseNet) -> tuple[Record, ...]:
     """Runs or continues `settings.run_dir` and writes its curve and summary; returns the history."""
     check_settings(settings)
     check_pool(settings, len(split.pool))
@@ -82,9 +80,7 @@ def write_report(folder: Path, histories: dict[str, tuple[Record, ...]], title: 
 
 def _open_store(settings: Settings, archive: Archive, model: Model, tiles: SplitTiles) -> RunStore:
     bands = archive.images.shape[-1]
-    variables = jax.eval_shape(
-        lambda key: init_variables(key, model, settings.image_size, bands), jax.random.key(0)
-    )
+    variables = jax.eval_shape(lambda key: init_variables(key, model, settings.image_size, bands), jax.random.key(0))
     probabilities = np.zeros(tiles.pool.labels.shape, np.float32)
     return RunStore(settings.run_dir, configuration(settings, archive, model), variables, probabilities)
 

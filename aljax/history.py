@@ -46,14 +46,14 @@ def has_converged(scores: Sequence[float], patience: int, min_gain: float) -> bo
     return max(scores[-patience:]) < max(scores[:-patience]) + min_gain
 
 
-def summarise(history: Iterable[Record]) -> list[dict[str, float]]:
+def summarise(history: Iterable[Record]) -> list[dict[str, int | float]]:
     """Mean, standard deviation (n - 1) and number of trials of each metric, a row per number of labels."""
     by_labels: dict[int, list[Record]] = {}
     for record in history:
         by_labels.setdefault(record.num_labeled, []).append(record)
     rows = []
     for num_labeled, records in sorted(by_labels.items()):
-        row: dict[str, float] = {"num_labeled": num_labeled, "trials": len(records)}
+        row: dict[str, int | float] = {"num_labeled": num_labeled, "trials": len(records)}
         for metric in METRICS:
             values = np.array([getattr(record, metric) for record in records])
             row[metric] = float(values.mean())

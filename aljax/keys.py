@@ -23,6 +23,7 @@ class Purpose(IntEnum):
 
 
 def derive_key(seed: int, purpose: Purpose, trial: int = 0, iteration: int = 0, epoch: int = 0) -> Array:
+    """The key of one draw; the same arguments give the same key on every machine."""
     key = jax.random.key(seed)
     for part in (trial, iteration, int(purpose), epoch):
         key = jax.random.fold_in(key, part)

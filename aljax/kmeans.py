@@ -21,9 +21,7 @@ class KMeans(NamedTuple):
     """Sum of the squared distances of the points to their centres."""
 
 
-def kmeans(
-    key: Array, points: Float[AnyArray, "n d"], num_clusters: int, max_iterations: int = 100
-) -> KMeans:
+def kmeans(key: Array, points: Float[AnyArray, "n d"], num_clusters: int, max_iterations: int = 100) -> KMeans:
     """Clusters `points` (N, D) into `num_clusters`: one k-means++ seeding, then Lloyd until nothing moves.
 
     A cluster that loses all its points keeps its centre. Compiles once per shape. Raises ValueError if
@@ -60,7 +58,7 @@ def _seed(key: Array, points: Array, num_clusters: int) -> Array:
     count, dimension = points.shape
     candidates = 2 + int(math.log(num_clusters))
 
-    def add_center(index: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+    def add_center(index: Array | int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         centers, nearest = carry
         drawn = _draw_by_weight(jax.random.fold_in(key, index), nearest, candidates)
         reduced = jnp.minimum(nearest[:, None], _squared_distances(points, points[drawn]))

@@ -78,9 +78,9 @@ def run(model: Model, tiles: SplitTiles, settings: Settings, store: Store, watch
 def begin_trial(pool: Tiles, settings: Settings, trial: int, history: tuple[Record, ...]) -> RunState:
     """A trial before its first iteration, with initial labels of its own."""
     key = derive_key(settings.seed, Purpose.INITIAL_LABELS, trial)
-    initial = np.asarray(jax.random.permutation(key, pool.count)[: settings.initial])
+    initial = np.asarray(jax.random.permutation(key, pool.num_tiles)[: settings.initial])
     unknown = np.full(pool.labels.shape, np.nan, np.float32)
-    return RunState(trial, 0, Pool(pool.count).label(initial), None, unknown, history)
+    return RunState(trial, 0, Pool(pool.num_tiles).label(initial), None, unknown, history)
 
 
 def advance(
@@ -158,7 +158,7 @@ def _query(
     at_random = settings.query == "random" or (settings.query == "tpd" and state.iteration == 1)
     if at_random:
         key = derive_key(settings.seed, Purpose.RANDOM_QUERY, state.trial, state.iteration)
-        scores = np.asarray(jax.random.uniform(key, (pool.count,)))
+        scores = np.asarray(jax.random.uniform(key, (pool.num_tiles,)))
     else:
         scores = uncertainty(settings, state, predictions)
     multiplier = settings.multiplier if settings.clustering and not at_random else 1

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from aljax.arrays import AnyArray
+
 
 class LossHead(nn.Module):
     """Global average pooling, `Dense(width)` and ReLU per block; concatenated; `Dense(1)`.
@@ -21,7 +23,7 @@ class LossHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, blocks: Sequence[Float[Array, "b _h _w _k"]], gradient_scale: float | Float[Array, ""] = 1.0
+        self, blocks: Sequence[Float[Array, "b _h _w _k"]], gradient_scale: float | Float[AnyArray, ""] = 1.0
     ) -> Float[Array, " b"]:
         hidden = [
             nn.relu(nn.Dense(self.width, name=f"block{index + 1}")(_pool(maps, gradient_scale)))
@@ -30,7 +32,7 @@ class LossHead(nn.Module):
         return nn.Dense(1, name="loss")(jnp.concatenate(hidden, axis=-1))[:, 0]
 
 
-def _pool(maps: Float[Array, "b h w k"], gradient_scale: float | Float[Array, ""]) -> Float[Array, "b k"]:
+def _pool(maps: Float[Array, "b h w k"], gradient_scale: float | Float[AnyArray, ""]) -> Float[Array, "b k"]:
     pooled = maps.astype(jnp.float32).mean((1, 2))
     fixed = jax.lax.stop_gradient(pooled)
     # Equal to `pooled` in value, scaled in gradient.

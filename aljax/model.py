@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from aljax.arrays import AnyArray
 from aljax.densenet import DenseNet, Outputs
 from aljax.loss_head import LossHead
 
@@ -41,7 +42,7 @@ def forward(
     variables: Variables,
     images: Float[Array, "b h w bands"],
     train: bool,
-    head_gradient: float | Float[Array, ""] = 1.0,
+    head_gradient: float | Float[AnyArray, ""] = 1.0,
 ) -> tuple[Outputs, Float[Array, " b"] | None, Mapping[str, Any]]:
     """Outputs, predicted losses (None without a loss head) and batch statistics (updated if `train`)."""
     params, stats = variables["params"], variables["batch_stats"]
@@ -51,9 +52,11 @@ def forward(
         stats = changed["batch_stats"]
     else:
         outputs = model.network.apply(network, images, train=False)
+    assert isinstance(outputs, Outputs)
     if model.loss_head is None:
         return outputs, None, stats
     predicted = model.loss_head.apply({"params": params["loss_head"]}, outputs.blocks, head_gradient)
+    assert isinstance(predicted, jax.Array)
     return outputs, predicted, stats
 
 
@@ -63,4 +66,5 @@ def last_layer(variables: Variables) -> Mapping[str, Array]:
 
 
 def count_parameters(variables: Variables) -> int:
+    """Trainable parameters of F, and of F_L where there is one (Table I)."""
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

@@ -43,14 +43,14 @@ def predict(
     The arrays have the same shape however many tiles are asked for, and the last batch is filled up by
     repeating a tile, so nothing recompiles while a pool shrinks.
     """
-    rows = np.arange(tiles.count) if rows is None else rows
+    rows = np.arange(tiles.num_tiles) if rows is None else rows
     results: tuple[np.ndarray, ...] | None = None
     for start in range(0, len(rows), batch_size):
         chunk = rows[start : start + batch_size]
         filled = jnp.asarray(np.resize(chunk, batch_size))
         batch = [part for part in _predict_batch(model, variables, tiles, filled) if part is not None]
         if results is None:
-            results = tuple(np.full((tiles.count, *part.shape[1:]), np.nan, np.float32) for part in batch)
+            results = tuple(np.full((tiles.num_tiles, *part.shape[1:]), np.nan, np.float32) for part in batch)
         for result, part in zip(results, batch, strict=True):
             result[chunk] = np.asarray(part)[: len(chunk)]
     if results is None:

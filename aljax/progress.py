@@ -18,14 +18,12 @@ class Progress:
 
     def __init__(self, settings: Settings, title: str) -> None:
         self._settings, self._title = settings, title
-        spent = settings.max_labels - settings.initial
-        self._iterations_per_trial = 1 + math.ceil(spent / settings.budget)
+        iterations = 1 + math.ceil((settings.max_labels - settings.initial) / settings.budget)
         self._bars = sys.stderr.isatty()
-        totals = ("trials", settings.trials), ("iterations", self._iterations_per_trial)
-        totals += (("epochs", settings.recipe.epochs),)
+        levels = {"trials": settings.trials, "iterations": iterations, "epochs": settings.recipe.epochs}
         self._trials, self._iterations, self._epochs = (
             tqdm(desc=f"{title} {name}", total=total, position=row, leave=False, disable=not self._bars)
-            for row, (name, total) in enumerate(totals)
+            for row, (name, total) in enumerate(levels.items())
         )
 
     def __enter__(self) -> "Progress":

@@ -73,12 +73,12 @@ def table(histories: Mapping[str, Sequence[Record]]) -> str:
     return "\n".join(lines)
 
 
-def _cell(row: Mapping[str, float] | None) -> str:
+def _cell(row: Mapping[str, int | float] | None) -> str:
     if row is None:
         return "-"
     return "  ".join(f"{100 * row[metric]:5.2f}±{100 * row[f'{metric}_std']:4.2f}" for metric in METRICS[:2])
 
 
-def summary(histories: Mapping[str, Sequence[Record]]) -> dict[str, list[dict[str, float]]]:
+def summary(histories: Mapping[str, Sequence[Record]]) -> dict[str, list[dict[str, int | float]]]:
     """What summary.json holds: the rows of `summarise` for each series."""
     return {name: summarise(history) for name, history in histories.items()}

@@ -23,9 +23,7 @@ def ll_scores(predicted_losses: Float[AnyArray, " n"]) -> Float[Array, " n"]:
 
 
 @jax.jit
-def tpd_scores(
-    probabilities: Float[AnyArray, "n c"], previous: Float[AnyArray, "n c"]
-) -> Float[Array, " n"]:
+def tpd_scores(probabilities: Float[AnyArray, "n c"], previous: Float[AnyArray, "n c"]) -> Float[Array, " n"]:
     """TPD: L2 norm of the change of the class probabilities since the last iteration (eq. 5).
 
     Both (N, C), rows of the same tiles, probabilities after the sigmoid; returns (N,).

@@ -1,6 +1,6 @@
 """Training F, and F_L with it, on the labelled tiles of a pool: one compiled function, whatever their number."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from aljax.arrays import AnyArray
 from aljax.data.archive import Tiles
 from aljax.data.augmentation import augment, standardise
 from aljax.errors import NonFiniteLossError
@@ -34,6 +35,8 @@ class Recipe:
 
 
 class TrainState(NamedTuple):
+    """What a step changes."""
+
     variables: Variables
     optimizer: PyTree
 
@@ -64,7 +67,7 @@ def total_loss(
     images: Float[Array, "b h w bands"],
     labels: Array,
     pairs: Int[Array, "p 2"],
-    head_gradient: Float[Array, ""],
+    head_gradient: Float[AnyArray, ""],
 ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
     """Eq. 3: the loss, and beside it its second term before weighting and the new batch statistics."""
     outputs, predicted, stats = forward(model, variables, images, True, head_gradient)
@@ -81,8 +84,9 @@ class Epoch(NamedTuple):
     key: Array
     order: Int[Array, " n"]
     """The labelled tiles in this epoch's order, then the others."""
-    learning_rate: Float[Array, ""]
-    head_gradient: Float[Array, ""]
+    learning_rate: Float[AnyArray, ""]
+    head_gradient: Float[AnyArray, ""]
+    """1 while F_L trains F too, 0 once its gradient is cut."""
 
 
 class Sums(NamedTuple):
@@ -94,7 +98,7 @@ class Sums(NamedTuple):
 
 
 def _step(
-    model: Model, recipe: Recipe, batch_size: int, state: TrainState, tiles: Tiles, epoch: Epoch, step: Array
+    model: Model, recipe: Recipe, batch_size: int, state: TrainState, tiles: Tiles, epoch: Epoch, step: AnyArray
 ) -> tuple[TrainState, Float[Array, ""], Float[Array, ""]]:
     rows = jax.lax.dynamic_slice(epoch.order, (step * batch_size,), (batch_size,))
     augment_key, pair_key = jax.random.split(jax.random.fold_in(epoch.key, step))
@@ -112,7 +116,7 @@ def _step(
     return TrainState({"params": params, "batch_stats": stats}, optimizer), loss, ordering
 
 
-@partial(jax.jit, static_argnames=("model", "recipe", "batch_size"), donate_argnames=("state", "sums"))
+@partial(jax.jit, static_argnames=("model", "recipe", "batch_size", "one_step"), donate_argnames=("state", "sums"))
 def _advance(
     model: Model,
     recipe: Recipe,
@@ -121,30 +125,34 @@ def _advance(
     sums: Sums,
     tiles: Tiles,
     epoch: Epoch,
-    first: Int[Array, ""],
-    last: Int[Array, ""],
+    first: Int[AnyArray, ""],
+    last: Int[AnyArray, ""],
+    one_step: bool,
 ) -> tuple[TrainState, Sums]:
-    """Steps `first` to `last` - 1 of an epoch. Both are data: a longer or a cut epoch is the same program."""
+    """Steps `first` to `last` - 1 of an epoch, or `first` alone if `one_step`.
 
-    def body(step: Array, carry: tuple[TrainState, Sums]) -> tuple[TrainState, Sums]:
+    Both bounds are data, so a longer or a cut epoch is the same program.
+    """
+
+    def body(step: AnyArray, carry: tuple[TrainState, Sums]) -> tuple[TrainState, Sums]:
         state, sums = carry
         state, loss, ordering = _step(model, recipe, batch_size, state, tiles, epoch, step)
         bad = (sums.bad_step < 0) & ~jnp.isfinite(loss)
         bad_step = jnp.where(bad, step, sums.bad_step)
         return state, Sums(sums.loss + loss, sums.ranking_loss + ordering, bad_step)
 
-    if jax.default_backend() == "cpu":
-        # XLA's CPU backend runs the gradient of a convolution many times slower inside a loop (jax issue
-        # 12868), so there a call is one step (see `_calls`).
+    if one_step:
         return body(first, (state, sums))
     return jax.lax.fori_loop(first, last, body, (state, sums))
 
 
-def _calls(num_steps: int) -> Iterator[tuple[int, int]]:
-    """The ranges of steps of the calls that make up an epoch."""
-    per_call = 1 if jax.default_backend() == "cpu" else num_steps
-    for first in range(0, num_steps, per_call):
-        yield first, min(first + per_call, num_steps)
+def _steps_alone() -> bool:
+    """Whether a call is one step rather than a whole epoch.
+
+    A whole epoch leaves no gaps between launches, but XLA's CPU backend runs the weight gradient of a
+    convolution fifty times slower inside a loop (jax issue 12868).
+    """
+    return jax.default_backend() == "cpu"
 
 
 @jax.jit
@@ -195,17 +203,18 @@ def fit(
 def _make_epoch(recipe: Recipe, index: int, key: Array, labelled: np.ndarray) -> Epoch:
     order_key, step_key = jax.random.split(key)
     joint = index < round(recipe.cut_at * recipe.epochs)
-    rate = np.float32(learning_rate(recipe, index))
-    return Epoch(step_key, _shuffled(order_key, labelled), rate, np.float32(joint))
+    rate = np.asarray(learning_rate(recipe, index), np.float32)
+    return Epoch(step_key, _shuffled(order_key, labelled), rate, np.asarray(joint, np.float32))
 
 
 def _run_epoch(
     model: Model, recipe: Recipe, batch_size: int, state: TrainState, tiles: Tiles, epoch: Epoch, num_steps: int
 ) -> tuple[TrainState, Sums]:
-    sums = Sums(jnp.zeros(()), jnp.zeros(()), jnp.array(-1))
-    for first, last in _calls(num_steps):
-        bounds = np.int32(first), np.int32(last)
-        state, sums = _advance(model, recipe, batch_size, state, sums, tiles, epoch, *bounds)
+    sums = Sums(jnp.zeros(()), jnp.zeros(()), jnp.array(-1, jnp.int32))
+    one_step = _steps_alone()
+    for first in range(num_steps) if one_step else (0,):
+        bounds = np.asarray(first, np.int32), np.asarray(num_steps, np.int32)
+        state, sums = _advance(model, recipe, batch_size, state, sums, tiles, epoch, *bounds, one_step)
     return state, sums
 
 

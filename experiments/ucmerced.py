@@ -23,11 +23,14 @@ TEST_TILES = 525
 
 @dataclass(frozen=True)
 class UCMercedSettings(Settings):
+    """Settings of a run on UC Merced; the defaults are the paper's."""
+
     data_dir: Path = Path("data/ucmerced")  # folder with UCMerced_LandUse and LandUse_Multilabeled.txt, or their zips
     run_dir: Path = Path("runs/ucmerced")  # folder for history, curve, summary, checkpoints; a run there is continued
 
 
 def main() -> None:
+    """Reads the archive and runs."""
     import tyro
 
     settings = tyro.cli(UCMercedSettings, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))

@@ -38,7 +38,7 @@ class Archive:
         digest = hashlib.sha256()
         for part in (self.images, self.labels):
             digest.update(str(part.shape).encode())
-            digest.update(np.ascontiguousarray(part))
+            digest.update(np.ascontiguousarray(part).data)
         digest.update("\n".join((*self.ids, "", *self.class_names)).encode())
         return digest.hexdigest()
 
@@ -52,7 +52,7 @@ class Tiles(NamedTuple):
     deviation: Float[Array, " bands"]
 
     @property
-    def count(self) -> int:
+    def num_tiles(self) -> int:
         return self.images.shape[0]
 
 
@@ -98,7 +98,7 @@ def place(archive: Archive, split: Split, seed: int) -> SplitTiles:
         return Tiles(*map(jnp.asarray, (archive.images[indices], archive.labels[indices], mean, deviation)))
 
     ids = tuple(archive.ids[index] for index in split.pool)
-    return SplitTiles(*map(tiles, split), pool_ids=ids)
+    return SplitTiles(tiles(split.pool), tiles(split.validation), tiles(split.test), ids)
 
 
 def band_statistics(

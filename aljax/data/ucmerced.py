@@ -35,6 +35,8 @@ Entry = Path | zipfile.Path
 
 
 class LabelTable(NamedTuple):
+    """The content of LandUse_Multilabeled.txt."""
+
     class_names: tuple[str, ...]
     ids: tuple[str, ...]
     """In the order of the file."""
@@ -59,6 +61,7 @@ def load_ucmerced(data_dir: Path, size: int) -> Archive:
 
 
 def find_labels(data_dir: Path) -> Entry:
+    """The label table below the data folder, unpacked or in its zip."""
     for place in LABEL_PLACES:
         path = data_dir / place
         if path.is_file():

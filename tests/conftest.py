@@ -1,0 +1,86 @@
+"""Shapes in signatures are checked in every test, and every test is small."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+# Before anything of aljax is imported.
+hook = install_import_hook("aljax", "beartype.beartype")
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from aljax.data.archive import Archive, SplitTiles, place, random_split  # noqa: E402
+from aljax.densenet import DenseNet  # noqa: E402
+from aljax.loss_head import LossHead  # noqa: E402
+from aljax.model import Model  # noqa: E402
+
+NUM_CLASSES = 3
+SIZE = 32
+
+
+def tiny_network(num_classes: int = NUM_CLASSES) -> DenseNet:
+    return DenseNet(num_classes=num_classes, depths=(1, 2), growth=4, stem_channels=8)
+
+
+@pytest.fixture(scope="session")
+def network() -> DenseNet:
+    return tiny_network()
+
+
+@pytest.fixture(scope="session")
+def model(network: DenseNet) -> Model:
+    return Model(network)
+
+
+@pytest.fixture(scope="session")
+def ll_model(network: DenseNet) -> Model:
+    return Model(network, LossHead(width=8))
+
+
+def make_archive(num_tiles: int = 60, seed: int = 0) -> Archive:
+    """Noise tiles in which each class, if present, brightens one band: learnable in a few steps."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((num_tiles, NUM_CLASSES)) < 0.4).astype(np.uint8)
+    noise = rng.integers(0, 120, (num_tiles, SIZE, SIZE, NUM_CLASSES))
+    images = (noise + 120 * labels[:, None, None, :]).astype(np.uint8)
+    names = tuple(f"class{index}" for index in range(NUM_CLASSES))
+    return Archive("noise", images, labels, tuple(f"tile{index:03d}" for index in range(num_tiles)), names)
+
+
+@pytest.fixture(scope="session")
+def archive() -> Archive:
+    return make_archive()
+
+
+@pytest.fixture(scope="session")
+def tiles(archive: Archive) -> SplitTiles:
+    return place(archive, random_split(0, len(archive.ids), validation=10, test=10), seed=0)
+
+
+@pytest.fixture(scope="session")
+def ucmerced_dir() -> Path:
+    folder = os.environ.get("ALJAX_UCMERCED_DIR")
+    if not folder:
+        pytest.skip("needs the real archive: set ALJAX_UCMERCED_DIR to the folder with UCMerced_LandUse")
+    return Path(folder)
+
+
+@pytest.fixture
+def traces() -> Callable[[Callable], int]:
+    """How often a jitted function was compiled since the test began."""
+    start: dict[int, int] = {}
+
+    def count(function: Callable) -> int:
+        size = function._cache_size()  # type: ignore[attr-defined]
+        return size - start.setdefault(id(function), size)
+
+    return count
+
+
+@pytest.fixture(scope="session")
+def key() -> jax.Array:
+    return jax.random.key(0)

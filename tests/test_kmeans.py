@@ -1,0 +1,75 @@
+"""k-means++ and Lloyd, with scikit-learn as the yardstick."""
+
+import jax
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans as ReferenceKMeans
+from sklearn.datasets import make_blobs
+
+from aljax import kmeans
+from aljax.kmeans import _kmeans
+
+
+def test_inertia_is_within_one_percent_of_scikit_learn() -> None:
+    points = make_blobs(400, 16, centers=60, cluster_std=2.0, random_state=0)[0].astype(np.float32)
+    ours = np.mean([kmeans(jax.random.key(seed), points, 40).inertia for seed in range(8)])
+    theirs = np.mean([ReferenceKMeans(40, n_init=1, random_state=seed).fit(points).inertia_ for seed in range(8)])
+    assert ours < 1.01 * theirs
+
+
+def test_separated_clusters_are_found_whatever_the_key() -> None:
+    points, truth = make_blobs(90, 8, centers=9, cluster_std=0.01, random_state=1)
+    for seed in range(5):
+        found = np.asarray(kmeans(jax.random.key(seed), points.astype(np.float32), 9).assignment)
+        assert len({(a, b) for a, b in zip(found, truth, strict=True)}) == 9
+
+
+def test_result_is_consistent_with_itself() -> None:
+    points = np.random.default_rng(0).normal(5.0, 1.0, (200, 10)).astype(np.float32)
+    result = kmeans(jax.random.key(0), points, 7)
+    distances = ((points[:, None] - np.asarray(result.centers)) ** 2).sum(-1)
+    np.testing.assert_array_equal(result.assignment, distances.argmin(1))
+    assert float(result.inertia) == pytest.approx(distances.min(1).sum(), rel=1e-4)
+    for cluster in range(7):
+        members = points[np.asarray(result.assignment) == cluster]
+        np.testing.assert_allclose(result.centers[cluster], members.mean(0), rtol=1e-4)
+
+
+def test_as_many_clusters_as_points_gives_each_its_own() -> None:
+    points = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    result = kmeans(jax.random.key(0), points, 30)
+    assert sorted(np.asarray(result.assignment)) == list(range(30))
+    assert float(result.inertia) == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("points", [np.zeros((12, 3)), np.repeat(np.eye(3), 4, axis=0)], ids=["equal", "duplicates"])
+def test_duplicate_points_are_no_trouble(points: np.ndarray) -> None:
+    result = kmeans(jax.random.key(0), points.astype(np.float32), 5)
+    assert np.isfinite(result.centers).all()
+    assert float(result.inertia) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_same_key_gives_the_same_clusters() -> None:
+    points = np.random.default_rng(0).normal(size=(100, 5)).astype(np.float32)
+    first, second = (kmeans(jax.random.key(3), points, 11) for _ in range(2))
+    np.testing.assert_array_equal(first.assignment, second.assignment)
+    np.testing.assert_array_equal(first.centers, second.centers)
+
+
+def test_compiles_once_per_shape(traces) -> None:
+    points = np.random.default_rng(0).normal(size=(37, 5)).astype(np.float32)
+    traces(_kmeans)
+    for seed in range(3):
+        kmeans(jax.random.key(seed), points + seed, 6)
+    assert traces(_kmeans) == 1
+
+
+@pytest.mark.parametrize("num_clusters", [0, -1, 6])
+def test_impossible_number_of_clusters_is_refused(num_clusters: int) -> None:
+    with pytest.raises(ValueError, match="choose 1 to 5"):
+        kmeans(jax.random.key(0), np.zeros((5, 2), np.float32), num_clusters)
+
+
+def test_points_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        kmeans(jax.random.key(0), np.array([[np.nan], [0.0]], np.float32), 1)

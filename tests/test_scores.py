@@ -1,0 +1,82 @@
+"""Eq. 4 to 7: by hand, against automatic differentiation, and within the memory they promise."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aljax import DenseNet, bce_loss, gradient_embeddings, ll_scores, mge_scores, tpd_scores
+
+
+def random_layer(n: int = 20, d: int = 16, c: int = 5) -> tuple[dict[str, jax.Array], jax.Array]:
+    keys = jax.random.split(jax.random.key(0), 3)
+    layer = {"kernel": jax.random.normal(keys[0], (d, c)), "bias": jax.random.normal(keys[1], (c,))}
+    return layer, jax.random.normal(keys[2], (n, d))
+
+
+def test_mge_is_the_norm_of_the_gradient_embedding() -> None:
+    layer, embeddings = random_layer()
+    gradient = gradient_embeddings(layer, embeddings)
+    assert (gradient["kernel"].shape, gradient["bias"].shape) == ((20, 16, 5), (20, 5))
+    flat = np.concatenate([np.reshape(gradient["kernel"], (20, -1)), gradient["bias"]], axis=1)
+    np.testing.assert_allclose(mge_scores(layer, embeddings), np.linalg.norm(flat, axis=1), rtol=1e-5)
+
+
+def test_gradient_embedding_is_the_outer_product_of_input_and_residual() -> None:
+    layer = {"kernel": np.array([[1.0, -2.0]], np.float32), "bias": np.array([0.0, 0.5], np.float32)}
+    gradient = gradient_embeddings(layer, np.array([[0.5]], np.float32))
+    p = 1 / (1 + np.exp(-np.array([0.5, -0.5])))
+    residual = p - np.array([1.0, 0.0])  # pseudo-labels: 0.5 is exceeded by the first class alone
+    np.testing.assert_allclose(gradient["bias"][0], residual, rtol=1e-6)
+    np.testing.assert_allclose(gradient["kernel"][0], 0.5 * residual[None], rtol=1e-6)
+
+
+def test_gradient_embedding_is_the_whole_networks_gradient_for_its_last_layer(network: DenseNet) -> None:
+    image = jax.random.normal(jax.random.key(3), (1, 32, 32, 3))
+    variables = jax.jit(network.init)(jax.random.key(0), image)
+    outputs = network.apply(variables, image)
+    pseudo = (jax.nn.sigmoid(outputs.logits) > 0.5).astype(jnp.float32)
+
+    def loss(params: dict) -> jax.Array:
+        logits = network.apply({"params": params, "batch_stats": variables["batch_stats"]}, image).logits
+        return bce_loss(logits, pseudo).sum()
+
+    expected = jax.jit(jax.grad(loss))(variables["params"])["head"]
+    ours = gradient_embeddings(variables["params"]["head"], outputs.embedding)
+    np.testing.assert_allclose(ours["kernel"][0], expected["kernel"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(ours["bias"][0], expected["bias"], rtol=1e-4, atol=1e-6)
+
+
+def test_mge_never_holds_an_array_of_n_times_d_times_c() -> None:
+    n, d, c = 1_000_000, 1024, 17
+    layer = {"kernel": jax.ShapeDtypeStruct((d, c), jnp.float32), "bias": jax.ShapeDtypeStruct((c,), jnp.float32)}
+    lowered = mge_scores.lower(layer, jax.ShapeDtypeStruct((n, d), jnp.float32))
+    # Beside its input a million rows may cost a few numbers per class each, nothing of the size of the input.
+    assert lowered.compile().memory_analysis().temp_size_in_bytes < 6 * 4 * n * c
+
+
+def test_a_score_does_not_depend_on_the_other_tiles() -> None:
+    layer, embeddings = random_layer()
+    whole = np.asarray(mge_scores(layer, embeddings))
+    parts = [mge_scores(layer, embeddings[start : start + 5]) for start in range(0, 20, 5)]
+    np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-6)
+    order = np.random.default_rng(0).permutation(20)
+    np.testing.assert_allclose(mge_scores(layer, embeddings[order]), whole[order], rtol=1e-6)
+
+
+def test_mge_is_highest_at_probability_one_half_and_vanishes_with_certainty() -> None:
+    layer = {"kernel": np.eye(1, dtype=np.float32), "bias": np.zeros(1, np.float32)}
+    scores = np.asarray(mge_scores(layer, np.array([[1e-4], [3.0], [30.0]], np.float32)))
+    assert scores[0] == pytest.approx(0.5, rel=1e-3)
+    assert scores[0] > scores[1] > scores[2]
+    assert scores[2] < 1e-6
+
+
+def test_tpd_is_the_norm_of_the_change_of_probabilities() -> None:
+    now = np.array([[0.9, 0.1], [0.5, 0.5]], np.float32)
+    before = np.array([[0.6, 0.5], [0.5, 0.5]], np.float32)
+    np.testing.assert_allclose(tpd_scores(now, before), [0.5, 0.0], atol=1e-7)
+
+
+def test_ll_is_the_predicted_loss() -> None:
+    np.testing.assert_array_equal(ll_scores(np.array([0.3, -1.0], np.float32)), np.array([0.3, -1.0], np.float32))

@@ -1,0 +1,166 @@
+"""Training: one program for every labelled set, the paper's optimisers and schedule, and nothing unlabelled."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aljax import training
+from aljax.data.archive import SplitTiles, Tiles
+from aljax.errors import NonFiniteLossError
+from aljax.model import Model, Variables, init_variables
+from aljax.training import Recipe, fit, learning_rate, make_optimizer, total_loss
+
+RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.05)
+
+
+def epoch_key(epoch: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(7), epoch)
+
+
+def labelled(tiles: Tiles, count: int) -> np.ndarray:
+    return np.arange(tiles.num_tiles) < count
+
+
+@pytest.fixture(scope="module")
+def start(ll_model: Model) -> Variables:
+    return init_variables(jax.random.key(0), ll_model, 32, 3)
+
+
+def assert_equal(first: Variables, second: Variables) -> None:
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_one_trace_serves_growing_labelled_sets_and_epochs(ll_model, start, tiles: SplitTiles, traces) -> None:
+    traces(training._advance)
+    for count, epochs in ((4, 1), (11, 3), (40, 2)):
+        recipe = Recipe(epochs=2, batch_size=4, learning_rate=0.011)
+        for _ in range(epochs):
+            fit(ll_model, recipe, start, tiles.pool, labelled(tiles.pool, count), epoch_key)
+    assert traces(training._advance) == 1
+
+
+def test_a_compiled_epoch_equals_its_steps_one_by_one(ll_model, start, tiles: SplitTiles, monkeypatch) -> None:
+    mask = labelled(tiles.pool, 13)
+    by_steps = fit(ll_model, RECIPE, start, tiles.pool, mask, epoch_key)
+    monkeypatch.setattr(training, "_steps_alone", lambda: False)
+    by_epochs = fit(ll_model, RECIPE, start, tiles.pool, mask, epoch_key)
+    for a, b in zip(jax.tree.leaves(by_steps), jax.tree.leaves(by_epochs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_unlabelled_tiles_have_no_influence(ll_model, start, tiles: SplitTiles) -> None:
+    mask = labelled(tiles.pool, 12)
+    hidden = jnp.asarray(~mask)
+    spoilt = tiles.pool._replace(
+        images=jnp.where(hidden[:, None, None, None], jnp.uint8(255), tiles.pool.images),
+        labels=jnp.where(hidden[:, None], 1 - tiles.pool.labels, tiles.pool.labels),
+    )
+    first, second = (fit(ll_model, RECIPE, start, pool, mask, epoch_key) for pool in (tiles.pool, spoilt))
+    assert_equal(first, second)
+
+
+def test_training_is_repeatable_and_leaves_its_start_alone(ll_model, start, tiles: SplitTiles) -> None:
+    before = jax.tree.map(np.array, start)
+    mask = labelled(tiles.pool, 12)
+    first, second = (fit(ll_model, RECIPE, start, tiles.pool, mask, epoch_key) for _ in range(2))
+    assert_equal(first, second)
+    assert_equal(before, start)
+    other = fit(ll_model, RECIPE, start, tiles.pool, mask, lambda epoch: epoch_key(epoch + 100))
+    assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(other), strict=True))
+
+
+def test_network_learns_its_labelled_tiles(model: Model, tiles: SplitTiles) -> None:
+    losses: list[float] = []
+    fit(
+        model,
+        Recipe(epochs=15, batch_size=8, learning_rate=0.05),
+        init_variables(jax.random.key(0), model, 32, 3),
+        tiles.pool,
+        labelled(tiles.pool, 24),
+        epoch_key,
+        lambda epoch, loss: losses.append(loss),
+    )
+    assert len(losses) == 15
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_smaller_labelled_set_than_a_batch_is_one_batch(model: Model, tiles: SplitTiles) -> None:
+    start = init_variables(jax.random.key(0), model, 32, 3)
+    losses: list[float] = []
+    recipe = Recipe(epochs=2, batch_size=50)
+    trained = fit(
+        model, recipe, start, tiles.pool, labelled(tiles.pool, 3), epoch_key, lambda _, loss: losses.append(loss)
+    )
+    assert len(losses) == 2
+    assert np.all(np.isfinite(losses))
+    assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(start), jax.tree.leaves(trained), strict=True))
+
+
+@pytest.mark.parametrize("one_step", [True, False])
+def test_non_finite_loss_stops_with_its_place(model: Model, tiles: SplitTiles, monkeypatch, one_step: bool) -> None:
+    monkeypatch.setattr(training, "_steps_alone", lambda: one_step)
+    broken = tiles.pool._replace(mean=jnp.array([jnp.nan, 0.0, 0.0]))
+    start = init_variables(jax.random.key(0), model, 32, 3)
+    with pytest.raises(NonFiniteLossError, match="epoch 1, step 1 of 3"):
+        fit(model, RECIPE, start, broken, labelled(tiles.pool, 12), epoch_key)
+
+
+def test_learning_rate_falls_to_a_tenth_after_80_of_100_and_160_of_200_epochs() -> None:
+    paper = Recipe()
+    assert [learning_rate(paper, epoch) for epoch in (0, 79)] == [0.025, 0.025]
+    assert learning_rate(paper, 80) == pytest.approx(0.0025)
+    assert learning_rate(replace(paper, epochs=200), 159) == 0.025
+    assert learning_rate(replace(paper, epochs=200), 160) == pytest.approx(0.0025)
+
+
+def test_gradient_of_the_loss_head_is_cut_after_60_of_100_epochs() -> None:
+    mask = np.ones(4, dtype=bool)
+    scales = [float(training._make_epoch(Recipe(), epoch, epoch_key(epoch), mask).head_gradient) for epoch in (59, 60)]
+    assert scales == [1.0, 0.0]
+
+
+def test_optimiser_is_sgd_with_momentum_for_the_network_and_adam_for_the_loss_head() -> None:
+    recipe = Recipe(momentum=0.9, weight_decay=0.1)
+    params = {
+        "network": {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.full((2,), 2.0)},
+        "loss_head": {"kernel": jnp.full((2, 2), 2.0)},
+    }
+    gradient = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5), params)
+    optimizer = make_optimizer(recipe)
+    state = optimizer.init(params)
+    first, state = optimizer.update(gradient, state, params)
+    second, _ = optimizer.update(gradient, state, params)
+    np.testing.assert_allclose(first["network"]["kernel"], 0.5 + 0.1 * 2.0)
+    np.testing.assert_allclose(second["network"]["kernel"], 0.7 + 0.9 * 0.7, rtol=1e-6)
+    np.testing.assert_allclose(first["network"]["bias"], 0.5)  # no decay
+    np.testing.assert_allclose(first["loss_head"]["kernel"], 1.0, rtol=1e-4)  # Adam's first step is a unit step
+    np.testing.assert_allclose(second["loss_head"]["kernel"], 1.0, rtol=1e-4)
+
+
+def test_total_loss_is_eq_3(ll_model, start, tiles: SplitTiles) -> None:
+    from aljax.losses import bce_loss, random_pairs, ranking_loss
+    from aljax.model import forward
+
+    images = jax.random.normal(jax.random.key(1), (6, 32, 32, 3))
+    labels = tiles.pool.labels[:6]
+    pairs = random_pairs(jax.random.key(2), 6)
+    recipe = Recipe(ranking_weight=0.7)
+    loss, (ordering, _) = total_loss(ll_model, recipe, start, images, labels, pairs, np.asarray(1.0, np.float32))
+    outputs, predicted, _ = forward(ll_model, start, images, train=True)
+    true = np.asarray(bce_loss(outputs.logits, labels))
+    expected = 2 / 6 * np.sum(ranking_loss(np.asarray(predicted)[pairs], true[pairs]))
+    np.testing.assert_allclose(ordering, expected, rtol=1e-4)
+    np.testing.assert_allclose(loss, true.mean() + 0.7 * expected, rtol=1e-4)
+
+
+def test_shuffling_puts_every_labelled_tile_first_once() -> None:
+    mask = np.array([0, 1, 1, 0, 1, 0, 1, 1], dtype=bool)
+    orders = [np.asarray(training._shuffled(jax.random.key(seed), mask)) for seed in range(4)]
+    for order in orders:
+        assert set(order[:5].tolist()) == {1, 2, 4, 6, 7}
+        assert sorted(order.tolist()) == list(range(8))
+    assert len({tuple(order[:5].tolist()) for order in orders}) > 1
