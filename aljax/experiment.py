@@ -39,13 +39,15 @@ def command(main: Callable[[], None]) -> None:
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs between processes; JAX_COMPILATION_CACHE_DIR moves them."""
-    if jax.config.read("jax_compilation_cache_dir") is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(base / "aljax" / "xla"))
 
 
-def run_experiment(settings: Settings, archive: Archive, split: Split, network: DenseNet) -> tuple[Record, ...]:
-    """Runs or continues `settings.run_dir` and writes its curve and summary; returns the history."""
+def run_experiment(
+    settings: Settings, archive: Archive, split: Split, network: DenseNet
+) -> dict[str, tuple[Record, ...]]:
+    """Runs or continues `settings.run_dir` and writes its curve and summary; returns the history by its name."""
     check_settings(settings)
     check_pool(settings, len(split.pool))
     tiles = place(archive, split, settings.seed)
@@ -54,26 +56,31 @@ def run_experiment(settings: Settings, archive: Archive, split: Split, network: 
     name = series_name(settings.query, settings.clustering)
     with _open_store(settings, archive, model, tiles) as store, Progress(settings, name) as progress:
         history = run(model, tiles, settings, store, progress)
-    write_report(settings.run_dir, {name: history}, f"{archive.name}, {settings.start} start")
-    return history
+    histories = {name: history}
+    write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
+    return histories
 
 
 def run_queries(
     settings: Settings, queries: Sequence[Query], archive: Archive, split: Split, network: DenseNet
 ) -> dict[str, tuple[Record, ...]]:
     """One run per query in folders below `settings.run_dir`, and a curve and summary of all of them."""
-    histories = {}
+    histories: dict[str, tuple[Record, ...]] = {}
     for query in queries:
         one = replace(settings, query=query, run_dir=settings.run_dir / query)
-        histories[series_name(query, settings.clustering)] = run_experiment(one, archive, split, network)
+        histories |= run_experiment(one, archive, split, network)
     write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
     return histories
 
 
 def write_report(folder: Path, histories: dict[str, tuple[Record, ...]], title: str) -> None:
-    """`curve.png` and `summary.json` of one or more series, and the closing table on standard output."""
-    draw_curves(folder / "curve.png", histories, title)
+    """Writes `curve.png` and `summary.json` of one or more series."""
+    draw_curves(folder / "curve.png", histories, title, ("micro_f1", "macro_f1"))
     write_atomically(folder / "summary.json", json.dumps(summary(histories), indent=2) + "\n")
+
+
+def print_report(folder: Path, histories: dict[str, tuple[Record, ...]]) -> None:
+    """The closing table, and where the picture is, on standard output."""
     print(table(histories))
     print(f"curve: {folder / 'curve.png'}", flush=True)
 

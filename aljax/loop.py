@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -43,6 +43,7 @@ class RunState(NamedTuple):
         return self.iteration > 0 and not self.history[-1].selected
 
 
+@runtime_checkable
 class Store(Protocol):
     """Where a run is kept."""
 
@@ -51,6 +52,7 @@ class Store(Protocol):
     def save(self, state: RunState) -> None: ...
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """Who is told how a run goes."""
 

@@ -64,9 +64,9 @@ def table(histories: Mapping[str, Sequence[Record]]) -> str:
     """Labels, micro and macro F1 (mean and deviation over trials, in %) of each series, as text."""
     names = list(histories)
     summaries = {name: {row["num_labeled"]: row for row in summarise(histories[name])} for name in names}
-    width = max(22, *(len(name) + 2 for name in names))
+    width = 30
     lines = ["labels" + "".join(f"{name:>{width}}" for name in names)]
-    lines.append("      " + f"{'micro F1    macro F1':>{width}}" * len(names))
+    lines.append("      " + f"{'micro F1      macro F1':>{width}}" * len(names))
     for labels in sorted({labels for rows in summaries.values() for labels in rows}):
         cells = (_cell(summaries[name].get(labels)) for name in names)
         lines.append(f"{labels:6d}" + "".join(f"{cell:>{width}}" for cell in cells))
@@ -76,7 +76,7 @@ def table(histories: Mapping[str, Sequence[Record]]) -> str:
 def _cell(row: Mapping[str, int | float] | None) -> str:
     if row is None:
         return "-"
-    return "  ".join(f"{100 * row[metric]:5.2f}±{100 * row[f'{metric}_std']:4.2f}" for metric in METRICS[:2])
+    return "  ".join(f"{100 * row[metric]:5.2f} ±{100 * row[f'{metric}_std']:5.2f}" for metric in METRICS[:2])
 
 
 def summary(histories: Mapping[str, Sequence[Record]]) -> dict[str, list[dict[str, int | float]]]:

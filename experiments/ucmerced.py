@@ -11,10 +11,12 @@ MGE+Clustering, warm start. A run that was stopped goes on when the same command
 from dataclasses import dataclass
 from pathlib import Path
 
+import tyro
+
 from aljax.data.archive import random_split
 from aljax.data.ucmerced import load_ucmerced
 from aljax.densenet import DenseNet121
-from aljax.experiment import command, run_experiment, use_compilation_cache
+from aljax.experiment import command, print_report, run_experiment, use_compilation_cache
 from aljax.settings import Settings, check_settings
 
 VALIDATION_TILES = 525
@@ -31,14 +33,13 @@ class UCMercedSettings(Settings):
 
 def main() -> None:
     """Reads the archive and runs."""
-    import tyro
-
     settings = tyro.cli(UCMercedSettings, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
     check_settings(settings)
     use_compilation_cache()
     archive = load_ucmerced(settings.data_dir, settings.image_size)
     split = random_split(settings.seed, len(archive.ids), VALIDATION_TILES, TEST_TILES)
-    run_experiment(settings, archive, split, DenseNet121(len(archive.class_names)))
+    histories = run_experiment(settings, archive, split, DenseNet121(len(archive.class_names)))
+    print_report(settings.run_dir, histories)
 
 
 if __name__ == "__main__":
