@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ from aljax.progress import Progress
 from aljax.reporting import draw_curves, series_name, summary, table
 from aljax.settings import Query, Settings, check_pool, check_settings
 
+SomeSettings = TypeVar("SomeSettings", bound=Settings)
+
 
 def command(main: Callable[[], None]) -> None:
     """Runs a script's `main`; what a user can mend becomes one line and exit status 2, no traceback."""
@@ -35,6 +37,16 @@ def command(main: Callable[[], None]) -> None:
     except NonFiniteLossError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def parse_settings(kind: type[SomeSettings], module: str, description: str | None) -> SomeSettings:
+    """Reads settings from the command line; every field is an option, whatever part of the settings it is in."""
+    import tyro
+
+    config = (tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed)
+    settings = tyro.cli(kind, prog=f"python -m {module}", description=description, config=config)
+    check_settings(settings)
+    return settings
 
 
 def use_compilation_cache() -> None:

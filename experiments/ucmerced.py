@@ -11,13 +11,11 @@ MGE+Clustering, warm start. A run that was stopped goes on when the same command
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from aljax.data.archive import random_split
 from aljax.data.ucmerced import load_ucmerced
 from aljax.densenet import DenseNet121
-from aljax.experiment import command, print_report, run_experiment, use_compilation_cache
-from aljax.settings import Settings, check_settings
+from aljax.experiment import command, parse_settings, print_report, run_experiment, use_compilation_cache
+from aljax.settings import Settings
 
 VALIDATION_TILES = 525
 TEST_TILES = 525
@@ -33,8 +31,7 @@ class UCMercedSettings(Settings):
 
 def main() -> None:
     """Reads the archive and runs."""
-    settings = tyro.cli(UCMercedSettings, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
-    check_settings(settings)
+    settings = parse_settings(UCMercedSettings, "experiments.ucmerced", __doc__)
     use_compilation_cache()
     archive = load_ucmerced(settings.data_dir, settings.image_size)
     split = random_split(settings.seed, len(archive.ids), VALIDATION_TILES, TEST_TILES)

@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 # Before anything of aljax is imported.
-hook = install_import_hook("aljax", "beartype.beartype")
+hook = install_import_hook("aljax", "typechecking.typechecker")
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402

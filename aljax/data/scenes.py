@@ -89,7 +89,7 @@ def _turned(centre: np.ndarray, length: float, width: float, angle: float) -> np
 
 
 CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-WHOLE = _box(0, 0, 1, 1)
+WHOLE = _box(0.0, 0.0, 1.0, 1.0)
 
 
 # Covers: fill an area given as a polygon.
@@ -102,7 +102,7 @@ def field(canvas: Canvas, area: np.ndarray = WHOLE) -> None:
     (left, top), (right, bottom) = area.min(0), area.max(0)
     step = canvas.rng.uniform(0.09, 0.16)
     for x in np.arange(left + step / 2, right, step):
-        canvas.polygon(_box(x, top, min(x + step * 0.4, right), bottom), crop - 34, None)
+        canvas.polygon(_box(*map(float, (x, top, min(x + step * 0.4, right), bottom))), crop - 34, None)
 
 
 def grass(canvas: Canvas, area: np.ndarray = WHOLE) -> None:
@@ -140,7 +140,7 @@ def _spots(canvas: Canvas, box: Box, count: int) -> np.ndarray:
     return canvas.rng.uniform((left, top), (right, bottom), (count, 2))
 
 
-def trees(canvas: Canvas, box: Box = (0, 0, 1, 1), count: int = 8) -> None:
+def trees(canvas: Canvas, box: Box = (0.0, 0.0, 1.0, 1.0), count: int = 8) -> None:
     """Crowns with their shadows."""
     for spot in _spots(canvas, box, count):
         radius = canvas.rng.uniform(0.05, 0.1)
@@ -206,7 +206,7 @@ def farmland(canvas: Canvas) -> None:
     field(canvas)
     if canvas.rng.random() < 0.2:
         edge = canvas.rng.uniform(0.6, 0.8)
-        (bare_soil, grass)[canvas.rng.integers(2)](canvas, _box(edge, 0, 1, 1))
+        (bare_soil, grass)[canvas.rng.integers(2)](canvas, _box(edge, 0.0, 1.0, 1.0))
 
 
 def meadow(canvas: Canvas) -> None:
@@ -226,7 +226,7 @@ def open_water(canvas: Canvas) -> None:
     """Water, sometimes with a wooded shore."""
     water(canvas)
     if canvas.rng.random() < 0.15:
-        trees(canvas, (0, 0, 1, 0.15), 14)
+        trees(canvas, (0.0, 0.0, 1.0, 0.15), 14)
 
 
 def fallow(canvas: Canvas) -> None:
@@ -238,11 +238,11 @@ def street(canvas: Canvas) -> None:
     """A road with what stands beside it and drives on it."""
     (grass, grass, bare_soil)[canvas.rng.integers(3)](canvas)
     top = canvas.rng.uniform(0.3, 0.5)
-    pavement(canvas, _box(0, top, 1, top + 0.26))
+    pavement(canvas, _box(0.0, top, 1.0, top + 0.26))
     if canvas.rng.random() < 0.7:
         buildings(canvas, (0.1, 0.08, 0.9, top - 0.14), _count(canvas, 1, 4))
     if canvas.rng.random() < 0.6:
-        trees(canvas, (0, top + 0.38, 1, 1), _count(canvas, 3, 7))
+        trees(canvas, (0.0, top + 0.38, 1.0, 1.0), _count(canvas, 3, 7))
     if canvas.rng.random() < 0.75:
         cars(canvas, (0.1, top + 0.06, 0.9, top + 0.2), _count(canvas, 1, 4))
 
@@ -260,7 +260,7 @@ def harbour(canvas: Canvas) -> None:
     """Boats off a quay."""
     water(canvas)
     quay = canvas.rng.uniform(0.15, 0.3)
-    pavement(canvas, _box(0, 0, 1, quay))
+    pavement(canvas, _box(0.0, 0.0, 1.0, quay))
     boats(canvas, (0.1, quay + 0.1, 0.9, 0.9), _count(canvas, 1, 7))
     if canvas.rng.random() < 0.3:
         cars(canvas, (0.1, 0.05, 0.9, quay - 0.06), 2)
@@ -274,7 +274,7 @@ def beach(canvas: Canvas) -> None:
     if canvas.rng.random() < 0.35:
         boats(canvas, (0.1, 0.78, 0.9, 0.92), _count(canvas, 1, 3))
     if canvas.rng.random() < 0.35:
-        trees(canvas, (0, 0, 1, 0.15), 5)
+        trees(canvas, (0.0, 0.0, 1.0, 0.15), 5)
 
 
 def industry(canvas: Canvas) -> None:
@@ -292,7 +292,7 @@ def sports(canvas: Canvas) -> None:
     if canvas.rng.random() < 0.4:
         court(canvas, (0.3, 0.75, 0.7, 0.8))
     if canvas.rng.random() < 0.4:
-        trees(canvas, (0, 0.9, 1, 1), 6)
+        trees(canvas, (0.0, 0.9, 1.0, 1.0), 6)
 
 
 SCENES: tuple[tuple[float, Callable[[Canvas], None]], ...] = (

@@ -1,0 +1,174 @@
+"""Commands: bad input is one line and exit status 2, with nothing half-written; the public face stays light."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import aljax
+from aljax.experiment import command
+from experiments import quickstart, ucmerced
+
+TINY = [
+    "--tiles",
+    "60",
+    "--trials",
+    "1",
+    "--initial",
+    "8",
+    "--budget",
+    "4",
+    "--max-labels",
+    "12",
+    "--epochs",
+    "1",
+    "--batch-size",
+    "4",
+]
+
+
+@pytest.fixture(autouse=True)
+def small_sets(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(quickstart, "VALIDATION_TILES", 10)
+    monkeypatch.setattr(quickstart, "TEST_TILES", 10)
+    # The processes of the tests leave no programs in the user's cache.
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def run(monkeypatch, main, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["experiment", *map(str, arguments)])
+    try:
+        command(main)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget", "0"], "--budget is 0: it must be at least 1"),
+        (["--multiplier", "0"], "--multiplier is 0: it must be at least 1"),
+        (["--trials", "0"], "--trials is 0"),
+        (["--initial", "0"], "--initial is 0"),
+        (["--epochs", "0"], "--epochs is 0"),
+        (["--batch-size", "0"], "--batch-size is 0"),
+        (["--learning-rate", "-1"], "--learning-rate is -1"),
+        (["--learning-rate", "nan"], "--learning-rate is nan"),
+        (["--decay-at", "2"], "--decay-at is 2"),
+        (["--patience", "-1"], "--patience is -1"),
+        (["--image-size", "8"], "--image-size is 8"),
+        (["--seed", "-3"], "--seed is -3"),
+        (["--batch-size", "9"], "--batch-size 9 is larger than the labelled set of --initial 8 tiles"),
+        (["--max-labels", "7"], "--max-labels 7 is below --initial 8"),
+        (["--max-labels", "41"], r"--max-labels 41 asks for more labels than the pool has tiles \(40\)"),
+        (["--tiles", "20"], "20 tiles cannot give 10 for validation and 10 for the test"),
+    ],
+)
+def test_impossible_setting_is_one_line_and_status_2(arguments, message, monkeypatch, tmp_path, capsys) -> None:
+    run_dir = tmp_path / "run"
+    assert run(monkeypatch, quickstart.main, "--run-dir", run_dir, *TINY, *arguments) == 2
+    error = capsys.readouterr().err
+    assert re.match(f"error: {message}", error)
+    assert error.count("\n") == 1
+    assert not run_dir.exists()
+
+
+@pytest.mark.parametrize("arguments", [["--query", "entropy"], ["--budget", "two"], ["--colour", "red"]])
+def test_unknown_query_value_or_option_is_status_2(arguments, monkeypatch, tmp_path, capsys) -> None:
+    assert run(monkeypatch, ucmerced.main, "--run-dir", tmp_path / "run", *arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_data_folder_is_named(monkeypatch, tmp_path, capsys) -> None:
+    status = run(monkeypatch, ucmerced.main, "--data-dir", tmp_path / "nowhere", "--run-dir", tmp_path / "run")
+    assert status == 2
+    assert f"--data-dir {tmp_path / 'nowhere'} is not a folder" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_directory_that_is_a_file_is_refused(monkeypatch, tmp_path, capsys) -> None:
+    (tmp_path / "random").write_text("")
+    assert run(monkeypatch, quickstart.main, "--run-dir", tmp_path, *TINY) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", [quickstart, ucmerced])
+def test_help_explains_every_setting(script, monkeypatch, capsys) -> None:
+    assert run(monkeypatch, script.main, "--help") == 0
+    text = capsys.readouterr().out
+    for flag in (
+        "--run-dir",
+        "--seed",
+        "--start",
+        "--trials",
+        "--initial",
+        "--budget",
+        "--multiplier",
+        "--max-labels",
+        "--epochs",
+        "--batch-size",
+        "--image-size",
+        "--precision",
+        "--no-clustering",
+    ):
+        assert flag in text
+    assert script is quickstart or "--query {random,ll,tpd,mge}" in text
+    options = re.sub(r"[│╭╮╰╯─\s]+", " ", text)
+    for explanation in re.findall(r"--[a-z-]+ (?:[A-Z]+|\{[^}]*\}) (.*?)\(default", options):
+        assert len(explanation.split()) >= 2
+
+
+def test_quickstart_runs_all_queries_and_says_where_the_picture_is(monkeypatch, tmp_path, capsys) -> None:
+    assert run(monkeypatch, quickstart.main, "--run-dir", tmp_path / "q", *TINY) == 0
+    out = capsys.readouterr().out
+    for name in ("Random", "LL+Clustering", "TPD+Clustering", "MGE+Clustering"):
+        assert name in out
+    assert out.rstrip().endswith(f"curve: {tmp_path / 'q' / 'curve.png'}")
+    assert (tmp_path / "q" / "curve.png").stat().st_size > 10_000
+
+
+@pytest.mark.archive
+def test_real_tiles_go_through_the_whole_loop(ucmerced_dir: Path, monkeypatch, tmp_path, capsys) -> None:
+    arguments = [
+        "--image-size",
+        "32",
+        "--epochs",
+        "1",
+        "--initial",
+        "20",
+        "--budget",
+        "20",
+        "--max-labels",
+        "40",
+        "--trials",
+        "1",
+        "--query",
+        "ll",
+    ]
+    status = run(monkeypatch, ucmerced.main, "--data-dir", ucmerced_dir, "--run-dir", tmp_path / "run", *arguments)
+    assert status == 0
+    assert "LL+Clustering" in capsys.readouterr().out
+    assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 2
+
+
+def test_import_is_light_and_offers_the_public_face() -> None:
+    heavy = ("tensorflow", "tensorflow_datasets", "orbax", "sklearn", "matplotlib", "tyro", "PIL", "tqdm")
+    script = f"import sys, aljax; print([name for name in {heavy!r} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
+    for name in (
+        "DenseNet121",
+        "LossHead",
+        "bce_loss",
+        "ranking_loss",
+        "gradient_embeddings",
+        "mge_scores",
+        "tpd_scores",
+        "ll_scores",
+        "kmeans",
+        "select",
+    ):
+        assert callable(getattr(aljax, name))
