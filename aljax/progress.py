@@ -22,7 +22,9 @@ class Progress:
         self._bars = sys.stderr.isatty()
         levels = {"trials": settings.trials, "iterations": iterations, "epochs": settings.recipe.epochs}
         self._trials, self._iterations, self._epochs = (
-            tqdm(desc=f"{title} {name}", total=total, position=row, leave=False, disable=not self._bars)
+            tqdm(
+                desc=f"{title} {name}", total=total, position=row, unit=f" {name}", leave=False, disable=not self._bars
+            )
             for row, (name, total) in enumerate(levels.items())
         )
 

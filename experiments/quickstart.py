@@ -21,8 +21,8 @@ from aljax.training import Recipe
 
 VALIDATION_TILES = 100
 TEST_TILES = 400
-# F_L's gradient, scaled by lambda, disturbs a network that trains for so few epochs: with lambda 1 the LL curve
-# starts 30 points lower and does not recover.
+# The gradient of F_L, scaled by lambda, disturbs a network that trains for so few steps: with lambda 1 instead of
+# 0.1 LL+Clustering starts at 51 % micro F1 where the others start at 76 %, and ends two points below random.
 RECIPE = Recipe(epochs=25, batch_size=20, learning_rate=0.05, ranking_weight=0.1)
 
 
