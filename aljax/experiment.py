@@ -37,6 +37,9 @@ def command(main: Callable[[], None]) -> None:
     except NonFiniteLossError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from the last finished iteration", file=sys.stderr)
+        sys.exit(130)
 
 
 def parse_settings(kind: type[SomeSettings], module: str, description: str | None) -> SomeSettings:

@@ -25,8 +25,8 @@ def select(
     scores = np.asarray(scores)
     if budget < 1 or multiplier < 1:
         raise ValueError(f"budget is {budget} and multiplier is {multiplier}: both must be at least 1")
-    if np.isnan(scores).any():
-        raise ValueError(f"score {np.isnan(scores).argmax()} is NaN: every tile needs a score to be ranked")
+    if len(unranked := np.flatnonzero(np.isnan(scores))):
+        raise ValueError(f"score {unranked[0]} is NaN: every tile needs a score to be ranked")
     candidates = np.argsort(-scores, kind="stable")[: multiplier * budget]
     if len(candidates) <= budget or multiplier == 1:
         return candidates[:budget]
