@@ -59,9 +59,10 @@ def test_a_score_does_not_depend_on_the_other_tiles() -> None:
     layer, embeddings = random_layer()
     whole = np.asarray(mge_scores(layer, embeddings))
     parts = [mge_scores(layer, embeddings[start : start + 5]) for start in range(0, 20, 5)]
-    np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-6)
+    # Float32: p - y near certainty keeps about five digits.
+    np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-5)
     order = np.random.default_rng(0).permutation(20)
-    np.testing.assert_allclose(mge_scores(layer, embeddings[order]), whole[order], rtol=1e-6)
+    np.testing.assert_allclose(mge_scores(layer, embeddings[order]), whole[order], rtol=1e-5)
 
 
 def test_mge_is_highest_at_probability_one_half_and_vanishes_with_certainty() -> None:
