@@ -4,6 +4,18 @@
 class InputError(ValueError):
     """Bad input or setting. Commands print its message alone and exit with status 2."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+class InputWarning(UserWarning):
+    """Input that is read but looks wrong. Commands print its message alone."""
+
 
 class NonFiniteLossError(RuntimeError):
     """Training produced a loss that is not a number."""
+
+
+def one_line(text: str) -> str:
+    """The text with everything that would not print, as a line break in a file's name, written as an escape."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from aljax.checkpointing import RunStore, write_atomically
 from aljax.data.archive import Archive, Split, SplitTiles, place
 from aljax.densenet import DenseNet
-from aljax.errors import InputError, NonFiniteLossError
+from aljax.errors import InputError, InputWarning, NonFiniteLossError, one_line
 from aljax.history import Record
 from aljax.loop import run
 from aljax.loss_head import LossHead
@@ -24,13 +25,18 @@ from aljax.progress import Progress
 from aljax.reporting import draw_curves, series_name, summary, table
 from aljax.settings import Query, Settings, check_pool, check_settings
 
+# Settings that change where files are, not what a run does.
+WHERE_THINGS_LIE = ("run_dir", "data_dir", "images", "labels", "label_separator", "tiles_in", "cache_dir")
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 
 def command(main: Callable[[], None]) -> None:
     """Runs a script's `main`; what a user can mend becomes one line and exit status 2, no traceback."""
     try:
-        main()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", InputWarning)
+            warnings.showwarning = _show_warning(warnings.showwarning)
+            main()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -40,6 +46,16 @@ def command(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last finished iteration", file=sys.stderr)
         sys.exit(130)
+
+
+def _show_warning(otherwise: Callable[..., None]) -> Callable[..., None]:
+    def show(message: Warning | str, category: type[Warning], *arguments: Any) -> None:
+        if issubclass(category, InputWarning):
+            print(f"warning: {one_line(str(message))}", file=sys.stderr)
+        else:
+            otherwise(message, category, *arguments)
+
+    return show
 
 
 def parse_settings(kind: type[SomeSettings], module: str, description: str | None) -> SomeSettings:
@@ -111,7 +127,7 @@ def configuration(settings: Settings, archive: Archive, model: Model) -> dict[st
     """What makes a run this run: its settings, network and data, not where they lie."""
     fields = asdict(settings)
     recipe = fields.pop("recipe")
-    for location in ("run_dir", "data_dir"):
+    for location in WHERE_THINGS_LIE:
         fields.pop(location, None)
     return {
         "archive": archive.name,

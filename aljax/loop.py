@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from aljax.arrays import AnyArray
 from aljax.data.archive import SplitTiles, Tiles
 from aljax.errors import NonFiniteLossError
 from aljax.history import Record, has_converged
@@ -16,10 +17,11 @@ from aljax.keys import Purpose, derive_key
 from aljax.metrics import Metrics, evaluate
 from aljax.model import Model, Variables, init_variables, last_layer
 from aljax.pool import Pool
-from aljax.prediction import Predictions, predict
+from aljax.prediction import Predictions, predict_batches, predict_probabilities
 from aljax.scores import ll_scores, mge_scores, tpd_scores
 from aljax.selection import select
 from aljax.settings import Settings
+from aljax.shortlist import Shortlist
 from aljax.training import fit
 
 
@@ -137,7 +139,7 @@ def train(
 
 
 def _evaluate(model: Model, variables: Variables, tiles: Tiles) -> Metrics:
-    return evaluate(predict(model, variables, tiles).probabilities, np.asarray(tiles.labels))
+    return evaluate(predict_probabilities(model, variables, tiles), tiles.labels)
 
 
 def _labels_wanted(settings: Settings, state: RunState, score: float) -> int:
@@ -155,30 +157,38 @@ def _query(
     assert state.variables is not None
     started = time.perf_counter()
     unlabelled = state.pool.unlabelled
-    predictions = predict(model, state.variables, pool, unlabelled)
+    random_key = derive_key(settings.seed, Purpose.RANDOM_QUERY, state.trial, state.iteration)
+    by_chance = np.asarray(jax.random.uniform(random_key, (pool.num_tiles,)))
+    if settings.query == "random":
+        chosen = unlabelled[select(random_key, by_chance[unlabelled], by_chance[unlabelled, None], wanted)]
+        return state, chosen, (0.0, time.perf_counter() - started)
+    # TPD has nothing to compare with before its second iteration.
+    without_reference = settings.query == "tpd" and state.iteration == 1
+    multiplier = settings.multiplier if settings.clustering and not without_reference else 1
+    shortlist = Shortlist(multiplier * wanted)
+    probabilities = np.full(pool.labels.shape, np.nan, np.float32)
+    for rows, batch in predict_batches(model, state.variables, pool, unlabelled):
+        scores = by_chance[rows] if without_reference else uncertainty(settings, state, rows, batch)
+        shortlist.add(rows, scores, batch.embeddings)
+        probabilities[rows] = batch.probabilities
     predicted = time.perf_counter()
-    at_random = settings.query == "random" or (settings.query == "tpd" and state.iteration == 1)
-    if at_random:
-        key = derive_key(settings.seed, Purpose.RANDOM_QUERY, state.trial, state.iteration)
-        scores = np.asarray(jax.random.uniform(key, (pool.num_tiles,)))
-    else:
-        scores = uncertainty(settings, state, predictions)
-    multiplier = settings.multiplier if settings.clustering and not at_random else 1
     key = derive_key(settings.seed, Purpose.CLUSTERING, state.trial, state.iteration)
-    chosen = unlabelled[select(key, scores[unlabelled], predictions.embeddings[unlabelled], wanted, multiplier)]
+    chosen = shortlist.select(key, wanted, multiplier)
     times = predicted - started, time.perf_counter() - predicted
-    return state._replace(probabilities=predictions.probabilities), chosen, times
+    return state._replace(probabilities=probabilities), chosen, times
 
 
-def uncertainty(settings: Settings, state: RunState, predictions: Predictions) -> Float[np.ndarray, " n"]:
-    """The score of `settings.query` for every tile of the pool, NaN where labelled."""
+def uncertainty(
+    settings: Settings, state: RunState, rows: Int[np.ndarray, " b"], batch: Predictions
+) -> Float[AnyArray, " b"]:
+    """The score of `settings.query` for the pool's tiles `rows`, predicted as `batch`."""
     match settings.query:
         case "ll":
-            assert predictions.predicted_losses is not None
-            return np.asarray(ll_scores(predictions.predicted_losses))
+            assert batch.predicted_losses is not None
+            return ll_scores(batch.predicted_losses)
         case "tpd":
-            return np.asarray(tpd_scores(predictions.probabilities, state.probabilities))
+            return tpd_scores(batch.probabilities, state.probabilities[rows])
         case "mge":
             assert state.variables is not None
-            return np.asarray(mge_scores(last_layer(state.variables), predictions.embeddings))
+            return mge_scores(last_layer(state.variables), batch.embeddings)
     raise ValueError(f"the query {settings.query!r} has no score")

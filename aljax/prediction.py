@@ -1,58 +1,63 @@
-"""One compiled pass over a set of tiles: probabilities, embeddings and predicted losses."""
+"""One compiled pass over a set of tiles: probabilities, embeddings and predicted losses, batch by batch."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
+from aljax.arrays import AnyArray
 from aljax.data.archive import Tiles
-from aljax.data.augmentation import standardise
+from aljax.data.augmentation import BandStatistics, standardise
 from aljax.model import Model, Variables, forward
 
 
 class Predictions(NamedTuple):
-    """A row for each tile of the set; NaN where no prediction was asked for."""
+    """A row for each tile of a batch, on the device."""
 
-    probabilities: Float[np.ndarray, "n c"]
-    embeddings: Float[np.ndarray, "n d"]
-    predicted_losses: Float[np.ndarray, " n"] | None
+    probabilities: Float[Array, "b c"]
+    embeddings: Float[Array, "b d"]
+    predicted_losses: Float[Array, " b"] | None
     """None without a loss head."""
 
 
 @partial(jax.jit, static_argnames="model")
 def _predict_batch(
-    model: Model, variables: Variables, tiles: Tiles, rows: Int[Array, " b"]
-) -> tuple[Array, Array, Array | None]:
-    images = standardise(tiles.images[rows], tiles.mean, tiles.deviation)
-    outputs, predicted_losses, _ = forward(model, variables, images, train=False)
-    return jax.nn.sigmoid(outputs.logits), outputs.embedding, predicted_losses
-
-
-def predict(
-    model: Model,
-    variables: Variables,
-    tiles: Tiles,
-    rows: Int[np.ndarray, " m"] | None = None,
-    batch_size: int = 64,
+    model: Model, variables: Variables, images: Shaped[AnyArray, "b h w bands"], statistics: BandStatistics
 ) -> Predictions:
-    """Predicts the tiles `rows` (default: all) and returns arrays with a row for every tile of the set.
+    outputs, predicted_losses, _ = forward(model, variables, standardise(images, statistics), train=False)
+    return Predictions(jax.nn.sigmoid(outputs.logits), outputs.embedding, predicted_losses)
 
-    The arrays have the same shape however many tiles are asked for, and the last batch is filled up by
-    repeating a tile, so nothing recompiles while a pool shrinks.
+
+def predict_batches(
+    model: Model, variables: Variables, tiles: Tiles, rows: Int[np.ndarray, " m"], batch_size: int = 64
+) -> Iterator[tuple[Int[np.ndarray, " b"], Predictions]]:
+    """Predicts the set's tiles `rows`, and yields the rows of each batch with its predictions.
+
+    Every batch has `batch_size` rows: the last is filled up by repeating its tiles, so nothing recompiles while
+    a pool shrinks. The next batch is under way when one is yielded, so the device does not wait for its reader.
     """
-    rows = np.arange(tiles.num_tiles) if rows is None else rows
-    results: tuple[np.ndarray, ...] | None = None
-    for start in range(0, len(rows), batch_size):
-        chunk = rows[start : start + batch_size]
-        filled = jnp.asarray(np.resize(chunk, batch_size))
-        batch = [part for part in _predict_batch(model, variables, tiles, filled) if part is not None]
-        if results is None:
-            results = tuple(np.full((tiles.num_tiles, *part.shape[1:]), np.nan, np.float32) for part in batch)
-        for result, part in zip(results, batch, strict=True):
-            result[chunk] = np.asarray(part)[: len(chunk)]
-    if results is None:
-        raise ValueError("no tiles to predict: `rows` is empty")
-    return Predictions(*results, *(() if model.loss_head is not None else (None,)))
+    if not len(rows):
+        return
+    padded = np.concatenate([rows, np.resize(rows[len(rows) // batch_size * batch_size :], -len(rows) % batch_size)])
+    chunks = padded.reshape(-1, batch_size)
+    under_way: tuple[np.ndarray, Predictions] | None = None
+    for chunk, images in zip(chunks, tiles.batches(padded, batch_size), strict=True):
+        batch = chunk, _predict_batch(model, variables, images, tiles.statistics)
+        if under_way is not None:
+            yield under_way
+        under_way = batch
+    assert under_way is not None
+    yield under_way
+
+
+def predict_probabilities(
+    model: Model, variables: Variables, tiles: Tiles, batch_size: int = 64
+) -> Float[np.ndarray, "n c"]:
+    """Class probabilities of all tiles of a set."""
+    probabilities = np.empty(tiles.labels.shape, np.float32)
+    for rows, batch in predict_batches(model, variables, tiles, np.arange(tiles.num_tiles), batch_size):
+        probabilities[rows] = batch.probabilities
+    return probabilities

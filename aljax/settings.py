@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from aljax.data.storage import TilesIn
 from aljax.errors import InputError
-from aljax.training import Recipe
+from aljax.recipe import Recipe
 
 Query = Literal["random", "ll", "tpd", "mge"]
 
@@ -29,6 +30,14 @@ class Settings:
     image_size: int = 256  # height and width in pixels to which tiles are resized (paper: 256 and 288)
     precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; weights stay float32
     recipe: Recipe = field(default_factory=Recipe)  # training
+
+
+@dataclass(frozen=True)
+class ArchiveSettings(Settings):
+    """A run on tiles that are read from files."""
+
+    tiles_in: TilesIn = "auto"  # where decoded tiles are kept; auto: in memory if a quarter of it holds them, else disk
+    cache_dir: Path | None = None  # folder of the cache (default: ~/.cache/aljax/tiles)
 
 
 def check_settings(settings: Settings) -> None:

@@ -1,37 +1,24 @@
 """Training F, and F_L with it, on the labelled tiles of a pool: one compiled function, whatever their number."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt8
 
 from aljax.arrays import AnyArray
 from aljax.data.archive import Tiles
-from aljax.data.augmentation import augment, standardise
+from aljax.data.augmentation import BandStatistics, augment, standardise
 from aljax.errors import NonFiniteLossError
 from aljax.losses import bce_loss, random_pairs, ranking_loss
 from aljax.model import Model, Variables, forward
+from aljax.recipe import Recipe, learning_rate, make_optimizer
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train. The defaults are the paper's for UC Merced, or named as this project's where it is silent."""
-
-    epochs: int = 100  # passes over the labelled tiles per iteration (paper: 100 UC Merced, 200 TreeSatAI)
-    batch_size: int = 10  # tiles per step (paper: 10 UC Merced, 100 TreeSatAI)
-    learning_rate: float = 0.025  # initial rate of both optimisers (paper: 0.025 UC Merced, 0.01 TreeSatAI)
-    decay_at: float = 0.8  # fraction of the epochs after which the rate is multiplied by 0.1 (paper: 80 of 100)
-    momentum: float = 0.9  # of SGD (not in the paper)
-    weight_decay: float = 5e-4  # on the kernels of F (not in the paper)
-    ranking_weight: float = 1.0  # lambda of eq. 3 (not in the paper)
-    ranking_margin: float = 1.0  # xi of eq. 2 (paper: 1)
-    cut_at: float = 0.6  # fraction of the epochs after which F_L no longer trains F (paper: 60 of 100)
+STEPS_AHEAD = 3
 
 
 class TrainState(NamedTuple):
@@ -41,31 +28,12 @@ class TrainState(NamedTuple):
     optimizer: PyTree
 
 
-def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """SGD with momentum for F, Adam for F_L; the caller multiplies by the epoch's learning rate."""
-
-    def kernels(params: PyTree) -> PyTree:
-        return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
-
-    sgd = optax.chain(optax.add_decayed_weights(recipe.weight_decay, mask=kernels), optax.trace(recipe.momentum))
-    return optax.partition({"network": sgd, "loss_head": optax.scale_by_adam()}, _part_of_each_leaf)
-
-
-def _part_of_each_leaf(params: dict[str, PyTree]) -> dict[str, PyTree]:
-    return {part: jax.tree.map(lambda _, name=part: name, tree) for part, tree in params.items()}
-
-
-def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Of epoch 0, 1, ...: the initial rate, a tenth of it from `decay_at` on."""
-    return recipe.learning_rate * (0.1 if epoch >= round(recipe.decay_at * recipe.epochs) else 1.0)
-
-
 def total_loss(
     model: Model,
     recipe: Recipe,
     variables: Variables,
     images: Float[Array, "b h w bands"],
-    labels: Array,
+    labels: UInt8[AnyArray, "b c"],
     pairs: Int[Array, "p 2"],
     head_gradient: Float[AnyArray, ""],
 ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
@@ -82,8 +50,6 @@ class Epoch(NamedTuple):
     """What changes from one epoch to the next; all of it is data, so nothing recompiles."""
 
     key: Array
-    order: Int[Array, " n"]
-    """The labelled tiles in this epoch's order, then the others."""
     learning_rate: Float[AnyArray, ""]
     head_gradient: Float[AnyArray, ""]
     """1 while F_L trains F too, 0 once its gradient is cut."""
@@ -93,66 +59,81 @@ class Sums(NamedTuple):
     """Over the steps of an epoch so far; `bad_step` is the first one with a non-finite loss, or -1."""
 
     loss: Float[Array, ""]
-    ranking_loss: Float[Array, ""]
     bad_step: Int[Array, ""]
 
 
+class Batch(NamedTuple):
+    """Tiles as they are stored, and their labels."""
+
+    images: Shaped[AnyArray, "b h w bands"]
+    labels: UInt8[AnyArray, "b c"]
+
+
 def _step(
-    model: Model, recipe: Recipe, batch_size: int, state: TrainState, tiles: Tiles, epoch: Epoch, step: AnyArray
-) -> tuple[TrainState, Float[Array, ""], Float[Array, ""]]:
-    rows = jax.lax.dynamic_slice(epoch.order, (step * batch_size,), (batch_size,))
+    model: Model,
+    recipe: Recipe,
+    carry: tuple[TrainState, Sums],
+    batch: Batch,
+    statistics: BandStatistics,
+    epoch: Epoch,
+    step: AnyArray,
+) -> tuple[TrainState, Sums]:
+    state, sums = carry
     augment_key, pair_key = jax.random.split(jax.random.fold_in(epoch.key, step))
-    images = standardise(augment(augment_key, tiles.images[rows]), tiles.mean, tiles.deviation)
-    pairs = random_pairs(pair_key, batch_size)
+    images = standardise(augment(augment_key, batch.images), statistics)
+    pairs = random_pairs(pair_key, len(batch.images))
 
     def objective(params: PyTree) -> tuple[Array, tuple[Array, Any]]:
         variables = {"params": params, "batch_stats": state.variables["batch_stats"]}
-        return total_loss(model, recipe, variables, images, tiles.labels[rows], pairs, epoch.head_gradient)
+        return total_loss(model, recipe, variables, images, batch.labels, pairs, epoch.head_gradient)
 
     params = state.variables["params"]
-    (loss, (ordering, stats)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+    (loss, (_, stats)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
     updates, optimizer = make_optimizer(recipe).update(gradient, state.optimizer, params)
     params = jax.tree.map(lambda value, update: value - epoch.learning_rate * update, params, updates)
-    return TrainState({"params": params, "batch_stats": stats}, optimizer), loss, ordering
+    bad_step = jnp.where((sums.bad_step < 0) & ~jnp.isfinite(loss), step, sums.bad_step)
+    return TrainState({"params": params, "batch_stats": stats}, optimizer), Sums(sums.loss + loss, bad_step)
 
 
-@partial(jax.jit, static_argnames=("model", "recipe", "batch_size", "one_step"), donate_argnames=("state", "sums"))
-def _advance(
+@partial(jax.jit, static_argnames=("model", "recipe"), donate_argnames="carry")
+def _train_on_batch(
+    model: Model,
+    recipe: Recipe,
+    carry: tuple[TrainState, Sums],
+    batch: Batch,
+    statistics: BandStatistics,
+    epoch: Epoch,
+    step: Int[AnyArray, ""],
+) -> tuple[tuple[TrainState, Sums], Array]:
+    """One step, and something to wait for: the next step takes the memory of everything else."""
+    carry = _step(model, recipe, carry, batch, statistics, epoch, step)
+    return carry, jnp.copy(carry[1].loss)
+
+
+@partial(jax.jit, static_argnames=("model", "recipe", "batch_size"), donate_argnames="carry")
+def _train_on_device(
     model: Model,
     recipe: Recipe,
     batch_size: int,
-    state: TrainState,
-    sums: Sums,
-    tiles: Tiles,
+    carry: tuple[TrainState, Sums],
+    tiles: Batch,
+    statistics: BandStatistics,
     epoch: Epoch,
-    first: Int[AnyArray, ""],
-    last: Int[AnyArray, ""],
-    one_step: bool,
+    order: Int[AnyArray, " n"],
+    num_steps: Int[AnyArray, ""],
 ) -> tuple[TrainState, Sums]:
-    """Steps `first` to `last` - 1 of an epoch, or `first` alone if `one_step`.
+    """A whole epoch over tiles that are on the device: no gaps between launches.
 
-    Both bounds are data, so a longer or a cut epoch is the same program.
+    The number of steps is data, so a longer epoch is the same program. Not for XLA's CPU backend, which runs
+    the weight gradient of a convolution fifty times slower inside a loop (jax issue 12868).
     """
 
     def body(step: AnyArray, carry: tuple[TrainState, Sums]) -> tuple[TrainState, Sums]:
-        state, sums = carry
-        state, loss, ordering = _step(model, recipe, batch_size, state, tiles, epoch, step)
-        bad = (sums.bad_step < 0) & ~jnp.isfinite(loss)
-        bad_step = jnp.where(bad, step, sums.bad_step)
-        return state, Sums(sums.loss + loss, sums.ranking_loss + ordering, bad_step)
+        rows = jax.lax.dynamic_slice(order, (step * batch_size,), (batch_size,))
+        batch = Batch(tiles.images[rows], tiles.labels[rows])
+        return _step(model, recipe, carry, batch, statistics, epoch, step)
 
-    if one_step:
-        return body(first, (state, sums))
-    return jax.lax.fori_loop(first, last, body, (state, sums))
-
-
-def _steps_alone() -> bool:
-    """Whether a call is one step rather than a whole epoch.
-
-    A whole epoch leaves no gaps between launches, but XLA's CPU backend runs the weight gradient of a
-    convolution fifty times slower inside a loop (jax issue 12868).
-    """
-    return jax.default_backend() == "cpu"
+    return jax.lax.fori_loop(0, num_steps, body, carry)
 
 
 @jax.jit
@@ -187,10 +168,23 @@ def fit(
     num_steps = num_labelled // batch_size
     variables = jax.tree.map(jnp.copy, variables)  # the state is donated, the caller's variables are not
     state = TrainState(variables, _init_optimizer(recipe, variables["params"]))
+    keys = [jax.random.split(epoch_key(index)) for index in range(recipe.epochs)]
+    orders = np.array([_shuffled(order_key, labelled) for order_key, _ in keys])
+    # One stream for all epochs: reading ahead does not stop at the end of an epoch.
+    pixels = tiles.batches(orders[:, : num_steps * batch_size].ravel(), batch_size)
     pending = None
-    for index in range(recipe.epochs):
-        epoch = _make_epoch(recipe, index, epoch_key(index), labelled)
-        state, sums = _run_epoch(model, recipe, batch_size, state, tiles, epoch, num_steps)
+    for index, order in enumerate(orders):
+        epoch = _make_epoch(recipe, index, keys[index][1])
+        carry = state, Sums(jnp.zeros(()), jnp.array(-1, jnp.int32))
+        if tiles.on_device is not None:
+            whole = Batch(tiles.on_device, tiles.labels)
+            steps = np.asarray(num_steps, np.int32)
+            carry = _train_on_device(model, recipe, batch_size, carry, whole, tiles.statistics, epoch, order, steps)
+        else:
+            rows = order[: num_steps * batch_size].reshape(num_steps, batch_size)
+            batches = (Batch(next(pixels), tiles.labels[chunk]) for chunk in rows)
+            carry = _train_from_host(model, recipe, carry, batches, tiles.statistics, epoch)
+        state, sums = carry
         # Reading a result waits for the device, so an epoch is read while the next one runs.
         if pending is not None:
             _check(*pending, num_steps, on_epoch)
@@ -200,22 +194,29 @@ def fit(
     return state.variables
 
 
-def _make_epoch(recipe: Recipe, index: int, key: Array, labelled: np.ndarray) -> Epoch:
-    order_key, step_key = jax.random.split(key)
+def _train_from_host(
+    model: Model,
+    recipe: Recipe,
+    carry: tuple[TrainState, Sums],
+    batches: Iterator[Batch],
+    statistics: BandStatistics,
+    epoch: Epoch,
+) -> tuple[TrainState, Sums]:
+    """An epoch of batches that are on the host, a few steps ahead of the device and no more."""
+    running: deque[Array] = deque()
+    for step, batch in enumerate(batches):
+        carry, done = _train_on_batch(model, recipe, carry, batch, statistics, epoch, np.asarray(step, np.int32))
+        running.append(done)
+        if len(running) > STEPS_AHEAD:
+            # Each step in the queue holds its pixels: without this, a long epoch would hold them all.
+            running.popleft().block_until_ready()
+    return carry
+
+
+def _make_epoch(recipe: Recipe, index: int, key: Array) -> Epoch:
     joint = index < round(recipe.cut_at * recipe.epochs)
     rate = np.asarray(learning_rate(recipe, index), np.float32)
-    return Epoch(step_key, _shuffled(order_key, labelled), rate, np.asarray(joint, np.float32))
-
-
-def _run_epoch(
-    model: Model, recipe: Recipe, batch_size: int, state: TrainState, tiles: Tiles, epoch: Epoch, num_steps: int
-) -> tuple[TrainState, Sums]:
-    sums = Sums(jnp.zeros(()), jnp.zeros(()), jnp.array(-1, jnp.int32))
-    one_step = _steps_alone()
-    for first in range(num_steps) if one_step else (0,):
-        bounds = np.asarray(first, np.int32), np.asarray(num_steps, np.int32)
-        state, sums = _advance(model, recipe, batch_size, state, sums, tiles, epoch, *bounds, one_step)
-    return state, sums
+    return Epoch(key, rate, np.asarray(joint, np.float32))
 
 
 def _check(index: int, sums: Sums, num_steps: int, on_epoch: Callable[[int, float], None]) -> None:

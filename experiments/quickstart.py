@@ -16,8 +16,8 @@ from aljax.data.archive import random_split
 from aljax.data.scenes import generate_scenes
 from aljax.densenet import DenseNet
 from aljax.experiment import command, parse_settings, print_report, run_queries, use_compilation_cache
+from aljax.recipe import Recipe
 from aljax.settings import Query, Settings
-from aljax.training import Recipe
 
 VALIDATION_TILES = 100
 TEST_TILES = 400

@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aljax.data.archive import random_split
-from aljax.data.ucmerced import load_ucmerced
+from aljax.data.storage import keep_tiles
+from aljax.data.ucmerced import open_ucmerced
 from aljax.densenet import DenseNet121
 from aljax.experiment import command, parse_settings, print_report, run_experiment, use_compilation_cache
-from aljax.settings import Settings
+from aljax.settings import ArchiveSettings
 
 VALIDATION_TILES = 525
 TEST_TILES = 525
 
 
 @dataclass(frozen=True)
-class UCMercedSettings(Settings):
+class UCMercedSettings(ArchiveSettings):
     """Settings of a run on UC Merced; the defaults are the paper's."""
 
     data_dir: Path = Path("data/ucmerced")  # folder with UCMerced_LandUse and LandUse_Multilabeled.txt, or their zips
@@ -33,7 +34,8 @@ def main() -> None:
     """Reads the archive and runs."""
     settings = parse_settings(UCMercedSettings, "experiments.ucmerced", __doc__)
     use_compilation_cache()
-    archive = load_ucmerced(settings.data_dir, settings.image_size)
+    archive = open_ucmerced(settings.data_dir, settings.image_size)
+    archive = keep_tiles(archive, settings.tiles_in, settings.cache_dir)
     split = random_split(settings.seed, len(archive.ids), VALIDATION_TILES, TEST_TILES)
     histories = run_experiment(settings, archive, split, DenseNet121(len(archive.class_names)))
     print_report(settings.run_dir, histories)

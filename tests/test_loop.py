@@ -17,8 +17,8 @@ from aljax.history import TIMES, Record
 from aljax.keys import Purpose, derive_key
 from aljax.loop import RunState, advance, begin_trial
 from aljax.model import Model
+from aljax.recipe import Recipe
 from aljax.settings import Settings
-from aljax.training import Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.05)
 
@@ -139,14 +139,14 @@ def test_tpd_chooses_at_random_in_the_first_iteration_and_not_after(archive, net
 
 
 def test_tpd_scores_the_change_since_the_last_iteration(model: Model, tiles: SplitTiles, tmp_path) -> None:
-    from aljax.prediction import predict
+    from aljax.prediction import predict_probabilities
     from aljax.selection import select
 
     chosen = settings(tmp_path, query="tpd", clustering=False)
     first = advance(model, tiles, chosen, begin_trial(tiles.pool, chosen, 0, ()), lambda *_: None)
     second = advance(model, tiles, chosen, first, lambda *_: None)
     rows = first.pool.unlabelled
-    now, before = (predict(model, state.variables, tiles.pool).probabilities[rows] for state in (second, first))
+    now, before = (predict_probabilities(model, state.variables, tiles.pool)[rows] for state in (second, first))
     scores = np.linalg.norm(now - before, axis=1)
     expected = rows[select(jax.random.key(0), scores, scores[:, None], chosen.budget)]
     assert second.history[-1].selected == tuple(tiles.pool_ids[index] for index in expected)

@@ -1,13 +1,13 @@
-"""Prediction: rows do not depend on batching, order or padding."""
+"""Prediction: rows do not depend on batching, order, padding, or where the pixels lie."""
 
 import jax
 import numpy as np
 import pytest
 
 from aljax import prediction
-from aljax.data.archive import SplitTiles
+from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
 from aljax.model import Model, init_variables
-from aljax.prediction import predict
+from aljax.prediction import predict_batches, predict_probabilities
 
 
 @pytest.fixture(scope="module")
@@ -15,19 +15,42 @@ def variables(ll_model: Model):
     return init_variables(jax.random.key(0), ll_model, 32, 3)
 
 
+def predict(model: Model, variables, tiles: Tiles, rows: np.ndarray, batch_size: int = 64) -> dict[int, np.ndarray]:
+    """Everything that was predicted, by row."""
+    found: dict[int, np.ndarray] = {}
+    for batch_rows, batch in predict_batches(model, variables, tiles, rows, batch_size):
+        assert len(batch_rows) == batch_size
+        parts = (np.asarray(part).reshape(batch_size, -1) for part in batch if part is not None)
+        found |= dict(zip(batch_rows.tolist(), np.concatenate(list(parts), axis=1), strict=True))
+    return found
+
+
 def test_rows_do_not_depend_on_the_batch_size(ll_model, variables, tiles: SplitTiles) -> None:
-    whole = predict(ll_model, variables, tiles.pool, batch_size=40)
+    rows = np.arange(40)
+    whole = predict(ll_model, variables, tiles.pool, rows, batch_size=40)
     for batch_size in (7, 64):
-        for a, b in zip(whole, predict(ll_model, variables, tiles.pool, batch_size=batch_size), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        other = predict(ll_model, variables, tiles.pool, rows, batch_size=batch_size)
+        assert other.keys() == whole.keys()
+        for row in whole:
+            np.testing.assert_allclose(whole[row], other[row], rtol=1e-4, atol=1e-5)
 
 
 def test_only_the_tiles_asked_for_are_predicted(ll_model, variables, tiles: SplitTiles) -> None:
-    whole = predict(ll_model, variables, tiles.pool)
-    rows = np.array([31, 2, 17])
-    for a, b in zip(predict(ll_model, variables, tiles.pool, rows), whole, strict=True):
-        np.testing.assert_allclose(a[rows], b[rows], rtol=1e-5)
-        assert np.isnan(np.delete(a, rows, axis=0)).all()
+    whole = predict(ll_model, variables, tiles.pool, np.arange(40))
+    some = predict(ll_model, variables, tiles.pool, np.array([31, 2, 17]))
+    assert some.keys() == {31, 2, 17}
+    for row in some:
+        np.testing.assert_allclose(some[row], whole[row], rtol=1e-5)
+
+
+def test_tiles_on_the_device_and_on_the_host_are_the_same_tiles(ll_model, variables, archive: Archive) -> None:
+    split = random_split(0, len(archive.ids), 10, 10)
+    for part in ("pool", "validation", "test"):
+        host, device = (
+            predict_probabilities(ll_model, variables, getattr(place(archive, split, 0, on_device), part), 16)
+            for on_device in (False, True)
+        )
+        np.testing.assert_array_equal(host, device)
 
 
 def test_nothing_recompiles_while_the_pool_shrinks(ll_model, variables, tiles: SplitTiles, traces) -> None:
@@ -39,10 +62,12 @@ def test_nothing_recompiles_while_the_pool_shrinks(ll_model, variables, tiles: S
 
 def test_predicted_losses_are_there_only_with_a_loss_head(model, ll_model, variables, tiles: SplitTiles) -> None:
     plain = init_variables(jax.random.key(0), model, 32, 3)
-    assert predict(model, plain, tiles.test).predicted_losses is None
-    assert predict(ll_model, variables, tiles.test).predicted_losses.shape == (10,)
+    rows = np.arange(10)
+    ((_, without),) = predict_batches(model, plain, tiles.test, rows, 10)
+    ((_, with_head),) = predict_batches(ll_model, variables, tiles.test, rows, 10)
+    assert without.predicted_losses is None
+    assert with_head.predicted_losses.shape == (10,)
 
 
-def test_no_tiles_are_refused(model, variables, tiles: SplitTiles) -> None:
-    with pytest.raises(ValueError, match="empty"):
-        predict(model, variables, tiles.pool, np.array([], dtype=np.int64))
+def test_no_tiles_give_no_batches(model, variables, tiles: SplitTiles) -> None:
+    assert not list(predict_batches(model, variables, tiles.pool, np.array([], dtype=np.int64)))

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from aljax import training
-from aljax.data.archive import SplitTiles, Tiles
+from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
+from aljax.data.augmentation import BandStatistics
 from aljax.errors import NonFiniteLossError
 from aljax.model import Model, Variables, init_variables
-from aljax.training import Recipe, fit, learning_rate, make_optimizer, total_loss
+from aljax.recipe import Recipe, learning_rate, make_optimizer
+from aljax.training import fit, total_loss
 
 RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.05)
 
@@ -34,32 +36,33 @@ def assert_equal(first: Variables, second: Variables) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_one_trace_serves_growing_labelled_sets_and_epochs(ll_model, start, tiles: SplitTiles, traces) -> None:
-    traces(training._advance)
+@pytest.mark.parametrize("on_device", [False, True])
+def test_one_trace_serves_growing_labelled_sets_and_epochs(ll_model, start, archive, traces, on_device: bool) -> None:
+    tiles = place(archive, random_split(0, len(archive.ids), 10, 10), 0, on_device)
+    step = training._train_on_device if on_device else training._train_on_batch
+    traces(step)
     for count, epochs in ((4, 1), (11, 3), (40, 2)):
         recipe = Recipe(epochs=2, batch_size=4, learning_rate=0.011)
         for _ in range(epochs):
             fit(ll_model, recipe, start, tiles.pool, labelled(tiles.pool, count), epoch_key)
-    assert traces(training._advance) == 1
+    assert traces(step) == 1
 
 
-def test_a_compiled_epoch_equals_its_steps_one_by_one(ll_model, start, tiles: SplitTiles, monkeypatch) -> None:
-    mask = labelled(tiles.pool, 13)
-    by_steps = fit(ll_model, RECIPE, start, tiles.pool, mask, epoch_key)
-    monkeypatch.setattr(training, "_steps_alone", lambda: False)
-    by_epochs = fit(ll_model, RECIPE, start, tiles.pool, mask, epoch_key)
+def test_epochs_on_the_device_equal_steps_from_the_host(ll_model, start, archive: Archive) -> None:
+    split = random_split(0, len(archive.ids), 10, 10)
+    host, device = (place(archive, split, 0, on_device).pool for on_device in (False, True))
+    by_steps, by_epochs = (fit(ll_model, RECIPE, start, pool, labelled(pool, 13), epoch_key) for pool in (host, device))
     for a, b in zip(jax.tree.leaves(by_steps), jax.tree.leaves(by_epochs), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
 def test_unlabelled_tiles_have_no_influence(ll_model, start, tiles: SplitTiles) -> None:
-    mask = labelled(tiles.pool, 12)
-    hidden = jnp.asarray(~mask)
-    spoilt = tiles.pool._replace(
-        images=jnp.where(hidden[:, None, None, None], jnp.uint8(255), tiles.pool.images),
-        labels=jnp.where(hidden[:, None], 1 - tiles.pool.labels, tiles.pool.labels),
-    )
-    first, second = (fit(ll_model, RECIPE, start, pool, mask, epoch_key) for pool in (tiles.pool, spoilt))
+    pool = tiles.pool
+    mask = labelled(pool, 12)
+    images, labels = np.array(pool.images), np.where(mask[:, None], pool.labels, 1 - pool.labels)
+    images[pool.indices[~mask]] = 255
+    spoilt = replace(pool, images=images, labels=labels)
+    first, second = (fit(ll_model, RECIPE, start, part, mask, epoch_key) for part in (pool, spoilt))
     assert_equal(first, second)
 
 
@@ -100,13 +103,14 @@ def test_smaller_labelled_set_than_a_batch_is_one_batch(model: Model, tiles: Spl
     assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(start), jax.tree.leaves(trained), strict=True))
 
 
-@pytest.mark.parametrize("one_step", [True, False])
-def test_non_finite_loss_stops_with_its_place(model: Model, tiles: SplitTiles, monkeypatch, one_step: bool) -> None:
-    monkeypatch.setattr(training, "_steps_alone", lambda: one_step)
-    broken = tiles.pool._replace(mean=jnp.array([jnp.nan, 0.0, 0.0]))
+@pytest.mark.parametrize("on_device", [False, True])
+def test_non_finite_loss_stops_with_its_place(model: Model, archive: Archive, on_device: bool) -> None:
+    pool = place(archive, random_split(0, len(archive.ids), 10, 10), 0, on_device).pool
+    mean = np.array([np.nan, 0.0, 0.0], np.float32)
+    broken = replace(pool, statistics=BandStatistics(mean, pool.statistics.deviation))
     start = init_variables(jax.random.key(0), model, 32, 3)
     with pytest.raises(NonFiniteLossError, match="epoch 1, step 1 of 3"):
-        fit(model, RECIPE, start, broken, labelled(tiles.pool, 12), epoch_key)
+        fit(model, RECIPE, start, broken, labelled(pool, 12), epoch_key)
 
 
 def test_learning_rate_falls_to_a_tenth_after_80_of_100_and_160_of_200_epochs() -> None:
@@ -118,8 +122,7 @@ def test_learning_rate_falls_to_a_tenth_after_80_of_100_and_160_of_200_epochs() 
 
 
 def test_gradient_of_the_loss_head_is_cut_after_60_of_100_epochs() -> None:
-    mask = np.ones(4, dtype=bool)
-    scales = [float(training._make_epoch(Recipe(), epoch, epoch_key(epoch), mask).head_gradient) for epoch in (59, 60)]
+    scales = [float(training._make_epoch(Recipe(), epoch, epoch_key(epoch)).head_gradient) for epoch in (59, 60)]
     assert scales == [1.0, 0.0]
 
 

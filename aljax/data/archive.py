@@ -1,59 +1,24 @@
 """What the loop knows of an archive: tiles, labels, ids, class names, and how they are split."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Int, Shaped, UInt8
 
+from aljax.arrays import AnyArray
+from aljax.data.augmentation import BandStatistics
+from aljax.data.images import Images, stream
 from aljax.errors import InputError
 from aljax.keys import Purpose, derive_key
 
 MAX_TILES_FOR_STATISTICS = 1000
-
-
-@dataclass(frozen=True)
-class Archive:
-    """Tiles of one size with their multi-labels, in memory."""
-
-    name: str
-    images: UInt8[np.ndarray, "n h w bands"]
-    labels: UInt8[np.ndarray, "n c"]
-    ids: tuple[str, ...]
-    class_names: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        counts = {len(self.images), len(self.labels), len(self.ids)}
-        if len(counts) != 1 or self.labels.shape[1] != len(self.class_names):
-            raise InputError(
-                f"archive {self.name}: {len(self.images)} images, {len(self.labels)} rows of {self.labels.shape[1]} "
-                f"labels, {len(self.ids)} ids and {len(self.class_names)} class names do not fit together"
-            )
-
-    def fingerprint(self) -> str:
-        """SHA-256 of pixels, labels, ids and class names: the same only for the same data."""
-        digest = hashlib.sha256()
-        for part in (self.images, self.labels):
-            digest.update(str(part.shape).encode())
-            digest.update(np.ascontiguousarray(part).data)
-        digest.update("\n".join((*self.ids, "", *self.class_names)).encode())
-        return digest.hexdigest()
-
-
-class Tiles(NamedTuple):
-    """A set of tiles on the device: uint8 pixels, labels, and the statistics that standardise them."""
-
-    images: UInt8[Array, "n h w bands"]
-    labels: UInt8[Array, "n c"]
-    mean: Float[Array, " bands"]
-    deviation: Float[Array, " bands"]
-
-    @property
-    def num_tiles(self) -> int:
-        return self.images.shape[0]
+# Of the accelerator's free memory; the rest is for the model and its activations.
+MEMORY_SHARE_FOR_TILES = 0.5
 
 
 class Split(NamedTuple):
@@ -62,6 +27,71 @@ class Split(NamedTuple):
     pool: Int[np.ndarray, " p"]
     validation: Int[np.ndarray, " v"]
     test: Int[np.ndarray, " t"]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Tiles of one size with their multi-labels."""
+
+    name: str
+    images: Images
+    labels: UInt8[np.ndarray, "n c"]
+    ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    digest: str = ""
+    """Stands for the tiles in the fingerprint, whichever way they are read; if empty, their pixels do."""
+    split: Split | None = None
+    """The split that comes with the archive, where there is one."""
+    labelled: Bool[np.ndarray, " n"] | None = None
+    """Which tiles have labels; the rows of the others are 0. None: all have."""
+
+    def __post_init__(self) -> None:
+        counts = {self.images.shape[0], len(self.labels), len(self.ids)}
+        if len(counts) != 1 or self.labels.shape[1] != len(self.class_names):
+            raise InputError(
+                f"archive {self.name}: {self.images.shape[0]} images, {len(self.labels)} rows of "
+                f"{self.labels.shape[1]} labels, {len(self.ids)} ids and {len(self.class_names)} class names do not "
+                "fit together"
+            )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of tiles, labels, ids and class names: the same only for the same data."""
+        digest = hashlib.sha256(self.digest.encode())
+        parts = [self.labels] if self.digest else [np.asarray(self.images), self.labels]
+        for part in parts:
+            digest.update(str(part.shape).encode())
+            digest.update(np.ascontiguousarray(part).data)
+        digest.update("\n".join((*self.ids, "", *self.class_names)).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """A set of an archive's tiles with their labels and the statistics that standardise them."""
+
+    images: Images
+    """Of the whole archive."""
+    indices: Int[np.ndarray, " n"]
+    """Where this set's tiles are in the archive."""
+    labels: UInt8[np.ndarray, "n c"]
+    statistics: BandStatistics
+    on_device: Shaped[Array, "n h w bands"] | None = None
+    """This set's pixels on the accelerator, where they fit; None: read from `images` batch by batch."""
+
+    @property
+    def num_tiles(self) -> int:
+        return len(self.indices)
+
+    def batches(self, rows: Int[np.ndarray, " m"], batch_size: int) -> Iterator[Shaped[AnyArray, "b h w bands"]]:
+        """Pixels of the set's tiles `rows`, in that order; m is a multiple of the batch size."""
+        if self.on_device is not None:
+            return (_take(self.on_device, chunk) for chunk in rows.reshape(-1, batch_size))
+        return stream(self.images, self.indices[rows], batch_size)
+
+
+@jax.jit
+def _take(images: Shaped[Array, "n h w bands"], rows: Int[AnyArray, " b"]) -> Shaped[Array, "b h w bands"]:
+    return images[rows]
 
 
 def random_split(seed: int, num_tiles: int, validation: int, test: int) -> Split:
@@ -77,7 +107,7 @@ def random_split(seed: int, num_tiles: int, validation: int, test: int) -> Split
 
 
 class SplitTiles(NamedTuple):
-    """The three sets of an experiment on the device, and the ids of the pool's tiles."""
+    """The three sets of an experiment, and the ids of the pool's tiles."""
 
     pool: Tiles
     validation: Tiles
@@ -85,27 +115,42 @@ class SplitTiles(NamedTuple):
     pool_ids: tuple[str, ...]
 
 
-def place(archive: Archive, split: Split, seed: int) -> SplitTiles:
-    """Puts the three sets on the device, standardised by the pool's mean and deviation per band.
+def place(archive: Archive, split: Split, seed: int, on_device: bool | None = None) -> SplitTiles:
+    """The three sets, standardised by the pool's mean and deviation per band.
 
-    The statistics come from a fixed sample of at most 1,000 pool tiles, never from validation or test.
+    The statistics come from a fixed sample of at most 1,000 pool tiles, never from validation or test. Pixels
+    go to the accelerator once if there is one with room for them (or as `on_device` says); otherwise batches do.
     """
     sample = jax.random.permutation(derive_key(seed, Purpose.NORMALISATION), len(split.pool))
     sample = split.pool[np.asarray(sample[:MAX_TILES_FOR_STATISTICS])]
-    mean, deviation = band_statistics(archive.images[np.sort(sample)])
+    statistics = band_statistics(archive.images, np.sort(sample))
+    resident = _fits_on_device(archive.images) if on_device is None else on_device
 
     def tiles(indices: np.ndarray) -> Tiles:
-        return Tiles(*map(jnp.asarray, (archive.images[indices], archive.labels[indices], mean, deviation)))
+        pixels = jnp.asarray(np.asarray(archive.images)[indices]) if resident else None
+        return Tiles(archive.images, indices, archive.labels[indices], statistics, pixels)
 
     ids = tuple(archive.ids[index] for index in split.pool)
     return SplitTiles(tiles(split.pool), tiles(split.validation), tiles(split.test), ids)
 
 
-def band_statistics(
-    images: UInt8[np.ndarray, "n h w bands"],
-) -> tuple[Float[np.ndarray, " bands"], Float[np.ndarray, " bands"]]:
-    """Mean and standard deviation of each band, in grey levels."""
-    mean = images.mean((0, 1, 2), dtype=np.float64)
-    deviation = images.std((0, 1, 2), dtype=np.float64)
+def _fits_on_device(images: Images) -> bool:
+    """Whether the decoded tiles are at hand and an accelerator has room for them."""
+    if jax.default_backend() == "cpu" or not isinstance(images, np.ndarray):
+        return False
+    memory = jax.local_devices()[0].memory_stats()
+    if memory is None:
+        return True
+    return images.nbytes <= MEMORY_SHARE_FOR_TILES * (memory["bytes_limit"] - memory["bytes_in_use"])
+
+
+def band_statistics(images: Images, indices: Int[np.ndarray, " n"]) -> BandStatistics:
+    """Mean and standard deviation of each band over the tiles `indices`."""
+    moments = []
+    for (tile,) in stream(images, indices, 1):
+        moments.append((tile.mean((0, 1), dtype=np.float64), tile.var((0, 1), dtype=np.float64)))
+    means, variances = np.array(moments).swapaxes(0, 1)
+    # Tiles have one size, so the moments of all follow from those of each.
+    deviation = np.sqrt(variances.mean(0) + means.var(0))
     # A constant band carries nothing; dividing by its deviation would make it NaN.
-    return mean.astype(np.float32), np.maximum(deviation, 1e-6).astype(np.float32)
+    return BandStatistics(means.mean(0).astype(np.float32), np.maximum(deviation, 1e-6).astype(np.float32))

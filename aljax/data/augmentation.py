@@ -1,11 +1,22 @@
 """Random flips and quarter turns, and standardisation, on the device."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Shaped
+
+from aljax.arrays import AnyArray
 
 
-def augment(key: Array, images: UInt8[Array, "b s s bands"]) -> UInt8[Array, "b s s bands"]:
+class BandStatistics(NamedTuple):
+    """Mean and standard deviation of each band, in the units of the pixels."""
+
+    mean: Float[AnyArray, " bands"]
+    deviation: Float[AnyArray, " bands"]
+
+
+def augment(key: Array, images: Shaped[AnyArray, "b s s bands"]) -> Shaped[Array, "b s s bands"]:
     """Flips each square tile horizontally at random and turns it by 0, 90, 180 or 270 degrees at random.
 
     The eight outcomes are the symmetries of the square, each equally likely; three independent coins for
@@ -17,8 +28,6 @@ def augment(key: Array, images: UInt8[Array, "b s s bands"]) -> UInt8[Array, "b 
     return jnp.where(flip_columns, images[:, :, ::-1], images)
 
 
-def standardise(
-    images: UInt8[Array, "b h w bands"], mean: Float[Array, " bands"], deviation: Float[Array, " bands"]
-) -> Float[Array, "b h w bands"]:
-    """Zero mean and unit deviation per band."""
-    return (images.astype(jnp.float32) - mean) / deviation
+def standardise(images: Shaped[AnyArray, "b h w bands"], statistics: BandStatistics) -> Float[Array, "b h w bands"]:
+    """Zero mean and unit deviation per band, in float32."""
+    return (jnp.asarray(images, jnp.float32) - statistics.mean) / statistics.deviation

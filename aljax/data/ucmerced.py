@@ -4,24 +4,22 @@ Read as they are downloaded: `UCMerced_LandUse.zip` or the folder in it, and `mu
 `LandUse_Multilabeled.txt` in it, both somewhere under one data folder.
 """
 
-import io
-import warnings
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
-from tqdm import tqdm
 
 from aljax.data.archive import Archive
+from aljax.data.decoding import TileForm
+from aljax.data.images import EncodedImages, digest_tiles
 from aljax.errors import InputError
 
 NUM_TILES = 2100
 NUM_CLASSES = 17
+FORM = TileForm(3, "uint8")
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 IMAGE_PLACES = ("UCMerced_LandUse/Images", "Images", "UCMerced_LandUse.zip")
 LABEL_PLACES = (
@@ -43,21 +41,27 @@ class LabelTable(NamedTuple):
     labels: UInt8[np.ndarray, "n c"]
 
 
-def load_ucmerced(data_dir: Path, size: int) -> Archive:
-    """All tiles, resized to `size` x `size`, with their 17 labels. Raises InputError for anything amiss."""
+def open_ucmerced(data_dir: Path, size: int) -> Archive:
+    """All tiles with their 17 labels, resized to `size` x `size` when they are read.
+
+    Raises InputError for anything amiss in the folder or the labels; a broken tile is found when it is read.
+    """
     if not data_dir.is_dir():
         raise InputError(f"--data-dir {data_dir} is not a folder: give the one that holds UCMerced_LandUse")
     table = read_labels(find_labels(data_dir))
-    images = find_images(data_dir)
-    _match(table.ids, images, data_dir)
-    with ThreadPoolExecutor() as pool:
-        decoded = pool.map(lambda tile: read_tile(images[tile], size), table.ids)
-        progress = tqdm(decoded, "reading tiles", total=len(table.ids), unit="tile", disable=None, leave=False)
-        try:
-            pixels = np.stack(list(progress))
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return Archive("ucmerced", pixels, table.labels, table.ids, table.class_names)
+    found = find_images(data_dir)
+    _match(table.ids, found, data_dir)
+    files = [found[tile] for tile in table.ids]
+    images = EncodedImages(lambda index: _read(files[index]), [str(file) for file in files], size, FORM)
+    digest = digest_tiles(images.read, len(files), 0)
+    return Archive("ucmerced", images, table.labels, table.ids, table.class_names, digest)
+
+
+def _read(file: Entry) -> bytes:
+    try:
+        return file.read_bytes()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{file} is not readable ({error}): replace the file") from error
 
 
 def find_labels(data_dir: Path) -> Entry:
@@ -152,22 +156,3 @@ def _read_row(line: str, where: str) -> tuple[str, list[int]]:
         if cell.strip() not in ("0", "1"):
             raise InputError(f"{where}, column {column}: label {cell!r} is neither 0 nor 1: mend it")
     return tile, [int(cell) for cell in cells]
-
-
-def read_tile(file: Entry, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """Decodes one tile to 8-bit RGB and resizes it (bilinear, antialiased) unless it has that size."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(file.read_bytes())) as image:
-                if image.mode != "RGB":
-                    raise InputError(f"{file} has mode {image.mode} instead of 8-bit RGB: replace the file")
-                if image.size != (size, size):
-                    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-                return np.asarray(image)
-    except InputError:
-        raise
-    except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
-        raise InputError(f"{file} is not readable as an image ({error}): replace the file") from error
-    except Image.DecompressionBombWarning as error:
-        raise InputError(f"{file} has too many pixels to be a tile ({error}): replace the file") from error

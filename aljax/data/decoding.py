@@ -1,0 +1,222 @@
+"""Encoded tiles to pixels: GeoTIFF by rasterio with every band, PNG and JPEG by Pillow, and resizing.
+
+What a file holds is told by its first bytes, not by its name.
+"""
+
+import functools
+import io
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Shaped
+from PIL import Image
+
+from aljax.errors import InputError
+
+# A tile is a small image; anything larger is a whole scene, or a file made to exhaust the memory.
+MAX_PIXELS = 8192 * 8192
+DTYPES = ("uint8", "uint16", "float32")
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PILLOW_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+# Bands of the pixel types that Pillow keeps whole; a palette is looked up.
+PILLOW_BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4, "P": 3}
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+class TileForm(NamedTuple):
+    """What all tiles of an archive share."""
+
+    bands: int
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.bands} {'band' if self.bands == 1 else 'bands'} of {self.dtype}"
+
+
+def decode(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
+    """Pixels of an encoded tile, of type uint8, uint16 or float32 as they are stored.
+
+    Pixels without data (a declared nodata value or mask) get the mean of the band's other pixels, which
+    standardisation makes inconspicuous. Raises InputError, naming the tile, for anything that is not an image
+    in full: empty, truncated, of another format, too large, without a valid pixel, or with NaN in it.
+    """
+    if not data:
+        raise InputError(f"{name} is empty (0 bytes): replace the file")
+    if data.startswith(TIFF_SIGNATURES):
+        pixels = _decode_tiff(data, name)
+    elif data.startswith(PILLOW_SIGNATURES):
+        pixels = _decode_pillow(data, name)
+    else:
+        raise InputError(f"{name} is not a TIFF, PNG or JPEG image: replace the file")
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise InputError(f"{name} has NaN or infinite pixels and no nodata value that would explain them: mend it")
+    return pixels
+
+
+def read_form(path: Path) -> TileForm:
+    """Bands and type of a tile from its header alone. Raises InputError."""
+    try:
+        with path.open("rb") as file:
+            signature = file.read(8)
+    except OSError as error:
+        raise InputError(f"{path} is not readable ({error.strerror}): check its permissions") from error
+    if not signature:
+        raise InputError(f"{path} is empty (0 bytes): replace the file")
+    if signature.startswith(TIFF_SIGNATURES):
+        rasterio = _rasterio()
+        try:
+            with rasterio.open(path, driver="GTiff") as source:
+                return _tiff_form(source, str(path))
+        except rasterio.errors.RasterioError as error:
+            raise _unreadable(str(path), error) from error
+    if signature.startswith(PILLOW_SIGNATURES):
+        try:
+            with Image.open(path) as image:
+                return _pillow_form(image, str(path))
+        except InputError:
+            raise
+        except PILLOW_ERRORS as error:
+            raise _unreadable(str(path), error) from error
+    raise InputError(f"{path} is not a TIFF, PNG or JPEG image: replace the file")
+
+
+class Georeference(NamedTuple):
+    """Where on the Earth a tile lies."""
+
+    crs: str
+    """Coordinate reference system as well-known text."""
+    transform: tuple[float, ...]
+    """(a, b, c, d, e, f): x = a * column + b * row + c, y = d * column + e * row + f."""
+
+
+def read_georeference(path: Path) -> Georeference | None:
+    """Georeference of a GeoTIFF, or None for a file without one. Raises InputError."""
+    rasterio = _rasterio()
+    try:
+        with rasterio.open(path) as source:
+            return Georeference(source.crs.to_wkt(), tuple(source.transform)[:6]) if source.crs else None
+    except rasterio.errors.RasterioError as error:
+        raise _unreadable(str(path), error) from error
+
+
+def resize(pixels: Shaped[np.ndarray, "h w bands"], size: int) -> Shaped[np.ndarray, "size size bands"]:
+    """Bilinear, antialiased when it shrinks, each band on its own; the type stays."""
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    shape = (size, size)
+    if pixels.dtype == np.uint8 and pixels.shape[-1] == 3:
+        return np.asarray(Image.fromarray(pixels).resize(shape, Image.Resampling.BILINEAR))
+    # Pillow has no other type of several bands that it would not convert or premultiply.
+    bands = [_resize_band(pixels[..., band], size) for band in range(pixels.shape[-1])]
+    return np.stack(bands, axis=-1)
+
+
+def _resize_band(band: Shaped[np.ndarray, "h w"], size: int) -> Shaped[np.ndarray, "size size"]:
+    plain = band if band.dtype == np.uint8 else band.astype(np.float32)
+    resized = np.asarray(Image.fromarray(np.ascontiguousarray(plain)).resize((size, size), Image.Resampling.BILINEAR))
+    return resized if resized.dtype == band.dtype else np.rint(resized).astype(band.dtype)
+
+
+@functools.cache
+def _rasterio() -> ModuleType:
+    """Imported when the first GeoTIFF comes, once."""
+    import rasterio
+    import rasterio.errors
+
+    # A tile without a georeference is a tile all the same.
+    warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
+    return rasterio
+
+
+def _decode_tiff(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
+    rasterio = _rasterio()
+    try:
+        with rasterio.MemoryFile(data) as file, file.open(driver="GTiff") as source:
+            _tiff_form(source, name)
+            pixels = source.read()
+            valid = _valid(source, pixels)
+    except rasterio.errors.RasterioError as error:
+        raise _unreadable(name, error.__cause__ or error) from error
+    if valid is not None:
+        _fill(pixels, valid, name)
+    return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
+
+
+def _tiff_form(source: Any, name: str) -> TileForm:
+    types = sorted(set(source.dtypes))
+    if len(types) > 1:
+        raise InputError(f"{name} mixes bands of {' and '.join(types)}: give all bands one type")
+    _check_size(source.width, source.height, name)
+    return _checked_form(source.count, types[0], name)
+
+
+def _checked_form(bands: int, dtype: str, name: str) -> TileForm:
+    if dtype not in DTYPES:
+        raise InputError(f"{name} is of type {dtype}: convert it to {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
+    return TileForm(bands, dtype)
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"{name} has {width} x {height} pixels, too many for a tile (at most {MAX_PIXELS}): cut it into tiles"
+        )
+
+
+def _valid(source: Any, pixels: np.ndarray) -> Bool[np.ndarray, "bands h w"] | None:
+    """Where there is data, or None for everywhere. A band that is tagged as alpha is a band like any other."""
+    valid = np.ones(pixels.shape, bool)
+    for band, (nodata, flags) in enumerate(zip(source.nodatavals, source.mask_flag_enums, strict=True)):
+        names = {flag.name for flag in flags}
+        if nodata is not None:
+            valid[band] = ~np.isnan(pixels[band]) if np.isnan(nodata) else pixels[band] != nodata
+        elif "per_dataset" in names and "alpha" not in names:
+            valid[band] = source.read_masks(band + 1) > 0
+    return None if valid.all() else valid
+
+
+def _fill(pixels: np.ndarray, valid: np.ndarray, name: str) -> None:
+    if not valid.any():
+        raise InputError(f"{name} has no pixel with data (all are nodata): remove the tile")
+    for band, known in zip(pixels, valid, strict=True):
+        mean = band[known].mean(dtype=np.float64) if known.any() else 0.0
+        band[~known] = np.rint(mean) if band.dtype.kind == "u" else mean
+
+
+def _decode_pillow(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            form = _pillow_form(image, name)
+            if form.dtype == "uint8":
+                pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+                return pixels.reshape(*pixels.shape[:2], form.bands)
+    except InputError:
+        raise
+    except PILLOW_ERRORS as error:
+        raise _unreadable(name, error) from error
+    rasterio = _rasterio()
+    try:
+        with rasterio.MemoryFile(data) as file, file.open(driver="PNG") as source:
+            return np.ascontiguousarray(np.moveaxis(source.read(), 0, -1))
+    except rasterio.errors.RasterioError as error:
+        raise _unreadable(name, error.__cause__ or error) from error
+
+
+def _pillow_form(image: Image.Image, name: str) -> TileForm:
+    _check_size(*image.size, name)
+    # Pillow opens a 16-bit PNG of several bands as one of 8 bits; only the decoder's arguments tell.
+    if any(";16B" in str(part[3]) for part in getattr(image, "tile", ())):
+        bands = {"I": 1}.get(image.mode.partition(";")[0]) or PILLOW_BANDS[image.mode]
+        return TileForm(bands, "uint16")
+    if image.mode not in PILLOW_BANDS:
+        raise InputError(f"{name} has the pixel type {image.mode}: convert it to 8 or 16 bits per band")
+    return TileForm(PILLOW_BANDS[image.mode], "uint8")
+
+
+def _unreadable(name: str, error: BaseException) -> InputError:
+    # GDAL adds its own file name and line breaks; one line names the tile alone.
+    reason = " ".join(str(error).split())
+    return InputError(f"{name} is not readable as an image ({reason}): replace the file")

@@ -1,0 +1,177 @@
+"""A user's own archive: a folder of GeoTIFF, PNG or JPEG tiles, nested or not, and labels for all, some or none."""
+
+import os
+import unicodedata
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from tqdm import tqdm
+
+from aljax.data.archive import Archive, Split
+from aljax.data.decoding import TileForm, read_form
+from aljax.data.images import EncodedImages, digest_tiles, read_file
+from aljax.data.labels import CsvLabels, read_csv
+from aljax.errors import InputError, InputWarning
+
+IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+# What people and geodata software leave beside tiles. Any other file may be a tile that would be missed.
+OTHER_SUFFIXES = {
+    *("", ".csv", ".txt", ".md", ".pdf", ".json", ".geojson", ".xml", ".zip", ".db", ".lst"),
+    *(".tfw", ".tifw", ".pgw", ".jgw", ".wld", ".prj", ".ovr", ".msk"),
+    *(".qgz", ".qgs", ".qml", ".shp", ".shx", ".dbf", ".cpg", ".gpkg"),
+}
+
+
+def open_folder(images_dir: Path, labels: Path | None, size: int, separator: str = ";") -> Archive:
+    """The tiles below a folder, resized to `size` x `size` when they are read, with the labels of a CSV file.
+
+    A row's id is the tile's path below the folder or, where that is unique, its file name, either with or
+    without suffix. A tile without a row has no labels; its id is its path. All headers are read here, pixels
+    when they are asked for. Raises InputError for whatever does not fit, and warns of classes without a tile.
+    """
+    files = find_tiles(images_dir)
+    table = read_csv(labels, separator) if labels else None
+    rows = match_rows(table.ids, files, images_dir) if table else {}
+    form = common_form(files)
+    images = EncodedImages(lambda index: read_file(files[index]), [str(path) for path in files], size, form)
+    digest = digest_tiles(images.read, len(files), sum(path.stat().st_size for path in files))
+    ids = [_relative(path, images_dir) for path in files]
+    labelled = np.isin(np.arange(len(files)), list(rows))
+    matrix = np.zeros((len(files), len(table.class_names) if table else 0), np.uint8)
+    split = None
+    if table:
+        order = [rows[index] for index in sorted(rows)]
+        matrix[labelled] = table.labels[order]
+        ids = [table.ids[rows[index]] if index in rows else ids[index] for index in range(len(files))]
+        split = _split(table, rows, len(files))
+        _warn_of_empty_classes(table)
+    class_names = table.class_names if table else ()
+    known = None if labelled.all() else labelled
+    return Archive(images_dir.resolve().name, images, matrix, tuple(ids), class_names, digest, split, known)
+
+
+def find_tiles(folder: Path) -> list[Path]:
+    """Image files below a folder, sorted by their path. Raises InputError if there are none.
+
+    A symbolic link to a file in the folder is that file; one that leads out of it is left out with a warning,
+    and links to folders are not followed.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: give the one that holds the tiles")
+    root = folder.resolve()
+    files: list[Path] = []
+    outside: list[Path] = []
+    for path in _walk(folder):
+        suffix = path.suffix.lower()
+        if path.name.startswith(".") or suffix in OTHER_SUFFIXES or path.name.lower().endswith(".aux.xml"):
+            continue
+        if suffix not in IMAGE_SUFFIXES:
+            raise InputError(f"{path} has the unknown extension {suffix}: convert it to TIFF, PNG or JPEG, or move it")
+        _check_name(path)
+        inside = not path.is_symlink() or path.resolve().is_relative_to(root)
+        (files if inside else outside).append(path)
+    if outside:
+        warnings.warn(
+            InputWarning(f"{len(outside)} symbolic links lead out of {folder} and are left out, as {outside[0]}"),
+            stacklevel=2,
+        )
+    if not files:
+        raise InputError(f"{folder} holds no tiles ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds them")
+    return files
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    def stop(error: OSError) -> None:
+        raise InputError(f"{error.filename} is not readable ({error.strerror}): check its permissions") from error
+
+    for parent, folders, names in os.walk(folder, onerror=stop):
+        folders.sort()
+        yield from (Path(parent, name) for name in sorted(names))
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the name of {path} is not UTF-8: rename the file") from error
+
+
+def common_form(files: Sequence[Path]) -> TileForm:
+    """Bands and type of all tiles, from their headers. Raises InputError naming two files that differ."""
+    with ThreadPoolExecutor() as pool:
+        forms = pool.map(read_form, files)
+        try:
+            progress = tqdm(forms, "reading headers", len(files), unit="tile", disable=None, leave=False)
+            for path, form in zip(files, progress, strict=True):
+                if path is files[0]:
+                    first = form
+                elif form != first:
+                    raise InputError(f"{files[0]} has {first}, but {path} has {form}: an archive has tiles of one kind")
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return first
+
+
+def match_rows(ids: Sequence[str], files: Sequence[Path], folder: Path) -> dict[int, int]:
+    """Row of the label file for each tile (index of its file) that has one. Raises InputError."""
+    named: list[dict[str, list[int]]] = [defaultdict(list) for _ in range(4)]
+    for index, path in enumerate(files):
+        relative = _relative(path, folder)
+        name = relative.rpartition("/")[2]
+        for names, key in zip(named, (relative, _stem(relative), name, _stem(name)), strict=True):
+            names[key].append(index)
+    rows: dict[int, int] = {}
+    missing = []
+    for row, tile in enumerate(ids):
+        key = _normal(tile)
+        found = next((names[key] for names in named if key in names), None)
+        if found is None:
+            missing.append(tile)
+            continue
+        if len(found) > 1:
+            both = " or ".join(str(files[index]) for index in found[:2])
+            raise InputError(f"the id {tile} may be {both}: write its path below {folder}")
+        if found[0] in rows:
+            raise InputError(f"the ids {ids[rows[found[0]]]} and {tile} both name {files[found[0]]}: remove one row")
+        rows[found[0]] = row
+    if missing:
+        few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise InputError(f"{folder}: {len(missing)} ids of the label file have no tile ({few}): complete the folder")
+    return rows
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return _normal(path.relative_to(folder).as_posix())
+
+
+def _normal(name: str) -> str:
+    # An umlaut is one character or two, as the system that wrote the name likes it.
+    return unicodedata.normalize("NFC", name)
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name
+
+
+def _split(table: CsvLabels, rows: dict[int, int], num_tiles: int) -> Split | None:
+    if table.parts is None:
+        return None
+    parts: UInt8[np.ndarray, " n"] = np.full(num_tiles, 255, np.uint8)
+    for index, row in rows.items():
+        parts[index] = table.parts[row]
+    split = Split(*(np.flatnonzero(parts == part) for part in range(3)))
+    for name, indices in split._asdict().items():
+        if not len(indices):
+            raise InputError(f"the column 'split' of the label file gives no tile to {name}: give it some")
+    return split
+
+
+def _warn_of_empty_classes(table: CsvLabels) -> None:
+    for name, count in zip(table.class_names, table.labels.sum(0, dtype=np.int64), strict=True):
+        if count == 0:
+            warnings.warn(InputWarning(f"no tile has the class {name}: it cannot be learnt"), stacklevel=3)

@@ -1,0 +1,124 @@
+"""A user's own labels: a CSV with a row per tile, its classes as 0/1 columns or as one list."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from aljax.errors import InputError
+
+DELIMITERS = ",;\t"
+SPLIT_COLUMN = "split"
+PARTS = {"pool": 0, "train": 0, "validation": 1, "val": 1, "test": 2}
+
+
+class CsvLabels(NamedTuple):
+    """The content of a label file, in the order of its rows."""
+
+    ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    labels: UInt8[np.ndarray, "n c"]
+    parts: UInt8[np.ndarray, " n"] | None
+    """0 pool, 1 validation, 2 test; None without a column `split`."""
+
+
+def read_csv(path: Path, separator: str = ";") -> CsvLabels:
+    """Reads `id,CLASS,CLASS,...` with cells 0 or 1, or `id,labels` with class names between `separator`.
+
+    A column `split` (pool, validation or test; train and val mean pool and validation) is the split. Fields
+    are separated by comma, semicolon or tab, whichever the header has most of. Raises InputError with file,
+    row and column.
+    """
+    rows = _read_rows(path)
+    header = [name.strip() for name in rows[0][1]]
+    _check_header(header, path)
+    rows = rows[1:]
+    if not rows:
+        raise InputError(f"{path} names no tiles: add a row for each tile")
+    for number, row in rows:
+        if len(row) != len(header):
+            raise InputError(f"{path}, row {number}: {len(row)} fields instead of {len(header)}: mend the row")
+    ids = _read_ids(rows, path)
+    parts = _read_parts(rows, header, path)
+    columns = [index for index, name in enumerate(header) if index and name != SPLIT_COLUMN]
+    if [header[index] for index in columns] == ["labels"]:
+        class_names, labels = _read_lists(rows, columns[0], separator)
+    else:
+        class_names = tuple(header[index] for index in columns)
+        labels = _read_cells(rows, columns, header, path)
+    if not class_names:
+        raise InputError(f"{path} names no classes: give a column per class, or a column 'labels'")
+    return CsvLabels(ids, class_names, labels, parts)
+
+
+Rows = list[tuple[int, list[str]]]
+
+
+def _read_rows(path: Path) -> Rows:
+    """Rows that are not blank, with the number of the line each ends on."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            file.seek(0)
+            delimiter = max(DELIMITERS, key=first.count)
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except OSError as error:
+        raise InputError(f"{path} is not readable ({error.strerror}): give --labels a CSV file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error.reason}, byte {error.start}): save it as UTF-8") from error
+    except csv.Error as error:
+        raise InputError(f"{path} is not readable as CSV ({error}): mend it") from error
+    if not rows:
+        raise InputError(f"{path} is empty: give a header and a row for each tile")
+    return rows
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    if len(header) < 2:
+        raise InputError(f"{path}, row 1: one column only: give 'id,CLASS,CLASS,...' or 'id,labels'")
+    for column, name in enumerate(header, start=1):
+        if not name:
+            raise InputError(f"{path}, row 1: column {column} has no name: name its class")
+        if name in header[: column - 1]:
+            raise InputError(f"{path}, row 1: the column {name!r} is there twice: rename one")
+
+
+def _read_ids(rows: Rows, path: Path) -> tuple[str, ...]:
+    first: dict[str, int] = {}
+    for number, row in rows:
+        if not row[0]:
+            raise InputError(f"{path}, row {number}: the id is empty: name the tile")
+        if row[0] in first:
+            raise InputError(f"{path}, row {number}: tile {row[0]} is there already in row {first[row[0]]}: remove one")
+        first[row[0]] = number
+    return tuple(first)
+
+
+def _read_parts(rows: Rows, header: list[str], path: Path) -> UInt8[np.ndarray, " n"] | None:
+    if SPLIT_COLUMN not in header:
+        return None
+    column = header.index(SPLIT_COLUMN)
+    for number, row in rows:
+        if row[column].strip() not in PARTS:
+            raise InputError(f"{path}, row {number}: split {row[column]!r} is not one of {', '.join(PARTS)}: mend it")
+    return np.array([PARTS[row[column].strip()] for _, row in rows], np.uint8)
+
+
+def _read_cells(rows: Rows, columns: list[int], header: list[str], path: Path) -> UInt8[np.ndarray, "n c"]:
+    for number, row in rows:
+        for column in columns:
+            if row[column].strip() not in ("0", "1"):
+                raise InputError(
+                    f"{path}, row {number}, column {header[column]}: label {row[column]!r} is neither 0 nor 1: mend it"
+                )
+    return np.array([[int(row[column]) for column in columns] for _, row in rows], np.uint8)
+
+
+def _read_lists(rows: Rows, column: int, separator: str) -> tuple[tuple[str, ...], UInt8[np.ndarray, "n c"]]:
+    named = [{name.strip() for name in row[column].split(separator)} - {""} for _, row in rows]
+    class_names = tuple(sorted(set().union(*named)))
+    labels = [[name in present for name in class_names] for present in named]
+    return class_names, np.array(labels, np.uint8).reshape(len(rows), len(class_names))
