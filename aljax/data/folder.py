@@ -66,7 +66,7 @@ def find_tiles(folder: Path) -> list[Path]:
     root = folder.resolve()
     files: list[Path] = []
     outside: list[Path] = []
-    for path in _walk(folder):
+    for path in sorted(_walk(folder)):
         suffix = path.suffix.lower()
         if path.name.startswith(".") or suffix in OTHER_SUFFIXES or path.name.lower().endswith(".aux.xml"):
             continue
@@ -89,9 +89,8 @@ def _walk(folder: Path) -> Iterator[Path]:
     def stop(error: OSError) -> None:
         raise InputError(f"{error.filename} is not readable ({error.strerror}): check its permissions") from error
 
-    for parent, folders, names in os.walk(folder, onerror=stop):
-        folders.sort()
-        yield from (Path(parent, name) for name in sorted(names))
+    for parent, _, names in os.walk(folder, onerror=stop):
+        yield from (Path(parent, name) for name in names)
 
 
 def _check_name(path: Path) -> None:

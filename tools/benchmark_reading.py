@@ -1,0 +1,232 @@
+"""Speed and memory of tiles in memory, in a cache and on disk.
+
+    python -m tools.benchmark_reading --images DIR
+
+Two tables for any folder of tiles (labels are made up): how fast the pixels alone come, are scored and are trained
+on, medians of alternating rounds with the share of the speed from memory; and the peak memory of one iteration
+(training and a pass over the pool) for pools of several sizes, each in a process of its own.
+"""
+
+import json
+import multiprocessing
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from aljax.checkpointing import write_atomically
+from aljax.data.archive import Archive, Split, Tiles, place
+from aljax.data.folder import open_folder
+from aljax.data.images import EncodedImages, stream
+from aljax.data.storage import TilesIn, keep_tiles
+from aljax.densenet import DenseNet121
+from aljax.errors import InputError
+from aljax.experiment import command, use_compilation_cache
+from aljax.model import Model, Variables, init_variables
+from aljax.prediction import predict_batches
+from aljax.recipe import Recipe
+from aljax.shortlist import Shortlist
+from aljax.training import fit
+
+NUM_CLASSES = 15
+PLACES: tuple[TilesIn, ...] = ("memory", "cache", "disk")
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """What to measure."""
+
+    images: Path  # folder of tiles
+    image_size: int = 128  # height and width in pixels to which tiles are resized
+    tiles: int = 256  # tiles in a round of the speed table
+    rounds: int = 5  # rounds of the speed table
+    batch_size: int = 10  # of the training steps; scoring takes 64
+    pools: tuple[int, ...] = (2000, 20000)  # numbers of tiles of the memory table
+    pool_image_size: int = 32  # height and width in pixels in the memory table
+    cache_dir: Path | None = None  # folder of the cache (default: ~/.cache/aljax/tiles)
+    out: Path | None = None  # JSON file for the figures
+
+
+class Speeds(NamedTuple):
+    """Tiles per second of one round."""
+
+    reading: float
+    scoring: float
+    training: float
+
+
+def first_tiles(settings: BenchmarkSettings, count: int, size: int) -> Archive:
+    """The first tiles of the folder with made-up labels. Raises InputError if it has too few."""
+    archive = open_folder(settings.images, None, size)
+    images = archive.images
+    assert isinstance(images, EncodedImages)
+    if len(images.names) < count:
+        raise InputError(f"{settings.images} holds {len(images.names)} tiles, fewer than {count}: ask for fewer")
+    labels = np.random.default_rng(0).integers(0, 2, (count, NUM_CLASSES), dtype=np.uint8)
+    names = tuple(f"class{index}" for index in range(NUM_CLASSES))
+    some = replace(images, names=images.names[:count])
+    return Archive(archive.name, some, labels, archive.ids[:count], names, f"{archive.digest}-{count}")
+
+
+def whole_as_pool(archive: Archive) -> Tiles:
+    """All tiles as the pool of an iteration."""
+    everything = np.arange(len(archive.ids))
+    return place(archive, Split(everything, everything[:1], everything[:1]), seed=0).pool
+
+
+def start(archive: Archive) -> tuple[Model, Variables]:
+    """DenseNet121 with fresh weights."""
+    model = Model(DenseNet121(NUM_CLASSES))
+    _, size, _, bands = archive.images.shape
+    return model, init_variables(jax.random.key(0), model, size, bands)
+
+
+def read(pool: Tiles, count: int, batch_size: int) -> None:
+    """The first tiles of a pool, touched and no more."""
+    for batch in stream(pool.images, np.arange(count), batch_size):
+        batch.sum()
+
+
+def score(model: Model, variables: Variables, pool: Tiles, shortlisted: int = 60) -> None:
+    """The pass of a query over a pool."""
+    shortlist = Shortlist(shortlisted)
+    for rows, batch in predict_batches(model, variables, pool, np.arange(pool.num_tiles)):
+        shortlist.add(rows, batch.probabilities[:, 0], batch.embeddings)
+
+
+def train(model: Model, variables: Variables, pool: Tiles, labelled: int, batch_size: int) -> None:
+    """One epoch on the first tiles of a pool."""
+    recipe = Recipe(epochs=1, batch_size=batch_size)
+    mask = np.arange(pool.num_tiles) < labelled
+    trained = fit(model, recipe, variables, pool, mask, lambda epoch: jax.random.key(epoch))
+    jax.block_until_ready(trained)
+
+
+def rate(num_tiles: int, work: Callable[[], None]) -> float:
+    """Tiles per second."""
+    started = time.perf_counter()
+    work()
+    return num_tiles / (time.perf_counter() - started)
+
+
+def measure_speeds(settings: BenchmarkSettings) -> dict[str, list[Speeds]]:
+    """Rounds of each place, alternating, after one round of each to compile and to fill the cache."""
+    archive = first_tiles(settings, settings.tiles, settings.image_size)
+    pools = {where: whole_as_pool(keep_tiles(archive, where, settings.cache_dir)) for where in PLACES}
+    model, variables = start(archive)
+    count, batch_size = settings.tiles // settings.batch_size * settings.batch_size, settings.batch_size
+    rounds: dict[str, list[Speeds]] = {where: [] for where in PLACES}
+    for number in range(settings.rounds + 1):
+        for where, pool in pools.items():
+            speeds = Speeds(
+                rate(count, partial(read, pool, count, batch_size)),
+                rate(settings.tiles, partial(score, model, variables, pool)),
+                rate(count, partial(train, model, variables, pool, count, batch_size)),
+            )
+            if number:
+                rounds[where].append(speeds)
+    return rounds
+
+
+def measure_memory(settings: BenchmarkSettings, pool_size: int, where: TilesIn) -> int:
+    """Peak memory in bytes of one iteration on a pool; runs in a process of its own."""
+    use_compilation_cache()
+    with PeakMemory() as peak:
+        archive = keep_tiles(first_tiles(settings, pool_size, settings.pool_image_size), where, settings.cache_dir)
+        pool = whole_as_pool(archive)
+        model, variables = start(archive)
+        train(model, variables, pool, 200, settings.batch_size)
+        score(model, variables, pool)
+    return peak.bytes
+
+
+class PeakMemory:
+    """The largest memory of this process while the context lasts, without what is mapped from files."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.02):
+            self.bytes = max(self.bytes, anonymous_memory())
+
+
+def anonymous_memory() -> int:
+    """Bytes of this process that are not mapped from files (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def speed_table(rounds: dict[str, list[Speeds]]) -> str:
+    """Medians with their range, and the share of the speed from memory."""
+    lines = [f"{'tiles in':<9}" + "".join(f"{name + ', tiles/s':>32}" for name in Speeds._fields)]
+    base = [statistics.median(values) for values in zip(*rounds["memory"], strict=True)]
+    for where, speeds in rounds.items():
+        cells = []
+        for values, reference in zip(zip(*speeds, strict=True), base, strict=True):
+            median = statistics.median(values)
+            cells.append(f"{median:>10.1f} ({min(values):.0f}-{max(values):.0f}) {median / reference:>6.0%}")
+        lines.append(f"{where:<9}" + "".join(f"{cell:>32}" for cell in cells))
+    return "\n".join(lines)
+
+
+def measure_memories(settings: BenchmarkSettings) -> dict[str, dict[int, int]]:
+    """Peak bytes for each place and size of pool, printed as they come."""
+    print(f"\npeak memory of an iteration in MiB, {settings.pool_image_size} px, memory-mapped files apart")
+    print(f"{'tiles in':<9}" + "".join(f"{f'{size} tiles':>14}" for size in settings.pools))
+    context = multiprocessing.get_context("spawn")
+    peaks: dict[str, dict[int, int]] = {}
+    for where in PLACES:
+        with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as process:
+            found = [process.submit(measure_memory, settings, size, where) for size in settings.pools]
+            peaks[where] = {size: peak.result() for size, peak in zip(settings.pools, found, strict=True)}
+        print(f"{where:<9}" + "".join(f"{peak / MIB:>14.0f}" for peak in peaks[where].values()), flush=True)
+    return peaks
+
+
+def main() -> None:
+    """Measures and prints."""
+    import tyro
+
+    settings = tyro.cli(BenchmarkSettings, prog="python -m tools.benchmark_reading", description=__doc__)
+    if settings.tiles < settings.batch_size or settings.rounds < 1:
+        raise InputError("--tiles must be at least --batch-size, and --rounds at least 1: raise them")
+    use_compilation_cache()
+    device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores"
+    rounds = measure_speeds(settings)
+    print(f"{settings.image_size} px, {settings.tiles} tiles, {settings.rounds} rounds, {device}")
+    print(speed_table(rounds), flush=True)
+    peaks = measure_memories(settings)
+    if settings.out is not None:
+        figures = {
+            "device": device,
+            "image_size": settings.image_size,
+            "tiles_per_second": {where: [speeds._asdict() for speeds in found] for where, found in rounds.items()},
+            "pool_image_size": settings.pool_image_size,
+            "peak_bytes": peaks,
+        }
+        write_atomically(settings.out, json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    command(main)
