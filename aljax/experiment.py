@@ -24,6 +24,7 @@ from aljax.model import Model, init_variables
 from aljax.progress import Progress
 from aljax.reporting import draw_curves, series_name, summary, table
 from aljax.settings import Query, Settings, check_pool, check_settings
+from aljax.weights import Weights, check_weights, load_weights
 
 # Settings that change where files are, not what a run does.
 WHERE_THINGS_LIE = ("run_dir", "data_dir", "images", "labels", "label_separator", "tiles_in", "cache_dir")
@@ -81,12 +82,13 @@ def run_experiment(
     """Runs or continues `settings.run_dir` and writes its curve and summary; returns the history by its name."""
     check_settings(settings)
     check_pool(settings, len(split.pool))
+    published = None if settings.init_weights is None else load_weights(settings.init_weights)
     tiles = place(archive, split, settings.seed)
     network = replace(network, num_classes=len(archive.class_names), dtype=jnp.dtype(settings.precision))
     model = Model(network, LossHead() if settings.query == "ll" else None)
     name = series_name(settings.query, settings.clustering)
-    with _open_store(settings, archive, model, tiles) as store, Progress(settings, name) as progress:
-        history = run(model, tiles, settings, store, progress)
+    with _open_store(settings, archive, model, tiles, published) as store, Progress(settings, name) as progress:
+        history = run(model, tiles, settings, store, progress, published)
     histories = {name: history}
     write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
     return histories
@@ -116,15 +118,19 @@ def print_report(folder: Path, histories: dict[str, tuple[Record, ...]]) -> None
     print(f"curve: {folder / 'curve.png'}", flush=True)
 
 
-def _open_store(settings: Settings, archive: Archive, model: Model, tiles: SplitTiles) -> RunStore:
+def _open_store(
+    settings: Settings, archive: Archive, model: Model, tiles: SplitTiles, published: Weights | None
+) -> RunStore:
     bands = archive.images.shape[-1]
     variables = jax.eval_shape(lambda key: init_variables(key, model, settings.image_size, bands), jax.random.key(0))
+    if published is not None:
+        check_weights(published, variables)
     probabilities = np.zeros(tiles.pool.labels.shape, np.float32)
-    return RunStore(settings.run_dir, configuration(settings, archive, model), variables, probabilities)
+    return RunStore(settings.run_dir, configuration(settings, archive, model, published), variables, probabilities)
 
 
-def configuration(settings: Settings, archive: Archive, model: Model) -> dict[str, Any]:
-    """What makes a run this run: its settings, network and data, not where they lie."""
+def configuration(settings: Settings, archive: Archive, model: Model, published: Weights | None) -> dict[str, Any]:
+    """What makes a run this run: its settings, network, data and published weights, not where they lie."""
     fields = asdict(settings)
     recipe = fields.pop("recipe")
     for location in WHERE_THINGS_LIE:
@@ -133,6 +139,7 @@ def configuration(settings: Settings, archive: Archive, model: Model) -> dict[st
         "archive": archive.name,
         "fingerprint": archive.fingerprint(),
         **fields,
+        "init_weights": None if published is None else published.sha256,
         **recipe,
         "depths": list(model.network.depths),
         "growth": model.network.growth,

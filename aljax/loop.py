@@ -23,6 +23,7 @@ from aljax.selection import select
 from aljax.settings import Settings
 from aljax.shortlist import Shortlist
 from aljax.training import fit
+from aljax.weights import Weights, start_from
 
 
 class RunState(NamedTuple):
@@ -65,8 +66,18 @@ class Watcher(Protocol):
     def end_iteration(self, record: Record) -> None: ...
 
 
-def run(model: Model, tiles: SplitTiles, settings: Settings, store: Store, watcher: Watcher) -> tuple[Record, ...]:
-    """Runs all trials, going on from what `store` holds, and returns the whole history."""
+def run(
+    model: Model,
+    tiles: SplitTiles,
+    settings: Settings,
+    store: Store,
+    watcher: Watcher,
+    published: Weights | None = None,
+) -> tuple[Record, ...]:
+    """Runs all trials, going on from what `store` holds, and returns the whole history.
+
+    `published` is the content of `settings.init_weights`.
+    """
     state = store.restore() or begin_trial(tiles.pool, settings, 0, ())
     while True:
         if state.trial_is_over:
@@ -74,7 +85,7 @@ def run(model: Model, tiles: SplitTiles, settings: Settings, store: Store, watch
                 return state.history
             state = begin_trial(tiles.pool, settings, state.trial + 1, state.history)
         watcher.begin_iteration(state)
-        state = advance(model, tiles, settings, state, watcher.end_epoch)
+        state = advance(model, tiles, settings, state, watcher.end_epoch, published)
         store.save(state)
         watcher.end_iteration(state.history[-1])
 
@@ -88,12 +99,17 @@ def begin_trial(pool: Tiles, settings: Settings, trial: int, history: tuple[Reco
 
 
 def advance(
-    model: Model, tiles: SplitTiles, settings: Settings, state: RunState, on_epoch: Callable[[int, float], None]
+    model: Model,
+    tiles: SplitTiles,
+    settings: Settings,
+    state: RunState,
+    on_epoch: Callable[[int, float], None],
+    published: Weights | None = None,
 ) -> RunState:
     """One iteration: trains, evaluates and, unless the trial ends here, chooses and labels the next tiles."""
     state = state._replace(iteration=state.iteration + 1)
     clock = [time.perf_counter()]
-    variables = train(model, tiles.pool, settings, state, on_epoch)
+    variables = train(model, tiles.pool, settings, state, on_epoch, published)
     clock.append(time.perf_counter())
     test, validation = (_evaluate(model, variables, part) for part in (tiles.test, tiles.validation))
     state = state._replace(variables=variables)
@@ -116,14 +132,24 @@ def advance(
 
 
 def train(
-    model: Model, pool: Tiles, settings: Settings, state: RunState, on_epoch: Callable[[int, float], None]
+    model: Model,
+    pool: Tiles,
+    settings: Settings,
+    state: RunState,
+    on_epoch: Callable[[int, float], None],
+    published: Weights | None = None,
 ) -> Variables:
-    """The model of this iteration: fresh or from the last one's weights, fitted to the labelled tiles."""
+    """The model of this iteration: fresh or from the last one's weights, fitted to the labelled tiles.
+
+    A fresh model is random, and where there are published weights its heads are.
+    """
     key = partial(derive_key, settings.seed, trial=state.trial, iteration=state.iteration)
     variables = state.variables
     if variables is None or settings.start == "cold":
         size, bands = pool.images.shape[2:]
         variables = init_variables(key(Purpose.WEIGHTS), model, size, bands)
+        if published is not None:
+            variables = start_from(published, variables)
     try:
         return fit(
             model,

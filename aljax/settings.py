@@ -29,6 +29,7 @@ class Settings:
     seed: int = 0  # of every random draw: split, initial sets, weights, batches, queries
     image_size: int = 256  # height and width in pixels to which tiles are resized (paper: 256 and 288)
     precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; weights stay float32
+    init_weights: Path | None = None  # published weights to start from (see tools.convert_weights); None: random ones
     recipe: Recipe = field(default_factory=Recipe)  # training
 
 
