@@ -22,7 +22,7 @@ def contact_sheet(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], 
 
     columns = min(COLUMNS, len(indices))
     rows = -(-len(indices) // columns)
-    figure = Figure(figsize=(TILE_INCHES * columns + 0.4, (TILE_INCHES + 0.75) * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(TILE_INCHES * columns + 0.4, (TILE_INCHES + 0.55) * rows + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
     pictures = stretch(np.stack([archive.images[int(index)][..., list(bands)] for index in indices]))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()

@@ -66,6 +66,8 @@ def parse_settings(kind: type[SomeSettings], module: str, description: str | Non
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed)
     settings = tyro.cli(kind, prog=f"python -m {module}", description=description, config=config)
     check_settings(settings)
+    if settings.init_weights is not None:
+        load_weights(settings.init_weights)  # a file that cannot be used is refused before the tiles are read
     return settings
 
 

@@ -23,8 +23,8 @@ from aljax.densenet import DenseNet, DenseNet121
 from aljax.errors import InputError
 from aljax.experiment import command, run_experiment
 from aljax.model import Model, init_variables
+from aljax.recipe import Recipe
 from aljax.settings import Settings
-from aljax.training import Recipe
 from aljax.weights import Weights, check_weights, load_weights, read_tensors, start_from, to_bytes
 from experiments import quickstart
 from tools import convert_weights

@@ -8,12 +8,12 @@ timm/densenet121.ra_in1k on Hugging Face. Pickles (.pth, .bin) are not read; for
 weights as safetensors. The last layer is not taken over: its classes are those of other images.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 import tyro
 
+from aljax.checkpointing import write_atomically
 from aljax.conversion import SOURCE_BANDS, convert, describe, parse_bands
 from aljax.densenet import DenseNet
 from aljax.errors import InputError
@@ -58,18 +58,9 @@ def _account(file: TensorFile, network: DenseNet, tensors: Tensors, bands: tuple
 
 
 def _write(path: Path, content: bytes) -> None:
-    """In one go: a reader, or a crash, finds the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(path, content)
     except OSError as error:
         raise InputError(f"cannot write --out {path} ({error.strerror}): name a file in a folder of yours") from error
 
