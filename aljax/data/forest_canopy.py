@@ -39,7 +39,7 @@ def crown(radius: int, pointed: bool, height: int, variant: int) -> Int32[np.nda
 
 
 def _star(axis: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A cone whose branches reach further in some directions; height from 0.55 at the rim to 1."""
+    """A cone whose branches reach further in some directions; height from 0.74 at the rim to 1."""
     y, x = axis[:, None], axis[None, :]
     distance = np.sqrt(x * x + y * y)
     along = np.zeros_like(distance)
@@ -47,7 +47,7 @@ def _star(axis: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         length = np.sqrt(arm_x * arm_x + arm_y * arm_y) + 1e-9
         along = np.maximum(along, (x * arm_x + y * arm_y) / (length * (distance + 1e-9)))
     reach = 0.62 + 0.38 * along * along * along * along
-    return np.where(distance < reach, 1.0 - 0.45 * distance / reach, 0.0)
+    return np.where(distance < reach, 1.0 - 0.26 * distance / reach, 0.0)
 
 
 def _lumps(axis: np.ndarray, rng: np.random.Generator) -> np.ndarray:
