@@ -330,6 +330,15 @@ def run(monkeypatch, *arguments: object) -> int:
     return 0
 
 
+def test_stopping_says_how_to_go_on(monkeypatch, tmp_path, capsys) -> None:
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generate, "render", stop)
+    assert run(monkeypatch, "--out", tmp_path / "out", "--tiles", 4, "--processes", 1) == 130
+    assert capsys.readouterr().err == "\nstopped; the same command goes on with the tiles that are missing\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

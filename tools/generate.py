@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -238,7 +239,11 @@ def main() -> None:
     import tyro
 
     settings = tyro.cli(Settings, prog="python -m tools.generate", description=__doc__)
-    print(report(settings, generate(settings)))
+    try:
+        print(report(settings, generate(settings)))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on with the tiles that are missing", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":
