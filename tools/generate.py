@@ -75,10 +75,9 @@ def generate(settings: Settings) -> dict[str, Areas]:
         labels = dict(tqdm(_written(settings), "tiles", settings.tiles, unit="tile", disable=None, smoothing=0.05))
         for left in (settings.out / TILES).glob(".*.tif.*"):  # by a run that was killed as it wrote
             left.unlink(missing_ok=True)
-        train, test = split(settings, sorted(labels))
         # Last: an archive with labels and lists is whole.
         _replace(settings.out / LABELS, json.dumps(labels).encode())
-        for name, tiles in zip(LISTS, (train, test), strict=True):
+        for name, tiles in zip(LISTS, split(settings, sorted(labels)), strict=True):
             _replace(settings.out / name, "".join(f"{tile}\r\n" for tile in tiles).encode())
     return labels
 
@@ -162,7 +161,7 @@ def write_tile(settings: Settings, index: int) -> tuple[str, Areas]:
         return path.name, areas(settings.seed, index, settings.size)
     tile = render(settings.seed, index, settings.size)
     _replace(path, encode(tile, index, settings.compress))
-    return tile.name, tile.areas
+    return path.name, tile.areas
 
 
 def is_whole(path: Path, size: int, compress: bool) -> bool:
@@ -174,8 +173,9 @@ def is_whole(path: Path, size: int, compress: bool) -> bool:
         return False
     try:
         with rasterio.open(path) as file:
-            shape = (file.count, file.height, file.width, file.dtypes[0])
-            return shape == (4, size, size, "uint8") and (not compress or file.read().shape == (4, size, size))
+            return (*file.shape, *file.dtypes) == (size, size, *4 * ["uint8"]) and (
+                not compress or file.read().size > 0
+            )
     except rasterio.errors.RasterioError:
         return False
 
@@ -186,7 +186,7 @@ def encode(tile: Tile, index: int, compress: bool) -> bytes:
     from rasterio.io import MemoryFile
 
     size, (row, column) = len(tile.pixels), divmod(index, 200)
-    metres = 0.2 * (304 / size)  # of a pixel: in this order exactly 0.2 where it should be
+    metres = 0.2 * (304 / size)  # of a pixel; in this order exactly 0.2 where it should be
     place = Affine(metres, 0.0, CORNER[0] + column * SIDE_M, 0.0, -metres, CORNER[1] - row * SIDE_M)
     form = {"width": size, "height": size, "count": 4, "dtype": "uint8", "crs": "EPSG:25832", "transform": place}
     options = {"photometric": "MINISBLACK", **({"compress": "deflate", "predictor": 2} if compress else {})}
@@ -221,8 +221,7 @@ def _writing_to(folder: Path) -> Iterator[None]:
 
 def report(settings: Settings, labels: dict[str, Areas]) -> str:
     """Tiles per genus, tiles that show none, and the disk space."""
-    counts: Counter[str] = Counter()
-    empty = 0
+    counts, empty = Counter[str](), 0
     for rows in labels.values():
         sums = {genus: sum(area for other, area in rows if other == genus) for genus, _ in rows}
         seen = [genus for genus, area in sums.items() if area > THRESHOLD]
@@ -230,8 +229,8 @@ def report(settings: Settings, labels: dict[str, Areas]) -> str:
         empty += not seen
     lines = [f"{genus:12s} {count:7d} tiles" for genus, count in counts.most_common()]
     space = sum(path.stat().st_size for path in (settings.out / TILES).glob("*.tif"))
-    lines.append(f"{'none':12s} {empty:7d} tiles (no genus covers more than {THRESHOLD:.0%})")
-    return "\n".join([*lines, f"{settings.out}: {len(labels)} tiles, {space / 1e6:,.0f} MB"])
+    none = f"{'none':12s} {empty:7d} tiles (no genus covers more than {THRESHOLD:.0%})"
+    return "\n".join([*lines, none, f"{settings.out}: {len(labels)} tiles, {space / 1e6:,.0f} MB"])
 
 
 def main() -> None:
