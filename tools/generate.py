@@ -134,8 +134,7 @@ def _written(settings: Settings) -> Iterator[tuple[str, Areas]]:
     write = partial(write_tile, settings)
     processes = min(settings.processes or _cores(), -(-settings.tiles // BATCH))
     if processes == 1:
-        yield from map(write, range(settings.tiles))
-        return
+        return (yield from map(write, range(settings.tiles)))
     # Spawned, not forked: a fork copies the locks of whatever threads the parent has.
     pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_leave_stopping_to_the_parent)
     try:
@@ -173,9 +172,8 @@ def is_whole(path: Path, size: int, compress: bool) -> bool:
         return False
     try:
         with rasterio.open(path) as file:
-            return (*file.shape, *file.dtypes) == (size, size, *4 * ["uint8"]) and (
-                not compress or file.read().size > 0
-            )
+            same = (*file.shape, *file.dtypes) == (size, size, *4 * ["uint8"])
+            return same and (not compress or file.read().size > 0)
     except rasterio.errors.RasterioError:
         return False
 
