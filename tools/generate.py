@@ -1,0 +1,249 @@
+"""Generates an archive in the layout of TreeSatAI (aerial tiles of 60 m): forests drawn by a program.
+
+    python -m tools.generate --out data/forests --tiles 2000
+
+For trying things out at any size and for tests, where the real archive is too large to fetch; results on it say
+nothing about real forests. A tile of 304 pixels takes 370 kB of disk, 2,000 tiles 740 MB. The command may be
+stopped and repeated: tiles that are there are kept. The same settings give the same tiles on every machine.
+"""
+
+import errno
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from aljax.data.forests import LEAST_SIZE, SIDE_M, Areas, Tile, areas, file_name, render
+from aljax.errors import InputError
+
+DRAWING = 1  # raised when the same settings give other tiles than before
+TILES = "aerial/60m"
+LABELS = "labels/TreeSatBA_v9_60m_multi_labels.json"
+LISTS = ("train_filenames.lst", "test_filenames.lst")
+MARK = "generated.json"
+THRESHOLD = 0.07  # area from which a genus counts
+BATCH = 25  # tiles that a process takes at a time
+CORNER = (540_000.0, 5_800_000.0)  # metres in UTM zone 32, Lower Saxony
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is generated, and where."""
+
+    out: Path  # folder for the archive; one that this command began is continued
+    tiles: int = 2000  # number of tiles
+    seed: int = 0  # of everything that is drawn
+    test_share: float = 0.1  # part of the tiles that goes into the test list, the rest into the train list
+    size: int = 304  # height and width of a tile in pixels; it shows the same 60.8 m at every size
+    compress: bool = False  # deflate inside the GeoTIFFs: about a quarter less disk, slower to write and read
+    processes: int = 0  # tiles drawn at the same time; 0: one per processor core
+
+
+def check(settings: Settings) -> None:
+    """Raises InputError for a setting that can never work."""
+    for flag, value, least in (
+        ("--tiles", settings.tiles, 2),
+        ("--seed", settings.seed, 0),
+        ("--size", settings.size, LEAST_SIZE),
+        ("--processes", settings.processes, 0),
+    ):
+        if value < least:
+            raise InputError(f"{flag} is {value}: it must be at least {least}")
+    if not 0.0 < settings.test_share < 1.0:
+        raise InputError(f"--test-share is {settings.test_share}: it must lie between 0 and 1")
+
+
+def generate(settings: Settings) -> dict[str, Areas]:
+    """Writes the archive, or what is missing of it, and returns its labels: file name to genera and areas."""
+    check(settings)
+    claim(settings)
+    with _writing_to(settings.out):
+        (settings.out / TILES).mkdir(parents=True, exist_ok=True)
+        (settings.out / LABELS).parent.mkdir(exist_ok=True)
+        labels = dict(tqdm(_written(settings), "tiles", settings.tiles, unit="tile", disable=None, smoothing=0.05))
+        for left in (settings.out / TILES).glob(".*.tif.*"):  # by a run that was killed as it wrote
+            left.unlink(missing_ok=True)
+        # Last: an archive with labels and lists is whole.
+        _replace(settings.out / LABELS, json.dumps(labels).encode())
+        for name, tiles in zip(LISTS, split(settings, sorted(labels)), strict=True):
+            _replace(settings.out / name, "".join(f"{tile}\r\n" for tile in tiles).encode())
+    return labels
+
+
+def claim(settings: Settings) -> None:
+    """Marks a new folder as generated, or compares the mark that is there. Raises InputError."""
+    mark, wanted = settings.out / MARK, identity(settings)
+    if settings.out.exists() and not settings.out.is_dir():
+        raise InputError(f"{settings.out} is a file: give --out a folder")
+    if not mark.exists():
+        if settings.out.exists() and any(not entry.name.startswith(".") for entry in settings.out.iterdir()):
+            raise InputError(
+                f"{settings.out} is not empty and was not generated here (no {MARK}): choose another --out"
+            )
+        with _writing_to(settings.out):
+            settings.out.mkdir(parents=True, exist_ok=True)
+            _replace(mark, (json.dumps(wanted, indent=2) + "\n").encode())
+        return
+    try:
+        found = dict(json.loads(mark.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{mark} is not readable ({error}): choose another --out") from error
+    differences = [
+        f"{name} is {wanted.get(name)} here and {found.get(name)} there"
+        for name in dict.fromkeys((*wanted, *found))
+        if wanted.get(name) != found.get(name)
+    ]
+    if differences:
+        raise InputError(
+            f"{settings.out} holds an archive with other settings ({'; '.join(differences)}): "
+            "repeat them or choose another --out"
+        )
+
+
+def identity(settings: Settings) -> dict[str, object]:
+    """What makes an archive this archive."""
+    fields = asdict(settings)
+    return {"drawing": DRAWING, **{name: fields[name] for name in fields if name not in ("out", "processes")}}
+
+
+def split(settings: Settings, tiles: list[str]) -> tuple[list[str], list[str]]:
+    """Names of the train and the test list, both in order; each gets at least one tile."""
+    count = min(max(round(settings.test_share * len(tiles)), 1), len(tiles) - 1)
+    order = np.random.default_rng([settings.seed, 0x5917]).permutation(len(tiles))
+    test = set(order[:count].tolist())
+    return (
+        [tile for index, tile in enumerate(tiles) if index not in test],
+        [tile for index, tile in enumerate(tiles) if index in test],
+    )
+
+
+def _written(settings: Settings) -> Iterator[tuple[str, Areas]]:
+    """Sees to it that every tile is on disk; yields names and areas in the order of the tiles."""
+    write = partial(write_tile, settings)
+    processes = min(settings.processes or _cores(), -(-settings.tiles // BATCH))
+    if processes == 1:
+        return (yield from map(write, range(settings.tiles)))
+    # Spawned, not forked: a fork copies the locks of whatever threads the parent has.
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_leave_stopping_to_the_parent)
+    try:
+        yield from pool.map(write, range(settings.tiles), chunksize=BATCH)
+    except BrokenProcessPool as error:
+        raise InputError("a drawing process was killed, perhaps for memory: try fewer --processes") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _leave_stopping_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def write_tile(settings: Settings, index: int) -> tuple[str, Areas]:
+    """Writes a tile unless it is there whole; its name and areas."""
+    path = settings.out / TILES / file_name(settings.seed, index)
+    if is_whole(path, settings.size, settings.compress):
+        return path.name, areas(settings.seed, index, settings.size)
+    tile = render(settings.seed, index, settings.size)
+    _replace(path, encode(tile, index, settings.compress))
+    return path.name, tile.areas
+
+
+def is_whole(path: Path, size: int, compress: bool) -> bool:
+    """Whether the file is a tile of that size with all its pixels."""
+    import rasterio
+
+    # Without compression a file that is too short shows at a glance; with it only decoding tells.
+    if not path.is_file() or (not compress and path.stat().st_size < 4 * size * size):
+        return False
+    try:
+        with rasterio.open(path) as file:
+            same = (*file.shape, *file.dtypes) == (size, size, *4 * ["uint8"])
+            return same and (not compress or file.read().size > 0)
+    except rasterio.errors.RasterioError:
+        return False
+
+
+def encode(tile: Tile, index: int, compress: bool) -> bytes:
+    """The GeoTIFF: IR, G, B, R in EPSG:25832, one tile beside the other in rows of 200."""
+    from rasterio import Affine
+    from rasterio.io import MemoryFile
+
+    size, (row, column) = len(tile.pixels), divmod(index, 200)
+    metres = 0.2 * (304 / size)  # of a pixel; in this order exactly 0.2 where it should be
+    place = Affine(metres, 0.0, CORNER[0] + column * SIDE_M, 0.0, -metres, CORNER[1] - row * SIDE_M)
+    form = {"width": size, "height": size, "count": 4, "dtype": "uint8", "crs": "EPSG:25832", "transform": place}
+    options = {"photometric": "MINISBLACK", **({"compress": "deflate", "predictor": 2} if compress else {})}
+    with MemoryFile() as memory:
+        with memory.open(driver="GTiff", **form, **options) as file:
+            file.write(np.moveaxis(tile.pixels, 2, 0))
+        return bytes(memory.getbuffer())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a file in one go: an interruption leaves the old one, or none, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        advice = "free some and repeat the command" if error.errno == errno.ENOSPC else "choose another --out"
+        raise InputError(f"cannot write to {folder} ({error.strerror or error}): {advice}") from error
+
+
+def report(settings: Settings, labels: dict[str, Areas]) -> str:
+    """Tiles per genus, tiles that show none, and the disk space."""
+    counts, empty = Counter[str](), 0
+    for rows in labels.values():
+        sums = {genus: sum(area for other, area in rows if other == genus) for genus, _ in rows}
+        seen = [genus for genus, area in sums.items() if area > THRESHOLD]
+        counts.update(seen)
+        empty += not seen
+    lines = [f"{genus:12s} {count:7d} tiles" for genus, count in counts.most_common()]
+    space = sum(path.stat().st_size for path in (settings.out / TILES).glob("*.tif"))
+    none = f"{'none':12s} {empty:7d} tiles (no genus covers more than {THRESHOLD:.0%})"
+    return "\n".join([*lines, none, f"{settings.out}: {len(labels)} tiles, {space / 1e6:,.0f} MB"])
+
+
+def main() -> None:
+    """Parses the command line, generates and reports."""
+    import tyro
+
+    settings = tyro.cli(Settings, prog="python -m tools.generate", description=__doc__)
+    try:
+        print(report(settings, generate(settings)))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on with the tiles that are missing", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    from aljax.experiment import command
+
+    command(main)
