@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from aljax.data.archive import Archive, Split
+from aljax.data.archive import Archive
 from aljax.errors import one_line
 
 COLUMNS = 6
@@ -55,9 +55,9 @@ def _caption(archive: Archive, index: int) -> str:
     return "\n".join(lines[:5])
 
 
-def class_table(archive: Archive, split: Split | None) -> str:
-    """Tiles of each class in each part of the split, most frequent class first, as text."""
-    parts = {"tiles": np.arange(len(archive.ids))} | (split._asdict() if split is not None else {})
+def class_table(archive: Archive) -> str:
+    """Tiles of each class, in each part of the split where there is one, most frequent class first, as text."""
+    parts = {"tiles": np.arange(len(archive.ids))} | (archive.split._asdict() if archive.split else {})
     counts = np.array([archive.labels[indices].sum(0, dtype=np.int64) for indices in parts.values()])
     width = max(len("labels per tile"), *(len(name) for name in archive.class_names), 0)
     lines = [f"{'':<{width}}" + "".join(f"{name:>12}" for name in parts)]

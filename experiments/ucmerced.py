@@ -2,7 +2,8 @@
 
     python -m experiments.ucmerced --data-dir DIR --query mge --run-dir runs/ucmerced-mge
 
-DIR holds UCMerced_LandUse (or its zip) and LandUse_Multilabeled.txt (or multilabels.zip). The defaults are
+DIR holds UCMerced_LandUse (or its zip) and LandUse_Multilabeled.txt (or multilabels.zip), or what tools.prepare
+made of them. The defaults are
 the paper's: 525 validation tiles, 525 test tiles and a pool of 1050, 40 to 400 labels in steps of 20, 100
 epochs per iteration. Expected (Section III-C): micro F1 of 79.87 % at 200 labels and 85.81 % at 400 with
 MGE+Clustering, warm start. A run that was stopped goes on when the same command is repeated.
@@ -13,13 +14,10 @@ from pathlib import Path
 
 from aljax.data.archive import random_split
 from aljax.data.storage import keep_tiles
-from aljax.data.ucmerced import open_ucmerced
+from aljax.data.ucmerced import SPLIT_SIZES, open_ucmerced
 from aljax.densenet import DenseNet121
 from aljax.experiment import command, parse_settings, print_report, run_experiment, use_compilation_cache
 from aljax.settings import ArchiveSettings
-
-VALIDATION_TILES = 525
-TEST_TILES = 525
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def main() -> None:
     use_compilation_cache()
     archive = open_ucmerced(settings.data_dir, settings.image_size)
     archive = keep_tiles(archive, settings.tiles_in, settings.cache_dir)
-    split = random_split(settings.seed, len(archive.ids), VALIDATION_TILES, TEST_TILES)
+    split = random_split(settings.seed, len(archive.ids), *SPLIT_SIZES)
     histories = run_experiment(settings, archive, split, DenseNet121(len(archive.class_names)))
     print_report(settings.run_dir, histories)
 

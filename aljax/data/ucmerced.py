@@ -4,7 +4,6 @@ Read as they are downloaded: `UCMerced_LandUse.zip` or the folder in it, and `mu
 `LandUse_Multilabeled.txt` in it, both somewhere under one data folder.
 """
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +13,16 @@ from jaxtyping import UInt8
 
 from aljax.data.archive import Archive
 from aljax.data.decoding import TileForm
-from aljax.data.images import EncodedImages, digest_tiles
+from aljax.data.entries import Entry, find_in_zip, open_zip, read_entry, walk
+from aljax.data.listing import Listing, list_files, to_archive
+from aljax.data.prepared import find_prepared
 from aljax.errors import InputError
 
+DATASET = "ucmerced_multilabel"
 NUM_TILES = 2100
 NUM_CLASSES = 17
+# Tiles for validation and test; 1,050 are left as the pool.
+SPLIT_SIZES = (525, 525)
 FORM = TileForm(3, "uint8")
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 IMAGE_PLACES = ("UCMerced_LandUse/Images", "Images", "UCMerced_LandUse.zip")
@@ -27,9 +31,6 @@ LABEL_PLACES = (
     "multilabels/LandUse_Multilabeled.txt",
     "multilabels.zip",
 )
-
-# A file in a folder or in a zip; both offer iterdir, read_bytes and name.
-Entry = Path | zipfile.Path
 
 
 class LabelTable(NamedTuple):
@@ -42,26 +43,22 @@ class LabelTable(NamedTuple):
 
 
 def open_ucmerced(data_dir: Path, size: int) -> Archive:
-    """All tiles with their 17 labels, resized to `size` x `size` when they are read.
+    """All tiles with their 17 labels, resized to `size` x `size` when they are read; prepared or as downloaded.
 
-    Raises InputError for anything amiss in the folder or the labels; a broken tile is found when it is read.
+    Raises InputError for anything amiss but broken tiles, which are found when they are read.
     """
+    return to_archive(find_prepared(data_dir, DATASET, FORM) or list_ucmerced(data_dir), size)
+
+
+def list_ucmerced(data_dir: Path) -> Listing:
+    """All tiles as downloaded, in the order of the label table. Raises InputError for anything amiss."""
     if not data_dir.is_dir():
         raise InputError(f"--data-dir {data_dir} is not a folder: give the one that holds UCMerced_LandUse")
     table = read_labels(find_labels(data_dir))
     found = find_images(data_dir)
     _match(table.ids, found, data_dir)
     files = [found[tile] for tile in table.ids]
-    images = EncodedImages(lambda index: _read(files[index]), [str(file) for file in files], size, FORM)
-    digest = digest_tiles(images.read, len(files), 0)
-    return Archive("ucmerced", images, table.labels, table.ids, table.class_names, digest)
-
-
-def _read(file: Entry) -> bytes:
-    try:
-        return file.read_bytes()
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{file} is not readable ({error}): replace the file") from error
+    return list_files("ucmerced", table.class_names, table.ids, table.labels, {"train": len(files)}, FORM, files)
 
 
 def find_labels(data_dir: Path) -> Entry:
@@ -69,30 +66,8 @@ def find_labels(data_dir: Path) -> Entry:
     for place in LABEL_PLACES:
         path = data_dir / place
         if path.is_file():
-            return _in_zip(path, "LandUse_Multilabeled.txt") if path.suffix == ".zip" else path
+            return find_in_zip(path, "LandUse_Multilabeled.txt") if path.suffix == ".zip" else path
     raise InputError(f"no multi-labels in {data_dir}: put {' or '.join(LABEL_PLACES)} there")
-
-
-def _in_zip(path: Path, name: str) -> zipfile.Path:
-    for entry in _walk(_open_zip(path)):
-        if entry.name == name:
-            return entry
-    raise InputError(f"{path} holds no {name}: download it again")
-
-
-def _open_zip(path: Path) -> zipfile.Path:
-    try:
-        return zipfile.Path(path)
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{path} is not a sound zip file ({error}): download it again") from error
-
-
-def _walk(entry: zipfile.Path) -> Iterator[zipfile.Path]:
-    for child in entry.iterdir():
-        if child.is_dir():
-            yield from _walk(child)
-        else:
-            yield child
 
 
 def find_images(data_dir: Path) -> dict[str, Entry]:
@@ -103,7 +78,7 @@ def find_images(data_dir: Path) -> dict[str, Entry]:
             break
     else:
         raise InputError(f"no images in {data_dir}: put {' or '.join(IMAGE_PLACES)} there")
-    files: Iterator[Entry] = _walk(_open_zip(path)) if path.suffix == ".zip" else iter(sorted(path.glob("*/*")))
+    files: Iterator[Entry] = walk(open_zip(path) if path.suffix == ".zip" else path)
     images: dict[str, Entry] = {}
     for file in files:
         stem, _, suffix = file.name.rpartition(".")
@@ -128,8 +103,8 @@ def _match(ids: tuple[str, ...], images: dict[str, Entry], data_dir: Path) -> No
 def read_labels(path: Entry) -> LabelTable:
     """The tab-separated table: a header of class names, then a tile id and a 0 or 1 per class on each row."""
     try:
-        text = path.read_bytes().decode("ascii")
-    except (UnicodeDecodeError, OSError, zipfile.BadZipFile) as error:
+        text = read_entry(path).decode("ascii")
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} is not readable as the label table ({error}): download it again") from error
     lines = text.splitlines()
     names = tuple(lines[0].split("\t")[1:]) if lines else ()

@@ -1,0 +1,113 @@
+"""TensorFlow Datasets' builders of the two archives, in the numpy-only mode that needs no TensorFlow.
+
+Importing this module registers `ucmerced_multilabel` and `treesatai` with TensorFlow Datasets:
+
+    import tensorflow_datasets as tfds
+    import aljax.data.builders
+    builder = tfds.builder("treesatai", data_dir=DIR, file_format="array_record")
+    builder.download_and_prepare()
+    source = builder.as_data_source(split="train")  # records {"id", "image": encoded bytes, "labels"}
+
+The files come from a manual directory, if there is one with files in it, or else are downloaded.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from aljax.data import treesatai, ucmerced
+from aljax.data.decoding import decode
+from aljax.data.download import TREESATAI, UCMERCED, Download, download
+from aljax.data.listing import Listing
+from aljax.data.prepared import VERSION
+from aljax.errors import InputError
+
+
+class TilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Records of encoded tiles as they come, in the order of the listing; ids and labels in the metadata too."""
+
+    VERSION = tfds.core.Version(VERSION)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The files as their publishers offer them, zipped or unpacked."
+    # Of the subclasses.
+    list_files: ClassVar[Callable[[Path], Listing]]
+    downloads: ClassVar[Sequence[Download]]
+    num_classes: ClassVar[int]
+    homepage: ClassVar[str]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "id": tfds.features.Text(),
+            "image": tfds.features.Scalar(np.object_),
+            "labels": tfds.features.Tensor(shape=(self.num_classes,), dtype=np.uint8),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.__doc__,
+            features=tfds.features.FeaturesDict(features),
+            homepage=self.homepage,
+            metadata=tfds.core.MetadataDict(),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Any]]:
+        listing = type(self).list_files(self._source(dl_manager))
+        starts = np.cumsum([0, *listing.parts.values()])
+        ranges = {
+            part: range(start, start + count)
+            for (part, count), start in zip(listing.parts.items(), starts.tolist(), strict=False)
+        }
+        present = [np.flatnonzero(row).tolist() for row in listing.labels]
+        self.info.metadata.update(
+            name=listing.name,
+            class_names=list(listing.class_names),
+            ids={part: [listing.ids[index] for index in rows] for part, rows in ranges.items()},
+            classes={part: [present[index] for index in rows] for part, rows in ranges.items()},
+            total_bytes=listing.total_bytes,
+        )
+        return {part: self._generate_examples(listing, rows) for part, rows in ranges.items()}
+
+    def _source(self, dl_manager: tfds.download.DownloadManager) -> Path:
+        try:
+            return Path(dl_manager.manual_dir)
+        except AssertionError:  # there is none, or it is empty
+            folder = Path(dl_manager.download_dir) / self.name
+            download(self.downloads, folder)
+            return folder
+
+    def _generate_examples(self, listing: Listing, rows: range) -> Iterator[tuple[int, dict[str, Any]]]:
+        for index in tqdm(rows, f"preparing {listing.name}", unit="tile", disable=None, leave=False):
+            data = listing.read(index)
+            check_tile(data, listing, index)
+            yield index, {"id": listing.ids[index], "image": data, "labels": listing.labels[index]}
+
+
+def check_tile(data: bytes, listing: Listing, index: int) -> None:
+    """Raises InputError unless the tile can be decoded and has the archive's form: found now, not in training."""
+    pixels = decode(data, listing.names[index])
+    if (pixels.shape[-1], pixels.dtype.name) != tuple(listing.form):
+        found = f"{pixels.shape[-1]} bands of {pixels.dtype.name}"
+        raise InputError(f"{listing.names[index]} has {found} where the archive has {listing.form}: replace the file")
+
+
+class UcmercedMultilabel(TilesBuilder):
+    """UC Merced Land Use (Yang and Newsam, 2010) with the multi-labels of Chaudhuri et al. (2018)."""
+
+    name = ucmerced.DATASET
+    list_files = ucmerced.list_ucmerced
+    downloads = UCMERCED
+    num_classes = ucmerced.NUM_CLASSES
+    homepage = "http://weegee.vision.ucmerced.edu/datasets/landuse.html"
+
+
+class Treesatai(TilesBuilder):
+    """TreeSatAI (Ahlswede et al., 2023): aerial tiles of 60 m with the genera that cover more than 7 %."""
+
+    name = treesatai.DATASET
+    list_files = treesatai.list_treesatai
+    downloads = TREESATAI
+    num_classes = len(treesatai.GENERA)
+    homepage = "https://zenodo.org/records/6780578"

@@ -1,0 +1,123 @@
+"""Prepares UC Merced or TreeSatAI once, as a TensorFlow Datasets archive of a few large files.
+
+    python -m tools.prepare ucmerced --data-dir data                       # downloads 0.3 GB
+    python -m tools.prepare treesatai --data-dir data                      # downloads about 16 GB
+    python -m tools.prepare treesatai --data-dir data --manual-dir DIR     # from files you have
+
+The experiments read what is prepared from --data-dir. They read the files as downloaded just as well; prepared
+they are faster to open, checked tile by tile, and easy to move. It may be interrupted and repeated.
+"""
+
+import contextlib
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import tyro
+
+from aljax.data import treesatai, ucmerced
+from aljax.data.decoding import TileForm
+from aljax.data.listing import Listing
+from aljax.data.prepared import VERSION, find_prepared
+from aljax.errors import InputError
+from aljax.experiment import command
+
+
+class Known(NamedTuple):
+    """What is known of an archive."""
+
+    dataset: str
+    form: TileForm
+    counts: Callable[[Listing], dict[str, tuple[int, int]]]
+    """Found and published numbers by what they count."""
+
+
+def ucmerced_counts(listing: Listing) -> dict[str, tuple[int, int]]:
+    """Beside Chaudhuri et al. (2018)."""
+    return {
+        "tiles": (len(listing.ids), ucmerced.NUM_TILES),
+        "classes": (len(listing.class_names), ucmerced.NUM_CLASSES),
+    }
+
+
+def treesatai_counts(listing: Listing) -> dict[str, tuple[int, int]]:
+    """Beside what the published lists and labels give with a threshold of 7 % (the paper says 5,043 for the test)."""
+    train, test = listing.parts.values()
+    split = treesatai.split_treesatai(0, train, test)
+    sizes = {f"{part} tiles": len(indices) for part, indices in split._asdict().items()}
+    published = (38_531, 6_799, 5_044)
+    counts = {name: (size, expected) for (name, size), expected in zip(sizes.items(), published, strict=True)}
+    return counts | {"genera": (int(listing.labels.any(0).sum()), len(treesatai.GENERA))}
+
+
+ARCHIVES = {
+    "ucmerced": Known(ucmerced.DATASET, ucmerced.FORM, ucmerced_counts),
+    "treesatai": Known(treesatai.DATASET, treesatai.FORM, treesatai_counts),
+}
+
+
+def prepare(
+    archive: tyro.conf.Positional[Literal["ucmerced", "treesatai"]],
+    data_dir: Path,
+    manual_dir: Path | None = None,
+) -> None:
+    """Prepares an archive unless it is there, and prints its counts beside the published ones.
+
+    Args:
+        archive: which archive
+        data_dir: folder for what is prepared (and downloaded); the experiments' --data-dir
+        manual_dir: folder of the publisher's files, zipped or unpacked; left out, they are downloaded
+    """
+    known = ARCHIVES[archive]
+    listing = find_prepared(data_dir, known.dataset, known.form)
+    if listing is None:
+        build(known.dataset, data_dir, manual_dir)
+        listing = find_prepared(data_dir, known.dataset, known.form)
+        assert listing is not None
+    else:
+        print(f"{archive} is prepared already")
+    print(counts_table(known.counts(listing)))
+    print(f"prepared: {data_dir / known.dataset / VERSION} (for an experiment: --data-dir {data_dir})")
+
+
+def build(dataset: str, data_dir: Path, manual_dir: Path | None) -> None:
+    """Runs the builder. Raises InputError; whatever stops it, no half archive is left."""
+    if manual_dir is not None and not manual_dir.is_dir():
+        raise InputError(f"--manual-dir {manual_dir} is not a folder: give the one that holds the publisher's files")
+    import tensorflow_datasets as tfds
+
+    import aljax.data.builders
+
+    del aljax
+    tfds.disable_progress_bar()
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        for left in (data_dir / dataset).glob(f"incomplete.*_{VERSION}"):
+            shutil.rmtree(left)  # of a run that was killed
+        builder = tfds.builder(dataset, data_dir=data_dir, file_format="array_record")
+        config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+        # What it says of sizes it does not know would only confuse; progress goes to standard error.
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(download_dir=data_dir / "downloads", download_config=config)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"cannot write to --data-dir {data_dir} ({reason}): choose another folder") from error
+
+
+def counts_table(counts: dict[str, tuple[int, int]]) -> str:
+    """Found beside published, and a mark where they differ."""
+    lines = [f"{'':<18}{'found':>10}{'published':>12}"]
+    for name, (found, published) in counts.items():
+        lines.append(f"{name:<18}{found:>10,}{published:>12,}{'' if found == published else '   differs'}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parses the command line and prepares."""
+    tyro.cli(prepare, prog="python -m tools.prepare", description=__doc__)
+
+
+if __name__ == "__main__":
+    command(main)
