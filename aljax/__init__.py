@@ -2,8 +2,10 @@
 
 Reimplements Möllenbrok, Sumbul and Demir, "Deep Active Learning for Multi-Label Classification of Remote
 Sensing Images". What is here are the models and the pure functions for use in other code; the archives,
-the loop and its checkpoints are in the submodules.
+the loop and its checkpoints are in the submodules. `load` opens what a run has learnt.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from aljax.densenet import DenseNet, DenseNet121
 from aljax.kmeans import kmeans
@@ -13,7 +15,11 @@ from aljax.scores import gradient_embeddings, ll_scores, mge_scores, tpd_scores
 from aljax.selection import select
 from aljax.version import __version__
 
+if TYPE_CHECKING:
+    from aljax.inference import Classifier, load
+
 __all__ = [
+    "Classifier",
     "DenseNet",
     "DenseNet121",
     "LossHead",
@@ -22,8 +28,18 @@ __all__ = [
     "gradient_embeddings",
     "kmeans",
     "ll_scores",
+    "load",
     "mge_scores",
     "ranking_loss",
     "select",
     "tpd_scores",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Opening a run needs what reads tiles; the pure functions do not, and come without it.
+    if name in ("Classifier", "load"):
+        from aljax import inference
+
+        return getattr(inference, name)
+    raise AttributeError(f"module 'aljax' has no attribute {name!r}")

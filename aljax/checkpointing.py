@@ -1,128 +1,174 @@
-"""A run directory: the whole run to disk and back, at iteration boundaries."""
+"""A run directory: a whole run to disk and back, however and whenever the process that ran it ended."""
 
 import json
-import os
+import time
+import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import jax
-import numpy as np
-from jaxtyping import PyTree
-
-from aljax.errors import InputError
+from aljax.checkpoints import CheckpointFolder, read_newest
+from aljax.errors import InputError, InputWarning
+from aljax.files import disk_errors, remove_leftovers, write_atomically
 from aljax.history import Record
-from aljax.loop import RunState
-from aljax.pool import Pool
+from aljax.locking import WriterLock
+from aljax.machine import describe_machine, differences
+from aljax.packing import pack, unpack
+from aljax.recipe import Recipe
+from aljax.state import RunState
+from aljax.stopping import StoppedError, StopRequest
 
-CHECKPOINTS_KEPT = 2
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replaces `path` in one go: a reader, or a crash, finds the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+# Of run directories; raised when this version cannot go on with what older ones wrote.
+FORMAT = 2
 
 
 class RunStore:
-    """Checkpoints, `config.json` and `history.jsonl` of one run.
+    """Checkpoints, `config.json` and `history.jsonl` of one run, for one process at a time.
 
-    The newest checkpoint is the truth: it carries the history, from which `history.jsonl` is written whole,
-    so the two cannot disagree for longer than it takes to start again. Use as a context manager. Raises
-    InputError if the directory holds a run with another configuration.
+    The newest sound checkpoint is the truth: it carries the history, from which `history.jsonl` is written whole,
+    so the two cannot disagree for longer than it takes to start again. Use as a context manager. Raises InputError
+    if the directory holds a run with another configuration, is in use, or cannot be written.
     """
 
-    def __init__(self, run_dir: Path, config: Mapping[str, Any], variables: PyTree, probabilities: np.ndarray) -> None:
-        """`variables` and `probabilities` are templates: their shapes and types are what is restored."""
-        import orbax.checkpoint as ocp
-
+    def __init__(
+        self,
+        run_dir: Path,
+        config: Mapping[str, Any],
+        recipe: Recipe,
+        checkpoint_seconds: float = 60.0,
+        stop: StopRequest | None = None,
+    ) -> None:
+        """`checkpoint_seconds` is the least time between two checkpoints inside an iteration."""
         self.run_dir = run_dir
-        self._ocp = ocp
-        self._template = {"variables": variables, "probabilities": probabilities}
-        _claim(run_dir, config)
-        options = ocp.CheckpointManagerOptions(max_to_keep=CHECKPOINTS_KEPT, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager((run_dir / "checkpoints").absolute(), options=options)
+        self.saves, self.save_seconds = 0, 0.0
+        self._config, self._recipe = {"format": FORMAT, **config}, recipe
+        self._interval, self._stop = checkpoint_seconds, stop
+        self._state: RunState | None = None
+        self._number = self._end_of_iteration = 0
+        self._saved_at = time.monotonic()
 
     def __enter__(self) -> "RunStore":
+        with disk_errors(self.run_dir), ExitStack() as stack:
+            _make_folder(self.run_dir)
+            stack.enter_context(WriterLock(self.run_dir))
+            remove_leftovers(self.run_dir)
+            _claim(self.run_dir, self._config)
+            self._read()
+            self._checkpoints = stack.enter_context(CheckpointFolder(self.run_dir / "checkpoints"))
+            # What is newer than the newest sound one is damaged, and its number is wanted again.
+            self._checkpoints.keep(range(self._number + 1))
+            self._opened = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._manager.close()
-
-    def save(self, state: RunState) -> None:
-        """Keeps the state of a finished iteration; returns when it is on disk."""
-        arrays = {"variables": state.variables, "probabilities": state.probabilities}
-        progress = {
-            "trial": state.trial,
-            "iteration": state.iteration,
-            "pool_size": state.pool.size,
-            "rounds": [list(chosen) for chosen in state.pool.rounds],
-            "history": [record.to_line() for record in state.history],
-        }
-        args = self._ocp.args
-        items = args.Composite(arrays=args.StandardSave(arrays), progress=args.JsonSave(progress))
-        if not self._manager.save(len(state.history), args=items):
-            raise RuntimeError(f"the checkpoint in {self.run_dir / 'checkpoints'} was not written")
-        self._write_history(state.history)
+        self._opened.close()
 
     def restore(self) -> RunState | None:
-        """The newest state, or None for a new run."""
-        step = self._manager.latest_step()
-        if step is None:
-            return None
-        args, device = self._ocp.args, jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        template = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), self._template
-        )
-        items = args.Composite(arrays=args.StandardRestore(template), progress=args.JsonRestore())
-        saved = self._manager.restore(step, args=items)
-        progress = saved["progress"]
-        history = tuple(Record.from_line(line) for line in progress["history"])
-        pool = Pool(progress["pool_size"], tuple(tuple(chosen) for chosen in progress["rounds"]))
-        self._write_history(history)
-        probabilities = np.asarray(saved["arrays"]["probabilities"])
-        return RunState(
-            progress["trial"], progress["iteration"], pool, saved["arrays"]["variables"], probabilities, history
-        )
+        """The state of the newest sound checkpoint, or None for a new run."""
+        return self._state
+
+    def offer(self, state: RunState) -> None:
+        """Saves the state if it is new and the last save is long ago, or if the run is to stop.
+
+        Raises StoppedError, after saving, if it is to stop.
+        """
+        to_stop = self._stop.number if self._stop is not None else None
+        if state is not self._state and (to_stop or time.monotonic() - self._saved_at >= self._interval):
+            self.save(state)
+        if to_stop:
+            raise StoppedError(to_stop)
+
+    def save(self, state: RunState) -> None:
+        """Keeps the state; returns when it is on disk. Raises InputError if the disk does not take it."""
+        started = time.monotonic()
+        number = self._number + 1
+        end_of_iteration = self._end_of_iteration if state.stage else number
+        vectors, facts = pack(state)
+        facts |= {"end_of_iteration": end_of_iteration, "machine": describe_machine()}
+        with disk_errors(self.run_dir):
+            self._checkpoints.write(number, vectors, facts)
+            self._write_history(state.history)
+            self._checkpoints.keep({number, self._number, end_of_iteration})
+        self._number, self._end_of_iteration, self._state = number, end_of_iteration, state
+        self._saved_at = time.monotonic()
+        self.saves += 1
+        self.save_seconds += self._saved_at - started
+
+    def _read(self) -> None:
+        newest = read_newest(self.run_dir / "checkpoints")
+        history = self.run_dir / "history.jsonl"
+        if newest is None:
+            if history.exists() and history.stat().st_size:
+                raise InputError(
+                    f"{history} has finished iterations, but there is no checkpoint beside it to go on from: bring "
+                    "checkpoints back, or choose another --run-dir"
+                )
+            return
+        if changes := differences(describe_machine(), newest.facts["machine"]):
+            warnings.warn(
+                InputWarning(
+                    f"{self.run_dir} goes on with {' and '.join(changes)}: a sound run, but not the same bytes as one "
+                    "that was begun and ended on one machine"
+                ),
+                stacklevel=2,
+            )
+        self._number, self._end_of_iteration = newest.number, newest.facts["end_of_iteration"]
+        self._state = unpack(newest.vectors, newest.facts, self._recipe)
+        self._write_history(self._state.history)
 
     def _write_history(self, history: tuple[Record, ...]) -> None:
-        text = "".join(f"{record.to_line()}\n" for record in history)
-        write_atomically(self.run_dir / "history.jsonl", text)
+        """Writes `history.jsonl` unless that is what is there."""
+        path, text = self.run_dir / "history.jsonl", "".join(f"{record.to_line()}\n" for record in history)
+        if history and not (path.exists() and path.read_bytes() == text.encode()):
+            write_atomically(path, text)
+
+
+def _make_folder(run_dir: Path) -> None:
+    if run_dir.exists() and not run_dir.is_dir():
+        raise InputError(f"{run_dir} is a file: give --run-dir a folder")
+    run_dir.mkdir(parents=True, exist_ok=True)
 
 
 def _claim(run_dir: Path, config: Mapping[str, Any]) -> None:
     """Writes `config.json` into a new run directory, or compares it with the one that is there."""
     path = run_dir / "config.json"
-    if run_dir.exists() and not run_dir.is_dir():
-        raise InputError(f"{run_dir} is a file: give --run-dir a folder")
     if not path.exists():
-        if run_dir.exists() and any(not entry.name.startswith(".") for entry in run_dir.iterdir()):
+        if any(not entry.name.startswith(".") for entry in run_dir.iterdir()):
             raise InputError(f"{run_dir} is not empty and holds no run (no config.json): choose another --run-dir")
-        run_dir.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(config, indent=2) + "\n")
+        write_atomically(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
         return
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not readable as JSON ({error}): choose another --run-dir") from error
-    differences = [
+    earlier = read_config(run_dir)
+    changed = [
         f"{name} is {json.dumps(config.get(name))} here and {json.dumps(earlier.get(name))} there"
         for name in dict.fromkeys((*config, *earlier))
         if config.get(name) != earlier.get(name)
     ]
-    if differences:
+    if changed:
         raise InputError(
-            f"{run_dir} holds a run with other settings ({'; '.join(differences)}): "
-            "repeat them or choose another --run-dir"
+            f"{run_dir} holds a run with other settings ({'; '.join(changed)}): repeat them or choose another --run-dir"
         )
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """The configuration of a run. Raises InputError if there is none that this version can read."""
+    path = run_dir / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path} is not readable ({error.strerror}): name a folder that an experiment wrote"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): bring it back, or choose another --run-dir") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path} is damaged (it holds no settings): bring it back, or choose another --run-dir")
+    if config.get("format") != FORMAT:
+        raise InputError(
+            f"{run_dir} was written by another version of aljax (format {config.get('format', 1)} where this one has "
+            f"{FORMAT}): go on with that version, or choose another --run-dir"
+        )
+    return config

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,12 +12,12 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from aljax.checkpointing import RunStore, write_atomically
+from aljax.checkpointing import RunStore
 from aljax.data.archive import Archive, Split, SplitTiles, place
 from aljax.densenet import DenseNet
 from aljax.errors import InputError, InputWarning, NonFiniteLossError, one_line
+from aljax.files import disk_errors, write_atomically
 from aljax.history import Record
 from aljax.loop import run
 from aljax.loss_head import LossHead
@@ -24,10 +25,14 @@ from aljax.model import Model, init_variables
 from aljax.progress import Progress
 from aljax.reporting import draw_curves, series_name, summary, table
 from aljax.settings import Query, Settings, check_pool, check_settings
+from aljax.stopping import StoppedError, StopRequest
 from aljax.weights import Weights, check_weights, load_weights
 
-# Settings that change where files are, not what a run does.
-WHERE_THINGS_LIE = ("run_dir", "data_dir", "images", "labels", "label_separator", "tiles_in", "cache_dir")
+# Settings that change where files are and when they are written, not what a run does.
+WHERE_AND_WHEN = (
+    *("run_dir", "data_dir", "images", "labels", "label_separator", "tiles_in", "cache_dir"),
+    "checkpoint_seconds",
+)
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 
@@ -44,8 +49,11 @@ def command(main: Callable[[], None]) -> None:
     except NonFiniteLossError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except StoppedError as error:
+        print(f"{error}; saved. To go on from here: {shlex.join(sys.orig_argv)}", file=sys.stderr)
+        sys.exit(128 + error.number)
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from the last finished iteration", file=sys.stderr)
+        print("\nstopped; the same command goes on", file=sys.stderr)
         sys.exit(130)
 
 
@@ -68,6 +76,10 @@ def parse_settings(kind: type[SomeSettings], module: str, description: str | Non
     check_settings(settings)
     if settings.init_weights is not None:
         load_weights(settings.init_weights)  # a file that cannot be used is refused before the tiles are read
+    if settings.deterministic:
+        # Read when JAX first looks for a device. Excludes kernels that add in any order, and the choice of kernels
+        # by timing them.
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
     return settings
 
 
@@ -89,10 +101,17 @@ def run_experiment(
     network = replace(network, num_classes=len(archive.class_names), dtype=jnp.dtype(settings.precision))
     model = Model(network, LossHead() if settings.query == "ll" else None)
     name = series_name(settings.query, settings.clustering)
-    with _open_store(settings, archive, model, tiles, published) as store, Progress(settings, name) as progress:
+    check_start(settings, model, tiles, published)
+    config = configuration(settings, archive, model, tiles, published)
+    with (
+        StopRequest() as stop,
+        RunStore(settings.run_dir, config, settings.recipe, settings.checkpoint_seconds, stop) as store,
+        Progress(settings, name) as progress,
+    ):
         history = run(model, tiles, settings, store, progress, published)
-    histories = {name: history}
-    write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
+        progress.end_run(store.saves, store.save_seconds)
+        histories = {name: history}
+        write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
     return histories
 
 
@@ -110,8 +129,9 @@ def run_queries(
 
 def write_report(folder: Path, histories: dict[str, tuple[Record, ...]], title: str) -> None:
     """Writes `curve.png` and `summary.json` of one or more series."""
-    draw_curves(folder / "curve.png", histories, title, ("micro_f1", "macro_f1"))
-    write_atomically(folder / "summary.json", json.dumps(summary(histories), indent=2) + "\n")
+    with disk_errors(folder):
+        draw_curves(folder / "curve.png", histories, title, ("micro_f1", "macro_f1"))
+        write_atomically(folder / "summary.json", json.dumps(summary(histories), indent=2) + "\n")
 
 
 def print_report(folder: Path, histories: dict[str, tuple[Record, ...]]) -> None:
@@ -120,23 +140,25 @@ def print_report(folder: Path, histories: dict[str, tuple[Record, ...]]) -> None
     print(f"curve: {folder / 'curve.png'}", flush=True)
 
 
-def _open_store(
-    settings: Settings, archive: Archive, model: Model, tiles: SplitTiles, published: Weights | None
-) -> RunStore:
-    bands = archive.images.shape[-1]
-    variables = jax.eval_shape(lambda key: init_variables(key, model, settings.image_size, bands), jax.random.key(0))
+def check_start(settings: Settings, model: Model, tiles: SplitTiles, published: Weights | None) -> None:
+    """Raises InputError if the published weights are of another network."""
     if published is not None:
-        check_weights(published, variables)
-    probabilities = np.zeros(tiles.pool.labels.shape, np.float32)
-    return RunStore(settings.run_dir, configuration(settings, archive, model, published), variables, probabilities)
+        bands = tiles.pool.images.shape[-1]
+        shapes = jax.eval_shape(lambda key: init_variables(key, model, settings.image_size, bands), jax.random.key(0))
+        check_weights(published, shapes)
 
 
-def configuration(settings: Settings, archive: Archive, model: Model, published: Weights | None) -> dict[str, Any]:
-    """What makes a run this run: its settings, network, data and published weights, not where they lie."""
+def configuration(
+    settings: Settings, archive: Archive, model: Model, tiles: SplitTiles, published: Weights | None
+) -> dict[str, Any]:
+    """What makes a run this run: its settings, network, data and published weights, not where they lie.
+
+    With the weights of a checkpoint, it is also all that predicting on new tiles needs.
+    """
     fields = asdict(settings)
     recipe = fields.pop("recipe")
-    for location in WHERE_THINGS_LIE:
-        fields.pop(location, None)
+    for name in WHERE_AND_WHEN:
+        fields.pop(name, None)
     return {
         "archive": archive.name,
         "fingerprint": archive.fingerprint(),
@@ -146,4 +168,7 @@ def configuration(settings: Settings, archive: Archive, model: Model, published:
         "depths": list(model.network.depths),
         "growth": model.network.growth,
         "stem_channels": model.network.stem_channels,
+        "class_names": list(archive.class_names),
+        "mean": tiles.pool.statistics.mean.tolist(),
+        "deviation": tiles.pool.statistics.deviation.tolist(),
     }

@@ -1,6 +1,6 @@
 """One compiled pass over a set of tiles: probabilities, embeddings and predicted losses, batch by batch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -54,10 +54,15 @@ def predict_batches(
 
 
 def predict_probabilities(
-    model: Model, variables: Variables, tiles: Tiles, batch_size: int = 64
+    model: Model,
+    variables: Variables,
+    tiles: Tiles,
+    batch_size: int = 64,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> Float[np.ndarray, "n c"]:
-    """Class probabilities of all tiles of a set."""
+    """Class probabilities of all tiles of a set; `on_batch` is called after every batch."""
     probabilities = np.empty(tiles.labels.shape, np.float32)
     for rows, batch in predict_batches(model, variables, tiles, np.arange(tiles.num_tiles), batch_size):
         probabilities[rows] = batch.probabilities
+        on_batch()
     return probabilities

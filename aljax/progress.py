@@ -2,12 +2,13 @@
 
 import math
 import sys
+import time
 
 from tqdm import tqdm
 
 from aljax.history import Record
-from aljax.loop import RunState
 from aljax.settings import Settings
+from aljax.state import RunState, Training
 
 
 class Progress:
@@ -20,6 +21,7 @@ class Progress:
         self._settings, self._title = settings, title
         iterations = 1 + math.ceil((settings.max_labels - settings.initial) / settings.budget)
         self._bars = sys.stderr.isatty()
+        self._begun, self._started = False, time.monotonic()
         levels = {"trials": settings.trials, "iterations": iterations, "epochs": settings.recipe.epochs}
         self._trials, self._iterations, self._epochs = (
             tqdm(
@@ -37,9 +39,11 @@ class Progress:
 
     def begin_iteration(self, state: RunState) -> None:
         _set(self._trials, state.trial)
-        _set(self._iterations, state.iteration)
-        _set(self._epochs, 0)
-        self._epochs.set_postfix_str("the first epoch of a run includes compilation" if not state.iteration else "")
+        _set(self._iterations, state.iteration - 1)
+        done = state.stage.fit.epoch if isinstance(state.stage, Training) else self._settings.recipe.epochs
+        _set(self._epochs, done)
+        self._epochs.set_postfix_str("the first step of a process includes compilation" if not self._begun else "")
+        self._begun = True
 
     def end_epoch(self, epoch: int, loss: float) -> None:
         self._epochs.set_postfix_str(f"loss {loss:.3f}", refresh=False)
@@ -56,6 +60,13 @@ class Progress:
             place = f"trial {record.trial}/{self._settings.trials}"
             line = f"{self._title}  {place}  {record.num_labeled:6d} labels  {scores}  {seconds:6.1f} s"
             print(line, file=sys.stderr, flush=True)
+
+    def end_run(self, saves: int, save_seconds: float) -> None:
+        """Says what the checkpoints of this process took."""
+        if saves:
+            share = save_seconds / (time.monotonic() - self._started)
+            message = f"{self._title}  {saves} checkpoints in {save_seconds:.1f} s, {share:.1%} of the time"
+            tqdm.write(message, file=sys.stderr)
 
 
 def _set(bar: tqdm, value: int) -> None:

@@ -1,8 +1,10 @@
 """Histories to curves, tables and summaries."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from aljax.files import write_atomically
 from aljax.history import METRICS, Record, summarise
 
 LABELS = {"random": "Random", "ll": "LL", "tpd": "TPD", "mge": "MGE"}
@@ -51,9 +53,9 @@ def draw_curves(
         axes.legend()
     trials = max(len({record.trial for record in history}) for history in histories.values())
     figure.suptitle(f"{title}\nmean of {trials} trial{'s' if trials > 1 else ''}, band: one standard deviation")
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png", dpi=150)
-    temporary.replace(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=150)
+    write_atomically(path, picture.getvalue())
 
 
 def _styles(count: int) -> list[tuple[str, str, str]]:

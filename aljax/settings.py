@@ -29,6 +29,8 @@ class Settings:
     seed: int = 0  # of every random draw: split, initial sets, weights, batches, queries
     image_size: int = 256  # height and width in pixels to which tiles are resized (paper: 256 and 288)
     precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; weights stay float32
+    deterministic: bool = False  # same bytes on every run on a GPU too, at a cost in speed (CPU and TPU: always)
+    checkpoint_seconds: float = 60.0  # least time between checkpoints inside an iteration; its end is always saved
     init_weights: Path | None = None  # published weights to start from (see tools.convert_weights); None: random ones
     recipe: Recipe = field(default_factory=Recipe)  # training
 
@@ -57,6 +59,8 @@ def check_settings(settings: Settings) -> None:
     ):
         if value < least:
             raise InputError(f"{flag} is {value}: it must be at least {least}")
+    if not settings.checkpoint_seconds >= 0.0:
+        raise InputError(f"--checkpoint-seconds is {settings.checkpoint_seconds}: it must be at least 0")
     if not recipe.learning_rate > 0.0:
         raise InputError(f"--learning-rate is {recipe.learning_rate}: it must be above 0")
     for flag, fraction in (("--decay-at", recipe.decay_at), ("--cut-at", recipe.cut_at)):

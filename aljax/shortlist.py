@@ -10,11 +10,22 @@ from aljax.selection import select
 class Shortlist:
     """The `size` highest scores so far, with the tiles' rows and embeddings; equal scores in the order of rows."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(
+        self,
+        size: int,
+        rows: Int[np.ndarray, " k"] | None = None,
+        scores: Float[np.ndarray, " k"] | None = None,
+        embeddings: Float[np.ndarray, "k d"] | None = None,
+    ) -> None:
+        """Empty, or with what `arrays` gave: such a list is for selecting, nothing can be added to it."""
         self.size = size
-        self.rows: Int[np.ndarray, " k"] = np.empty(0, np.int64)
-        self.scores: Float[np.ndarray, " k"] = np.empty(0, np.float32)
-        self._embeddings: Float[np.ndarray, "k d"] | None = None
+        self.rows: Int[np.ndarray, " k"] = np.empty(0, np.int64) if rows is None else rows
+        self.scores: Float[np.ndarray, " k"] = np.empty(0, np.float32) if scores is None else scores
+        self._embeddings = embeddings
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What the list holds, by the names of the constructor's arguments."""
+        return {"rows": self.rows, "scores": self.scores, "embeddings": self.embeddings}
 
     @property
     def embeddings(self) -> Float[np.ndarray, "k d"]:

@@ -1,24 +1,17 @@
-"""Training F, and F_L with it, on the labelled tiles of a pool: one compiled function, whatever their number."""
+"""Training steps of F, and of F_L with it: compiled once, whatever the number of labelled tiles."""
 
-from collections import deque
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt8
 
 from aljax.arrays import AnyArray
-from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics, augment, standardise
-from aljax.errors import NonFiniteLossError
 from aljax.losses import bce_loss, random_pairs, ranking_loss
 from aljax.model import Model, Variables, forward
-from aljax.recipe import Recipe, learning_rate, make_optimizer
-
-STEPS_AHEAD = 3
+from aljax.recipe import Recipe, make_optimizer
 
 
 class TrainState(NamedTuple):
@@ -96,7 +89,7 @@ def _step(
 
 
 @partial(jax.jit, static_argnames=("model", "recipe"), donate_argnames="carry")
-def _train_on_batch(
+def train_on_batch(
     model: Model,
     recipe: Recipe,
     carry: tuple[TrainState, Sums],
@@ -111,7 +104,7 @@ def _train_on_batch(
 
 
 @partial(jax.jit, static_argnames=("model", "recipe", "batch_size"), donate_argnames="carry")
-def _train_on_device(
+def train_on_device(
     model: Model,
     recipe: Recipe,
     batch_size: int,
@@ -120,12 +113,13 @@ def _train_on_device(
     statistics: BandStatistics,
     epoch: Epoch,
     order: Int[AnyArray, " n"],
-    num_steps: Int[AnyArray, ""],
-) -> tuple[TrainState, Sums]:
-    """A whole epoch over tiles that are on the device: no gaps between launches.
+    steps: Int[AnyArray, "2"],
+) -> tuple[tuple[TrainState, Sums], Array]:
+    """Steps `steps[0]` up to `steps[1]` of an epoch over tiles that are on the device: no gaps between launches.
 
-    The number of steps is data, so a longer epoch is the same program. Not for XLA's CPU backend, which runs
-    the weight gradient of a convolution fifty times slower inside a loop (jax issue 12868).
+    Which steps is data, so any number of them is the same program. Gives something to wait for, as
+    `train_on_batch`. Not for XLA's CPU backend, which runs the weight gradient of a convolution fifty times slower
+    inside a loop (jax issue 12868).
     """
 
     def body(step: AnyArray, carry: tuple[TrainState, Sums]) -> tuple[TrainState, Sums]:
@@ -133,96 +127,17 @@ def _train_on_device(
         batch = Batch(tiles.images[rows], tiles.labels[rows])
         return _step(model, recipe, carry, batch, statistics, epoch, step)
 
-    return jax.lax.fori_loop(0, num_steps, body, carry)
+    carry = jax.lax.fori_loop(steps[0], steps[1], body, carry)
+    return carry, jnp.copy(carry[1].loss)
 
 
 @jax.jit
-def _shuffled(key: Array, labelled: Bool[Array, " n"]) -> Int[Array, " n"]:
+def shuffled(key: Array, labelled: Bool[Array, " n"]) -> Int[Array, " n"]:
     """The labelled indices in random order, then the others."""
     return jnp.argsort(jnp.where(labelled, jax.random.uniform(key, labelled.shape), 2.0))
 
 
 @partial(jax.jit, static_argnames="recipe")
-def _init_optimizer(recipe: Recipe, params: PyTree) -> PyTree:
+def init_optimizer(recipe: Recipe, params: PyTree) -> PyTree:
+    """The state of both optimisers before the first step."""
     return make_optimizer(recipe).init(params)
-
-
-def fit(
-    model: Model,
-    recipe: Recipe,
-    variables: Variables,
-    tiles: Tiles,
-    labelled: Bool[np.ndarray, " n"],
-    epoch_key: Callable[[int], Array],
-    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
-) -> Variables:
-    """Trains from `variables` on the tiles where `labelled` (N,) is True and returns the new variables.
-
-    Optimisers and schedule start afresh. An epoch is floor(n/B) full batches of a new permutation; with
-    fewer than B labelled tiles it is one batch of all of them. `epoch_key(e)` gives the key of epoch e;
-    `on_epoch(e, mean loss)` is told of each finished epoch. The arguments stay valid. Raises
-    NonFiniteLossError that names epoch and step.
-    """
-    num_labelled = int(labelled.sum())
-    batch_size = min(recipe.batch_size, num_labelled)
-    num_steps = num_labelled // batch_size
-    variables = jax.tree.map(jnp.copy, variables)  # the state is donated, the caller's variables are not
-    state = TrainState(variables, _init_optimizer(recipe, variables["params"]))
-    keys = [jax.random.split(epoch_key(index)) for index in range(recipe.epochs)]
-    orders = np.array([_shuffled(order_key, labelled) for order_key, _ in keys])
-    # One stream for all epochs: reading ahead does not stop at the end of an epoch.
-    pixels = tiles.batches(orders[:, : num_steps * batch_size].ravel(), batch_size)
-    pending = None
-    for index, order in enumerate(orders):
-        epoch = _make_epoch(recipe, index, keys[index][1])
-        carry = state, Sums(jnp.zeros(()), jnp.array(-1, jnp.int32))
-        if tiles.on_device is not None:
-            whole = Batch(tiles.on_device, tiles.labels)
-            steps = np.asarray(num_steps, np.int32)
-            carry = _train_on_device(model, recipe, batch_size, carry, whole, tiles.statistics, epoch, order, steps)
-        else:
-            rows = order[: num_steps * batch_size].reshape(num_steps, batch_size)
-            batches = (Batch(next(pixels), tiles.labels[chunk]) for chunk in rows)
-            carry = _train_from_host(model, recipe, carry, batches, tiles.statistics, epoch)
-        state, sums = carry
-        # Reading a result waits for the device, so an epoch is read while the next one runs.
-        if pending is not None:
-            _check(*pending, num_steps, on_epoch)
-        pending = (index, sums)
-    if pending is not None:
-        _check(*pending, num_steps, on_epoch)
-    return state.variables
-
-
-def _train_from_host(
-    model: Model,
-    recipe: Recipe,
-    carry: tuple[TrainState, Sums],
-    batches: Iterator[Batch],
-    statistics: BandStatistics,
-    epoch: Epoch,
-) -> tuple[TrainState, Sums]:
-    """An epoch of batches that are on the host, a few steps ahead of the device and no more."""
-    running: deque[Array] = deque()
-    for step, batch in enumerate(batches):
-        carry, done = _train_on_batch(model, recipe, carry, batch, statistics, epoch, np.asarray(step, np.int32))
-        running.append(done)
-        if len(running) > STEPS_AHEAD:
-            # Each step in the queue holds its pixels: without this, a long epoch would hold them all.
-            running.popleft().block_until_ready()
-    return carry
-
-
-def _make_epoch(recipe: Recipe, index: int, key: Array) -> Epoch:
-    joint = index < round(recipe.cut_at * recipe.epochs)
-    rate = np.asarray(learning_rate(recipe, index), np.float32)
-    return Epoch(key, rate, np.asarray(joint, np.float32))
-
-
-def _check(index: int, sums: Sums, num_steps: int, on_epoch: Callable[[int, float], None]) -> None:
-    if int(sums.bad_step) >= 0:
-        raise NonFiniteLossError(
-            f"the loss is not finite in epoch {index + 1}, step {int(sums.bad_step) + 1} of {num_steps}: "
-            "lower the learning rate, or look for broken pixels"
-        )
-    on_epoch(index, float(sums.loss) / num_steps)

@@ -15,10 +15,11 @@ from aljax.errors import InputError, NonFiniteLossError
 from aljax.experiment import run_experiment
 from aljax.history import TIMES, Record
 from aljax.keys import Purpose, derive_key
-from aljax.loop import RunState, advance, begin_trial
+from aljax.loop import advance, begin_iteration, begin_trial
 from aljax.model import Model
 from aljax.recipe import Recipe
 from aljax.settings import Settings
+from aljax.state import RunState
 
 RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.05)
 
@@ -47,6 +48,18 @@ def run(archive: Archive, network: DenseNet, chosen: Settings) -> list[Record]:
 def lines_without_times(run_dir: Path) -> list[dict]:
     lines = [json.loads(line) for line in (run_dir / "history.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
+
+
+class Nothing:
+    """A store that keeps nothing and a watcher that is told in vain."""
+
+    def offer(self, *arguments: object) -> None: ...
+
+    save = restore = begin_iteration = end_epoch = end_iteration = offer
+
+
+def iterate(model: Model, tiles: SplitTiles, chosen: Settings, state: RunState) -> RunState:
+    return advance(model, tiles, chosen, begin_iteration(model, tiles.pool, chosen, state), Nothing(), Nothing())
 
 
 class KilledError(Exception):
@@ -143,8 +156,8 @@ def test_tpd_scores_the_change_since_the_last_iteration(model: Model, tiles: Spl
     from aljax.selection import select
 
     chosen = settings(tmp_path, query="tpd", clustering=False)
-    first = advance(model, tiles, chosen, begin_trial(tiles.pool, chosen, 0, ()), lambda *_: None)
-    second = advance(model, tiles, chosen, first, lambda *_: None)
+    first = iterate(model, tiles, chosen, begin_trial(tiles.pool, chosen, 0, ()))
+    second = iterate(model, tiles, chosen, first)
     rows = first.pool.unlabelled
     now, before = (predict_probabilities(model, state.variables, tiles.pool)[rows] for state in (second, first))
     scores = np.linalg.norm(now - before, axis=1)

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aljax import training
+from aljax import fitting, training
 from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
 from aljax.data.augmentation import BandStatistics
 from aljax.errors import NonFiniteLossError
+from aljax.fitting import Fit, begin_fit
 from aljax.model import Model, Variables, init_variables
 from aljax.recipe import Recipe, learning_rate, make_optimizer
-from aljax.training import fit, total_loss
+from aljax.training import total_loss
 
 RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.05)
 
@@ -24,6 +25,10 @@ def epoch_key(epoch: int) -> jax.Array:
 
 def labelled(tiles: Tiles, count: int) -> np.ndarray:
     return np.arange(tiles.num_tiles) < count
+
+
+def fit(model: Model, recipe: Recipe, variables: Variables, *arguments) -> Variables:
+    return fitting.fit(model, recipe, begin_fit(recipe, variables), *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,7 @@ def assert_equal(first: Variables, second: Variables) -> None:
 @pytest.mark.parametrize("on_device", [False, True])
 def test_one_trace_serves_growing_labelled_sets_and_epochs(ll_model, start, archive, traces, on_device: bool) -> None:
     tiles = place(archive, random_split(0, len(archive.ids), 10, 10), 0, on_device)
-    step = training._train_on_device if on_device else training._train_on_batch
+    step = training.train_on_device if on_device else training.train_on_batch
     traces(step)
     for count, epochs in ((4, 1), (11, 3), (40, 2)):
         recipe = Recipe(epochs=2, batch_size=4, learning_rate=0.011)
@@ -104,6 +109,35 @@ def test_smaller_labelled_set_than_a_batch_is_one_batch(model: Model, tiles: Spl
 
 
 @pytest.mark.parametrize("on_device", [False, True])
+def test_fit_goes_on_from_every_step_to_the_same_bytes(ll_model, start, archive, monkeypatch, on_device: bool) -> None:
+    monkeypatch.setattr(fitting, "STEPS_PER_CALL", 2)
+    pool = place(archive, random_split(0, len(archive.ids), 10, 10), 0, on_device).pool
+    mask = labelled(pool, 13)  # three steps an epoch
+    stands: list[Fit] = []
+    losses: list[float] = []
+    whole = fit(
+        ll_model,
+        RECIPE,
+        start,
+        pool,
+        mask,
+        epoch_key,
+        lambda epoch, loss: losses.append(loss),
+        lambda stand: stands.append(jax.tree.map(np.array, stand)),
+    )
+    steps = [(int(stand.epoch), int(stand.step)) for stand in stands]
+    assert steps == ([(0, 2), (0, 3), (1, 2), (1, 3)] if on_device else [(e, s) for e in (0, 1) for s in (1, 2, 3)])
+    for stand in stands:
+        told: list[float] = []
+        going_on = Fit(*jax.tree.map(jnp.array, stand[:2]), int(stand.epoch), int(stand.step))
+        rest = fitting.fit(
+            ll_model, RECIPE, going_on, pool, mask, epoch_key, lambda epoch, loss, told=told: told.append(loss)
+        )
+        assert_equal(whole, rest)
+        assert told == losses[int(stand.epoch) :]
+
+
+@pytest.mark.parametrize("on_device", [False, True])
 def test_non_finite_loss_stops_with_its_place(model: Model, archive: Archive, on_device: bool) -> None:
     pool = place(archive, random_split(0, len(archive.ids), 10, 10), 0, on_device).pool
     mean = np.array([np.nan, 0.0, 0.0], np.float32)
@@ -122,7 +156,7 @@ def test_learning_rate_falls_to_a_tenth_after_80_of_100_and_160_of_200_epochs() 
 
 
 def test_gradient_of_the_loss_head_is_cut_after_60_of_100_epochs() -> None:
-    scales = [float(training._make_epoch(Recipe(), epoch, epoch_key(epoch)).head_gradient) for epoch in (59, 60)]
+    scales = [float(fitting.make_epoch(Recipe(), epoch, epoch_key(epoch)).head_gradient) for epoch in (59, 60)]
     assert scales == [1.0, 0.0]
 
 
@@ -162,7 +196,7 @@ def test_total_loss_is_eq_3(ll_model, start, tiles: SplitTiles) -> None:
 
 def test_shuffling_puts_every_labelled_tile_first_once() -> None:
     mask = np.array([0, 1, 1, 0, 1, 0, 1, 1], dtype=bool)
-    orders = [np.asarray(training._shuffled(jax.random.key(seed), mask)) for seed in range(4)]
+    orders = [np.asarray(training.shuffled(jax.random.key(seed), mask)) for seed in range(4)]
     for order in orders:
         assert set(order[:5].tolist()) == {1, 2, 4, 6, 7}
         assert sorted(order.tolist()) == list(range(8))

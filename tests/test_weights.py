@@ -417,7 +417,7 @@ def starts_of_run(archive, network: DenseNet, chosen: Settings, monkeypatch) -> 
     fit = loop.fit
 
     def trained(*arguments, **named) -> dict:
-        variables = inspect.signature(fit).bind(*arguments, **named).arguments["variables"]
+        variables = inspect.signature(fit).bind(*arguments, **named).arguments["start"].state.variables
         starts.append(jax.tree.map(np.asarray, variables))
         return jax.tree.map(lambda leaf: leaf + np.float32(0.01), starts[-1])
 

@@ -23,7 +23,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from aljax.checkpointing import write_atomically
 from aljax.data.archive import Archive, Split, Tiles, place
 from aljax.data.folder import open_folder
 from aljax.data.images import EncodedImages, stream
@@ -31,11 +30,12 @@ from aljax.data.storage import TilesIn, keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
 from aljax.experiment import command, use_compilation_cache
+from aljax.files import write_atomically
+from aljax.fitting import begin_fit, fit
 from aljax.model import Model, Variables, init_variables
 from aljax.prediction import predict_batches
 from aljax.recipe import Recipe
 from aljax.shortlist import Shortlist
-from aljax.training import fit
 
 NUM_CLASSES = 15
 PLACES: tuple[TilesIn, ...] = ("memory", "cache", "disk")
@@ -109,7 +109,7 @@ def train(model: Model, variables: Variables, pool: Tiles, labelled: int, batch_
     """One epoch on the first tiles of a pool."""
     recipe = Recipe(epochs=1, batch_size=batch_size)
     mask = np.arange(pool.num_tiles) < labelled
-    trained = fit(model, recipe, variables, pool, mask, lambda epoch: jax.random.key(epoch))
+    trained = fit(model, recipe, begin_fit(recipe, variables), pool, mask, lambda epoch: jax.random.key(epoch))
     jax.block_until_ready(trained)
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from aljax.checkpointing import write_atomically
 from aljax.conversion import SOURCE_BANDS, convert, describe, parse_bands
 from aljax.densenet import DenseNet
 from aljax.errors import InputError
 from aljax.experiment import command
+from aljax.files import write_atomically
 from aljax.weights import TensorFile, Tensors, read_tensors, to_bytes
 
 

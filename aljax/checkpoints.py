@@ -1,0 +1,130 @@
+"""Numbered checkpoints in a folder, each with the SHA-256 of its files beside it.
+
+Orbax replaces folders in one go but does not notice when their content has changed since: a flipped bit would be
+restored without a word. `checkpoints/12/` is sound if it holds exactly the files that `checkpoints/12.sha256` lists,
+unchanged; `sha256sum -c` in that folder checks it too.
+"""
+
+import shutil
+import warnings
+from collections.abc import Callable, Container
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+
+from aljax.errors import InputError, InputWarning
+from aljax.files import checksums, remove_leftovers, sync_folder, write_atomically
+from aljax.packing import Facts, Vectors
+
+SUFFIX = ".sha256"
+# What a checkpoint consists of.
+ARRAYS, FACTS = "arrays", "facts"
+
+
+class Checkpoint(NamedTuple):
+    """A sound checkpoint."""
+
+    number: int
+    vectors: Vectors
+    facts: Facts
+
+
+def list_checkpoints(folder: Path) -> list[int]:
+    """Numbers of all complete checkpoints, newest first; one that was being written has no checksums yet."""
+    numbers = (int(path.stem) for path in folder.glob(f"*{SUFFIX}") if path.stem.isdecimal())
+    return sorted((number for number in numbers if (folder / str(number)).is_dir()), reverse=True)
+
+
+def read_newest(folder: Path, wanted: Callable[[Facts], bool] = lambda facts: True) -> Checkpoint | None:
+    """The newest sound checkpoint with facts that are wanted; None if there is none.
+
+    Warns of each damaged one that it passes over. Raises InputError if all are.
+    """
+    numbers = list_checkpoints(folder)
+    sound = not numbers
+    for number in numbers:
+        if damage := find_damage(folder, number):
+            warnings.warn(InputWarning(f"the checkpoint {folder / str(number)} is damaged: {damage}"), stacklevel=2)
+            continue
+        sound = True
+        checkpoint = Checkpoint(number, *_read(folder / str(number)))
+        if wanted(checkpoint.facts):
+            return checkpoint
+    if sound:
+        return None
+    raise InputError(
+        f"no checkpoint in {folder} is sound: bring one back from a backup, or delete {folder.parent} to begin again"
+    )
+
+
+def find_damage(folder: Path, number: int) -> str | None:
+    """What is wrong with a checkpoint, or None if all its files are as they were written."""
+    try:
+        written = (folder / f"{number}{SUFFIX}").read_text(encoding="utf-8").splitlines()
+        found = checksums(folder / str(number)).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return str(error)
+    if different := set(written) ^ set(found):
+        return f"{sorted(different)[0].partition('  ')[2]} is not as it was written"
+    return None if written else "it has no files"
+
+
+def _read(path: Path) -> tuple[Vectors, Facts]:
+    import orbax.checkpoint as ocp
+
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        items = {ARRAYS: ocp.args.StandardRestore(), FACTS: ocp.args.JsonRestore()}
+        content = checkpointer.restore(path.absolute(), args=ocp.args.Composite(**items))
+    return {dtype: np.asarray(vector) for dtype, vector in content[ARRAYS].items()}, content[FACTS]
+
+
+class CheckpointFolder:
+    """Writes checkpoints and removes old ones. Use as a context manager, in one process at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> "CheckpointFolder":
+        import orbax.checkpoint as ocp
+
+        self._args = ocp.args
+        self._folder.mkdir(exist_ok=True)
+        self._remove_unfinished()
+        options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._manager.close()
+
+    def write(self, number: int, vectors: Vectors, facts: Facts) -> None:
+        """Writes a checkpoint; returns when it is on disk. Raises RuntimeError if a newer one is there."""
+        args = self._args
+        items = {ARRAYS: args.StandardSave(dict(vectors)), FACTS: args.JsonSave(facts)}
+        if not self._manager.save(number, args=args.Composite(**items)):
+            raise RuntimeError(f"the checkpoint {self._folder / str(number)} was not written")
+        # The checksums make it complete.
+        write_atomically(self._folder / f"{number}{SUFFIX}", checksums(self._folder / str(number)))
+        sync_folder(self._folder)
+
+    def keep(self, numbers: Container[int]) -> None:
+        """Removes all checkpoints but these."""
+        for number in self._manager.all_steps():
+            if number not in numbers:
+                # Without its checksums it is no checkpoint any more, so a crash in between leaves none by halves.
+                (self._folder / f"{number}{SUFFIX}").unlink(missing_ok=True)
+                self._manager.delete(number)
+
+    def _remove_unfinished(self) -> None:
+        """Removes what a process left that was killed while it wrote or removed a checkpoint."""
+        remove_leftovers(self._folder)
+        complete = {str(number) for number in list_checkpoints(self._folder)}
+        for path in self._folder.iterdir():
+            if path.is_dir() and path.name not in complete:
+                shutil.rmtree(path)
+            elif path.suffix == SUFFIX and path.stem not in complete:
+                path.unlink()

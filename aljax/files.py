@@ -1,0 +1,77 @@
+"""Writing files so that a crash leaves the old content or the new, and telling whether content is still what it was."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aljax.errors import InputError
+
+TEMPORARY_MARK = ".part"
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replaces `path` in one go: a reader, or a crash, finds the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_MARK}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what `write_atomically` left in a folder when it was killed."""
+    for left in folder.glob(f".*{TEMPORARY_MARK}"):
+        left.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder last through a loss of power, as fsync does the content of a file."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def checksums(folder: Path) -> str:
+    """SHA-256 of every file below a folder, in the format of `sha256sum`, with paths from the folder's parent.
+
+    What is hashed is also flushed to the disk.
+    """
+    lines = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        lines.append(f"{digest}  {path.relative_to(folder.parent).as_posix()}\n")
+    return "".join(lines)
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turns what a full, read-only or vanished disk raises into an InputError."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        # TensorStore, which writes arrays, raises ValueErrors with the system's number in the text.
+        code = error.errno if isinstance(error, OSError) else _system_error(str(error))
+        if code is None:
+            raise
+        raise InputError(
+            f"{folder} cannot be written ({os.strerror(code)}): mend that and repeat the command, which goes on from "
+            "what is there"
+        ) from error
+
+
+def _system_error(text: str) -> int | None:
+    found = re.search(r"\[os_error_code='(\d+)'\]", text)
+    return int(found[1]) if found else None

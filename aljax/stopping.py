@@ -1,0 +1,50 @@
+"""Signals that ask a run to stop: it finishes its step, saves, and says how to go on; a second one stops at once."""
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+# Ctrl-C, a cluster's or a cloud's notice (SIGTERM; SIGUSR1 is what Slurm's --signal sends), a lost terminal.
+SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
+STDERR = 2
+
+
+class StoppedError(RuntimeError):
+    """The run was asked to stop, and everything it has done is on disk."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+
+class StopRequest:
+    """Remembers that a signal came while the context lasts. Use in the main thread."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._earlier: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        for name in SIGNALS:
+            number = getattr(signal, name, None)  # Windows lacks some
+            # What a caller has told the process to ignore, as nohup does, stays ignored.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                self._earlier[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, earlier in self._earlier.items():
+            signal.signal(number, earlier)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self.number is not None:
+            # Files are replaced in one go, so there is nothing to clean up that the next start would not.
+            os.write(STDERR, f"\n{name} again: stopped at once\n".encode())
+            os._exit(128 + number)
+        self.number = number
+        message = f"\n{name}: finishing the step and saving; once more stops at once\n"
+        os.write(STDERR, message.encode())
