@@ -10,8 +10,6 @@ summary.json, curve.png, and the weights and probabilities of the last checkpoin
 status 1 if anything differs.
 """
 
-import json
-import os
 import random
 import shutil
 import signal
@@ -20,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -29,8 +26,8 @@ from aljax.checkpoints import list_checkpoints, read_newest
 from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import TEMPORARY_MARK
-from aljax.history import TIMES
 from aljax.locking import WRITER
+from tools.run_contents import FILES, contents, differences
 
 QUERIES = ("random", "ll", "tpd", "mge")
 RUN = (
@@ -135,24 +132,13 @@ def stage(run_dir: Path) -> str:
     return "none"
 
 
-def contents(run_dir: Path) -> Iterator[tuple[str, object]]:
-    """Everything a finished run has left, by name."""
-    yield "files", sorted(str(path.relative_to(run_dir)) for path in run_dir.glob("*/*"))
-    for path in (run_dir / "summary.json", run_dir / "curve.png"):
-        yield path.name, path.read_bytes()
+def differences_from(whole: Path, run_dir: Path) -> list[str]:
+    """Names of what a run left that an undisturbed one did not leave like that."""
+    different = [name for name in FILES[1:] if (whole / name).read_bytes() != (run_dir / name).read_bytes()]
     for query in QUERIES:
-        folder = run_dir / query
-        for name in ("config.json", "summary.json", "curve.png"):
-            yield f"{query}/{name}", (folder / name).read_bytes()
-        lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-        yield f"{query}/history.jsonl", [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
-        newest = read_newest(folder / "checkpoints")
-        assert newest is not None
-        yield f"{query}/rounds", newest.facts["rounds"]
-        yield f"{query}/arrays", (newest.facts["arrays"], {k: v.tobytes() for k, v in newest.vectors.items()})
-        numbers = list_checkpoints(folder / "checkpoints")
-        expected = sorted([*map(str, numbers), *(f"{number}.sha256" for number in numbers)])
-        yield f"{query}/leftovers", sorted(os.listdir(folder / "checkpoints")) == expected
+        names = differences(contents(run_dir / query), contents(whole / query))
+        different += [f"{query}/{name}" for name in names]
+    return different
 
 
 def torture(settings: Settings, run_dir: Path, rng: random.Random, work: float) -> Outcome:
@@ -195,7 +181,6 @@ def run_all(settings: Settings, folder: Path) -> bool:
     """Prints the table; returns whether all runs left the same."""
     for name in ("first", "whole"):  # the first one compiles
         work = undisturbed(folder / name)
-    expected = dict(contents(folder / "whole"))
     print(f"undisturbed work: {work:.0f} s; signal {settings.signal}; kills by what was being written", flush=True)
     print(f"{'run':>5}{'kills':>7}" + "".join(f"{moment:>12}" for moment in MOMENTS) + "   different")
     rng, total = random.Random(settings.seed), Outcome()
@@ -203,8 +188,7 @@ def run_all(settings: Settings, folder: Path) -> bool:
         run_dir = folder / f"run{number}"
         outcome = torture(settings, run_dir, rng, work)
         if not outcome.different:
-            found = dict(contents(run_dir))
-            outcome.different += [name for name in expected if found[name] != expected[name]]
+            outcome.different += differences_from(folder / "whole", run_dir)
         print(row(number, outcome), flush=True)
         total.kills += outcome.kills
         total.stages += outcome.stages

@@ -1,0 +1,140 @@
+"""Damages every file of a run, one at a time, repeats the command, and says what came of it.
+
+    python -m tools.damage_test
+
+A small run on generated scenes is stopped inside the training of its second iteration, and another one is finished.
+Each file of either is changed in one bit, cut in half or emptied, in a copy. Repeated, the command must then refuse
+with a message, or end with what it would have left without the damage. Prints a row per file and exits with status 1 if
+damage went unnoticed and did harm.
+"""
+
+import contextlib
+import io
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+
+from aljax.checkpointing import RunStore
+from aljax.data.archive import random_split
+from aljax.data.scenes import generate_scenes
+from aljax.densenet import DenseNet
+from aljax.errors import InputError, InputWarning
+from aljax.experiment import command, run_experiment, use_compilation_cache
+from aljax.recipe import Recipe
+from aljax.settings import Settings
+from aljax.state import RunState, Training
+from tools.run_contents import contents, differences
+
+SEED = 0
+
+
+def flip_a_bit(data: bytes, rng: np.random.Generator) -> bytes:
+    """Changes one bit at a random place."""
+    bits = bytearray(data)
+    bits[rng.integers(len(bits))] ^= 1 << rng.integers(8)
+    return bytes(bits)
+
+
+DAMAGES: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {
+    "bit flipped": flip_a_bit,
+    "cut in half": lambda data, rng: data[: len(data) // 2],
+    "emptied": lambda data, rng: b"",
+}
+WRONG = "UNNOTICED, WRONG"
+
+
+def outcome(run_dir: Path, resume: Callable[[Path], object], expected: dict[str, object]) -> str:
+    """What comes of repeating the command on a damaged run."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", InputWarning)
+        try:
+            resume(run_dir)
+        except InputError:
+            return "refused"
+    told = [warning for warning in told if issubclass(warning.category, InputWarning)]
+    if differences(contents(run_dir), expected):
+        return "told, differs" if told else WRONG
+    return "told, made good" if told else "made good"
+
+
+def outcomes(
+    run_dir: Path, resume: Callable[[Path], object], expected: dict[str, object], scratch: Path
+) -> Iterator[tuple[str, list[str]]]:
+    """For each file of a run that is not empty, what comes of each kind of damage."""
+    rng = np.random.default_rng(SEED)
+    for path in sorted(path for path in run_dir.rglob("*") if path.is_file() and path.stat().st_size):
+        found = []
+        for damage in DAMAGES.values():
+            shutil.copytree(run_dir, scratch)
+            (scratch / path.relative_to(run_dir)).write_bytes(damage(path.read_bytes(), rng))
+            found.append(outcome(scratch, resume, expected))
+            shutil.rmtree(scratch)
+        yield path.relative_to(run_dir).as_posix(), found
+
+
+class StopError(Exception):
+    """Ends a run in the middle."""
+
+
+def run_until(in_the_middle: Callable[[RunState], bool], run: Callable[[], object]) -> None:
+    """Runs until a state of that kind is saved."""
+    save = RunStore.save
+
+    def save_and_stop(store: RunStore, state: RunState) -> None:
+        save(store, state)
+        if in_the_middle(state):
+            raise StopError
+
+    with patch.object(RunStore, "save", save_and_stop), contextlib.suppress(StopError):
+        run()
+
+
+def main() -> None:
+    """Makes the runs, damages them and prints the table."""
+    import tyro
+
+    tyro.cli(lambda: None, prog="python -m tools.damage_test", description=__doc__)
+    use_compilation_cache()
+    archive = generate_scenes(140, 32, SEED)
+    split = random_split(SEED, len(archive.ids), 30, 30)
+    network = DenseNet(num_classes=len(archive.class_names), depths=(2, 2), growth=8, stem_channels=8)
+    recipe = Recipe(epochs=3, batch_size=10)
+    settings = Settings(
+        query="tpd",
+        trials=1,
+        initial=10,
+        budget=10,
+        max_labels=30,
+        image_size=32,
+        checkpoint_seconds=0.0,
+        recipe=recipe,
+    )
+
+    def resume(run_dir: Path) -> None:
+        with contextlib.redirect_stderr(io.StringIO()):
+            run_experiment(replace(settings, run_dir=run_dir), archive, split, network)
+
+    with tempfile.TemporaryDirectory() as temporary:
+        whole, stopped = Path(temporary, "finished"), Path(temporary, "stopped")
+        resume(whole)
+        run_until(lambda state: state.iteration == 2 and isinstance(state.stage, Training), lambda: resume(stopped))
+        expected = contents(whole)
+        wrong = False
+        for run_dir in (stopped, whole):
+            print(f"{run_dir.name + ' run':<72}" + "".join(f"{name:>18}" for name in DAMAGES))
+            for name, found in outcomes(run_dir, resume, expected, Path(temporary, "damaged")):
+                print(f"{name:<72}" + "".join(f"{came_of_it:>18}" for came_of_it in found), flush=True)
+                wrong |= WRONG in found
+    if wrong:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    command(main)

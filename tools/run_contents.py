@@ -1,0 +1,35 @@
+"""What a finished run has left, in a form in which two runs can be compared."""
+
+import json
+import os
+from pathlib import Path
+
+from aljax.checkpoints import list_checkpoints, read_newest
+from aljax.history import TIMES
+
+FILES = ("config.json", "curve.png", "summary.json")
+
+
+def contents(run_dir: Path) -> dict[str, object]:
+    """By name, all that two runs of one command have in common to the byte: only times and numbering may differ."""
+    lines = [json.loads(line) for line in (run_dir / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    newest = read_newest(run_dir / "checkpoints")
+    assert newest is not None
+    numbers = list_checkpoints(run_dir / "checkpoints")
+    complete = {*map(str, numbers), *(f"{number}.sha256" for number in numbers)}
+    return {
+        **{name: (run_dir / name).read_bytes() for name in FILES},
+        "history.jsonl": [{name: value for name, value in line.items() if name not in TIMES} for line in lines],
+        "labelled tiles": newest.facts["rounds"],
+        "weights and probabilities": (
+            newest.facts["arrays"],
+            {name: vector.tobytes() for name, vector in newest.vectors.items()},
+        ),
+        "files": sorted(os.listdir(run_dir)),
+        "unfinished checkpoints": sorted(set(os.listdir(run_dir / "checkpoints")) - complete),
+    }
+
+
+def differences(found: dict[str, object], expected: dict[str, object]) -> list[str]:
+    """Names of what is not the same."""
+    return [name for name in expected if found[name] != expected[name]]
