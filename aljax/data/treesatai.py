@@ -6,7 +6,7 @@ Read as it is downloaded from Zenodo (record 6780578): the tiles in `aerial/60m/
 """
 
 import json
-import math
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +46,7 @@ FORM = TileForm(len(BANDS), "uint8")
 AREA_THRESHOLD = 0.07
 VALIDATION_SHARE = 0.15
 LABEL_FILE = "TreeSatBA_v9_60m_multi_labels.json"
+LABEL_PLACES = (f"labels/{LABEL_FILE}", LABEL_FILE)
 LISTS = {"train": "train_filenames.lst", "test": "test_filenames.lst"}
 TILE_FOLDERS = ("aerial/60m", "aerial_60m", "60m")
 
@@ -98,7 +99,7 @@ def list_treesatai(data_dir: Path) -> Listing:
 
 def find_label_file(data_dir: Path) -> Entry:
     """The multi-labels, unpacked or in `labels.zip`. Raises InputError."""
-    for place in (LABEL_FILE, f"labels/{LABEL_FILE}"):
+    for place in LABEL_PLACES:
         if (data_dir / place).is_file():
             return data_dir / place
     if (data_dir / "labels.zip").is_file():
@@ -110,7 +111,7 @@ def read_areas(path: Entry) -> Areas:
     """The label file: {file name: [[genus, fraction of the tile], ...], ...}. Raises InputError."""
     try:
         content = json.loads(read_entry(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable as JSON ({error}): download it again") from error
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path} names no tiles: download it again")
@@ -128,7 +129,7 @@ def _check_area(entry: object, where: str) -> None:
             if genus not in GENERA:
                 raise InputError(f"{where}: {genus} is none of the {len(GENERA)} genera: mend it")
             # Overlapping stands of one genus add up to more than the tile in a few published entries.
-            if not (math.isfinite(area) and area >= 0.0):
+            if not 0.0 <= area <= sys.float_info.max:
                 raise InputError(f"{where}: the area {area} of {genus} is not a fraction of the tile: mend it")
         case _:
             raise InputError(f"{where}: {entry!r} is not a genus with its area: mend it")
@@ -145,7 +146,7 @@ def genus_labels(genera: Sequence[Sequence[object]]) -> UInt8[np.ndarray, " c"]:
 def read_list(path: Path) -> tuple[str, ...]:
     """File names, one on each line. Raises InputError."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} is not readable ({reason}): put the published list there") from error
