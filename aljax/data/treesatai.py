@@ -10,6 +10,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -50,6 +51,17 @@ LABEL_PLACES = (f"labels/{LABEL_FILE}", LABEL_FILE)
 LISTS = {"train": "train_filenames.lst", "test": "test_filenames.lst"}
 TILE_FOLDERS = ("aerial/60m", "aerial_60m", "60m")
 
+
+class LabelTable(NamedTuple):
+    """The tiles of the published lists that have a label, those of the train list first."""
+
+    ids: tuple[str, ...]
+    """File names, in the order of the lists."""
+    labels: UInt8[np.ndarray, "n c"]
+    parts: Mapping[str, int]
+    """Number of tiles from each list."""
+
+
 Areas = Mapping[str, Sequence[tuple[str, float]]]
 """Genera and the fractions of the tile they cover, by the tile's file name; a genus may come twice."""
 
@@ -78,6 +90,13 @@ def list_treesatai(data_dir: Path) -> Listing:
     """The tiles of the published lists that have a label. Raises InputError for anything amiss."""
     if not data_dir.is_dir():
         raise InputError(f"--data-dir {data_dir} is not a folder: give the one that holds {LABEL_FILE}")
+    table = read_tables(data_dir)
+    files = _match(table.ids, find_tiles(data_dir), data_dir)
+    return list_files(DATASET, GENERA, table.ids, table.labels, table.parts, FORM, files)
+
+
+def read_tables(data_dir: Path) -> LabelTable:
+    """Lists and multi-labels of a data folder, without a look at the tiles. Raises InputError."""
     areas = read_areas(find_label_file(data_dir))
     lists = {part: read_list(data_dir / name) for part, name in LISTS.items()}
     if both := set(lists["train"]) & set(lists["test"]):
@@ -92,9 +111,8 @@ def list_treesatai(data_dir: Path) -> Listing:
     ids = tuple(tile for listed in kept.values() for tile in listed)
     if not ids:
         raise InputError(f"{data_dir}: no listed tile has a genus on more than {AREA_THRESHOLD:.0%}: add tiles")
-    files = _match(ids, find_tiles(data_dir), data_dir)
     parts = {part: len(listed) for part, listed in kept.items()}
-    return list_files(DATASET, GENERA, ids, np.stack([labels[tile] for tile in ids]), parts, FORM, files)
+    return LabelTable(ids, np.stack([labels[tile] for tile in ids]), parts)
 
 
 def find_label_file(data_dir: Path) -> Entry:
