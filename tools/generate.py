@@ -186,7 +186,8 @@ def encode(tile: Tile, index: int, compress: bool) -> bytes:
     size, (row, column) = len(tile.pixels), divmod(index, 200)
     metres = 0.2 * (304 / size)  # of a pixel; in this order exactly 0.2 where it should be
     place = Affine(metres, 0.0, CORNER[0] + column * SIDE_M, 0.0, -metres, CORNER[1] - row * SIDE_M)
-    form = {"width": size, "height": size, "count": treesatai.FORM.bands, "dtype": treesatai.FORM.dtype, "crs": "EPSG:25832", "transform": place}
+    bands, dtype = treesatai.FORM
+    form = {"width": size, "height": size, "count": bands, "dtype": dtype, "crs": "EPSG:25832", "transform": place}
     options = {"photometric": "MINISBLACK", **({"compress": "deflate", "predictor": 2} if compress else {})}
     with MemoryFile() as memory:
         with memory.open(driver="GTiff", **form, **options) as file:

@@ -87,7 +87,7 @@ def build(dataset: str, data_dir: Path, manual_dir: Path | None) -> None:
     """Runs the builder. Raises InputError; whatever stops it, no half archive is left."""
     # The builder would take an empty folder for none, and download.
     if manual_dir is not None and not (manual_dir.is_dir() and any(manual_dir.iterdir())):
-        raise InputError(f"--manual-dir {manual_dir} is not a folder with the publisher's files: give the one they are in")
+        raise InputError(f"--manual-dir {manual_dir} holds no files: give the folder of the publisher's files")
     import tensorflow_datasets as tfds
 
     import aljax.data.builders

@@ -20,7 +20,6 @@ from aljax.data.open import open_archive
 from aljax.errors import InputError
 from aljax.experiment import command
 
-
 MAX_TILES = 600  # more make a picture that few programs open
 FALSE_COLOUR = ("IR", "R", "G")
 

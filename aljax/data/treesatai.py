@@ -62,8 +62,8 @@ class LabelTable(NamedTuple):
     """Number of tiles from each list."""
 
 
-Areas = Mapping[str, Sequence[tuple[str, float]]]
-"""Genera and the fractions of the tile they cover, by the tile's file name; a genus may come twice."""
+Areas = Mapping[str, Sequence[Sequence[str | float]]]
+"""By the tile's file name: pairs of a genus and the fraction of the tile it covers; a genus may come twice."""
 
 
 def open_treesatai(data_dir: Path, size: int, seed: int) -> Archive:
@@ -153,11 +153,11 @@ def _check_area(entry: object, where: str) -> None:
             raise InputError(f"{where}: {entry!r} is not a genus with its area: mend it")
 
 
-def genus_labels(genera: Sequence[Sequence[object]]) -> UInt8[np.ndarray, " c"]:
+def genus_labels(genera: Sequence[Sequence[str | float]]) -> UInt8[np.ndarray, " c"]:
     """1 for every genus whose areas on the tile add up to more than 0.07 (the paper's threshold)."""
     sums: dict[str, float] = defaultdict(float)
     for genus, area in genera:
-        sums[str(genus)] += float(area)  # type: ignore[arg-type]
+        sums[str(genus)] += float(area)
     return np.array([sums[genus] > AREA_THRESHOLD for genus in GENERA], np.uint8)
 
 
