@@ -236,11 +236,11 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "labels.zip without labels": (break_labels_zip, f"labels.zip holds no {LABEL_FILE}"),
     "labels.zip damaged": (damage_labels_zip, f"labels.zip/{LABEL_FILE} is not readable"),
     "nothing labelled": (
-        lambda d: change_labels(d, lambda content: content.update(dict.fromkeys(content, []))),
+        lambda d: change_labels(d, lambda content: content.update({tile: [] for tile in content})),
         "no listed tile has a genus on more than 7%",
     ),
     "test list without a label": (
-        lambda d: change_labels(d, lambda content: content.update(dict.fromkeys(lists(d)[1], []))),
+        lambda d: change_labels(d, lambda content: content.update({tile: [] for tile in lists(d)[1]})),
         "18 tiles for training and 0 for the test are too few",
     ),
     "line break in a name": (set_entry([["Fa\ngus", 0.5]]), r"Fa\\ngus is none of"),
