@@ -1,5 +1,6 @@
 """Looking at an archive: tiles with their ids and labels on one sheet, and how often each class occurs."""
 
+import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +8,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from aljax.checkpointing import write_atomically
 from aljax.data.archive import Archive
 from aljax.errors import one_line
 
 COLUMNS = 6
 TILE_INCHES = 2.0
 CHARACTERS_PER_LINE = 28
+LINES_FOR_LABELS = 3
+TITLE_CHARACTERS = 22  # per column
 
 
 def contact_sheet(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], bands: Sequence[int]) -> None:
@@ -32,10 +36,12 @@ def contact_sheet(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], 
         place.imshow(picture.squeeze(-1) if len(bands) == 1 else picture, cmap="gray", vmin=0, vmax=1)
         place.set_title(_caption(archive, int(index)), fontsize=6.5, parse_math=False)
     shown = ", ".join(str(band + 1) for band in bands)
-    figure.suptitle(f"{archive.name}: {len(indices)} of {len(archive.ids)} tiles, bands {shown}", parse_math=False)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png", dpi=150)
-    temporary.replace(path)
+    noun = "band" if len(bands) == 1 else "bands"
+    title = f"{one_line(archive.name)}: {len(indices)} of {len(archive.ids)} tiles, {noun} {shown}"
+    figure.suptitle(textwrap.fill(title, TITLE_CHARACTERS * columns), fontsize=9, parse_math=False)
+    picture_file = io.BytesIO()
+    figure.savefig(picture_file, format="png", dpi=150)
+    write_atomically(path, picture_file.getvalue())
 
 
 def stretch(pictures: Shaped[np.ndarray, "n h w k"]) -> Shaped[np.ndarray, "n h w k"]:
@@ -49,22 +55,28 @@ def _caption(archive: Archive, index: int) -> str:
         names = "not labelled"
     else:
         present = [name for name, value in zip(archive.class_names, archive.labels[index], strict=True) if value]
-        names = ", ".join(present) or "no class"
-    tile = textwrap.shorten(one_line(archive.ids[index]), 2 * CHARACTERS_PER_LINE, placeholder="...")
-    lines = [*textwrap.wrap(tile, CHARACTERS_PER_LINE), *textwrap.wrap(names, CHARACTERS_PER_LINE)]
-    return "\n".join(lines[:5])
+        names = one_line(", ".join(present)) or "no class"
+    tile = one_line(archive.ids[index])
+    if len(tile) > 2 * CHARACTERS_PER_LINE:
+        tile = f"...{tile[3 - 2 * CHARACTERS_PER_LINE :]}"  # what tells tiles apart is at the end
+    wrapped = textwrap.wrap(names, CHARACTERS_PER_LINE, max_lines=LINES_FOR_LABELS, placeholder=" ...")
+    half = len(tile) if len(tile) <= CHARACTERS_PER_LINE else -(-len(tile) // 2)
+    return "\n".join([*textwrap.wrap(tile, half), *wrapped])
 
 
 def class_table(archive: Archive) -> str:
     """Tiles of each class, in each part of the split where there is one, most frequent class first, as text."""
     parts = {"tiles": np.arange(len(archive.ids))} | (archive.split._asdict() if archive.split else {})
     counts = np.array([archive.labels[indices].sum(0, dtype=np.int64) for indices in parts.values()])
-    width = max(len("labels per tile"), *(len(name) for name in archive.class_names), 0)
+    names = [one_line(name) for name in archive.class_names]
+    width = max(map(len, ["labels per labelled tile", *names]))
     lines = [f"{'':<{width}}" + "".join(f"{name:>12}" for name in parts)]
     for index in np.argsort(-counts[0], kind="stable"):
-        name = one_line(archive.class_names[index])
-        lines.append(f"{name:<{width}}" + "".join(f"{count:>12}" for count in counts[:, index]))
+        lines.append(f"{names[index]:<{width}}" + "".join(f"{count:>12}" for count in counts[:, index]))
+    known = np.ones(len(archive.ids), bool) if archive.labelled is None else archive.labelled
+    labelled = [int(known[indices].sum()) for indices in parts.values()]
+    means = counts.sum(1) / np.maximum(labelled, 1)
     lines.append(f"{'tiles':<{width}}" + "".join(f"{len(indices):>12}" for indices in parts.values()))
-    means = [archive.labels[indices].sum() / max(len(indices), 1) for indices in parts.values()]
-    lines.append(f"{'labels per tile':<{width}}" + "".join(f"{mean:>12.2f}" for mean in means))
+    lines.append(f"{'labelled tiles':<{width}}" + "".join(f"{count:>12}" for count in labelled))
+    lines.append(f"{'labels per labelled tile':<{width}}" + "".join(f"{mean:>12.2f}" for mean in means))
     return "\n".join(lines)

@@ -2,11 +2,10 @@
 
     python -m experiments.ucmerced --data-dir DIR --query mge --run-dir runs/ucmerced-mge
 
-DIR holds UCMerced_LandUse (or its zip) and LandUse_Multilabeled.txt (or multilabels.zip), or what tools.prepare
-made of them. The defaults are
-the paper's: 525 validation tiles, 525 test tiles and a pool of 1050, 40 to 400 labels in steps of 20, 100
-epochs per iteration. Expected (Section III-C): micro F1 of 79.87 % at 200 labels and 85.81 % at 400 with
-MGE+Clustering, warm start. A run that was stopped goes on when the same command is repeated.
+DIR holds UCMerced_LandUse (or its zip) and LandUse_Multilabeled.txt (or multilabels.zip), or what tools.prepare made
+of them. The defaults are the paper's: 525 validation tiles, 525 test tiles and a pool of 1050, 40 to 400 labels in
+steps of 20, 100 epochs per iteration. Expected (Section III-C): micro F1 of 79.87 % at 200 labels and 85.81 % at 400
+with MGE+Clustering, warm start. A run that was stopped goes on when the same command is repeated.
 """
 
 from dataclasses import dataclass

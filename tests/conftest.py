@@ -69,6 +69,14 @@ def ucmerced_dir() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def treesatai_labels() -> Path:
+    folder = os.environ.get("ALJAX_TREESATAI_LABELS")
+    if not folder:
+        pytest.skip("needs the real label files: set ALJAX_TREESATAI_LABELS to the folder with them and the lists")
+    return Path(folder)
+
+
 @pytest.fixture
 def traces() -> Callable[[Callable], int]:
     """How often a jitted function was compiled since the test began."""

@@ -1,15 +1,18 @@
 """Commands: bad input is one line and exit status 2, with nothing half-written; the public face stays light."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from archives_on_disk import write_treesatai
+from commands import run
+from conftest import tiny_network
 
 import aljax
-from aljax.experiment import command
-from experiments import quickstart, ucmerced
+from experiments import quickstart, treesatai, ucmerced
 
 TINY = [
     "--tiles",
@@ -35,15 +38,6 @@ def small_sets(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(quickstart, "TEST_TILES", 10)
     # The processes of the tests leave no programs in the user's cache.
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
-
-
-def run(monkeypatch, main, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["experiment", *map(str, arguments)])
-    try:
-        command(main)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.mark.parametrize(
@@ -96,7 +90,7 @@ def test_run_directory_that_is_a_file_is_refused(monkeypatch, tmp_path, capsys) 
     assert "is a file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", [quickstart, ucmerced])
+@pytest.mark.parametrize("script", [quickstart, ucmerced, treesatai])
 def test_help_explains_every_setting(script, monkeypatch, capsys) -> None:
     assert run(monkeypatch, script.main, "--help") == 0
     text = capsys.readouterr().out
@@ -153,6 +147,28 @@ def test_real_tiles_go_through_the_whole_loop(ucmerced_dir: Path, monkeypatch, t
     assert status == 0
     assert "LL+Clustering" in capsys.readouterr().out
     assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 2
+
+
+def test_treesatai_goes_through_the_whole_loop_from_disk(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(treesatai, "DenseNet121", tiny_network)
+    archive = write_treesatai(tmp_path / "archive", tiles=60)
+    arguments = ["--tiles-in", "disk", "--image-size", 32, "--epochs", 1, "--batch-size", 4, "--trials", 1]
+    arguments += ["--initial", 8, "--budget", 4, "--max-labels", 12, "--run-dir", tmp_path / "run"]
+    assert run(monkeypatch, treesatai.main, "--data-dir", archive, *arguments) == 0
+    assert "MGE+Clustering" in capsys.readouterr().out
+    records = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert [record["num_labeled"] for record in records] == [8, 12]
+    train = (archive / "train_filenames.lst").read_text().split()
+    assert {tile for record in records for tile in record["selected"]} <= set(train)
+
+
+def test_experiments_import_the_builders_of_archives_only_when_one_is_read() -> None:
+    heavy = ("tensorflow", "tensorflow_datasets", "array_record", "pooch")
+    script = f"""if True:
+        import sys
+        import experiments.archive, experiments.treesatai, experiments.ucmerced, tools.prepare, tools.show
+        print([name for name in {heavy!r} if name in sys.modules])"""
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
 
 
 def test_import_is_light_and_offers_the_public_face() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from archives_on_disk import HEADER, UCMERCED_TILES, label_row, write_table, write_ucmerced, zip_ucmerced
 from PIL import Image
 
 from aljax.data.archive import Archive, band_statistics, place, random_split
@@ -13,41 +14,20 @@ from aljax.data.storage import keep_tiles
 from aljax.data.ucmerced import open_ucmerced
 from aljax.errors import InputError
 
-HEADER = ["IMAGE\\LABEL", *(f"class{index}" for index in range(17))]
-
 
 def load_ucmerced(folder: Path, size: int) -> Archive:
     return keep_tiles(open_ucmerced(folder, size), "memory")
 
 
-def write_table(path: Path, rows: list[list[str]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes("".join("\t".join(row) + "\r\n" for row in [HEADER, *rows]).encode())
-
-
-def label_row(tile: str, seed: int) -> list[str]:
-    return [tile, *map(str, np.random.default_rng(seed).integers(0, 2, 17))]
-
-
 @pytest.fixture
 def official(tmp_path: Path) -> Path:
-    """Six tiles in the official layout; one has another size, as 44 of the real ones have."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for number, tile in enumerate(["beach00", "beach01", "river00", "river01", "forest00", "forest01"]):
-        folder = tmp_path / "UCMerced_LandUse" / "Images" / tile[:-2]
-        folder.mkdir(parents=True, exist_ok=True)
-        side = 251 if number == 3 else 256
-        Image.fromarray(rng.integers(0, 256, (side, 256, 3), dtype=np.uint8)).save(folder / f"{tile}.tif")
-        rows.append(label_row(tile, number))
-    write_table(tmp_path / "multilabels" / "LandUse_Multilabeled.txt", rows)
-    return tmp_path
+    return write_ucmerced(tmp_path)
 
 
 def test_official_folder_is_read_with_ids_labels_and_resized_tiles(official: Path) -> None:
     archive = load_ucmerced(official, 256)
     assert archive.images.shape == (6, 256, 256, 3)
-    assert archive.ids == ("beach00", "beach01", "river00", "river01", "forest00", "forest01")
+    assert archive.ids == UCMERCED_TILES
     assert archive.class_names == tuple(HEADER[1:])
     for number in range(6):
         assert archive.labels[number].tolist() == list(map(int, label_row("", number)[1:]))
@@ -57,11 +37,7 @@ def test_official_folder_is_read_with_ids_labels_and_resized_tiles(official: Pat
 
 
 def test_official_zips_give_the_same_archive_as_their_folders(official: Path, tmp_path_factory) -> None:
-    zips = tmp_path_factory.mktemp("zips")
-    for name, folder in (("UCMerced_LandUse.zip", "UCMerced_LandUse"), ("multilabels.zip", "multilabels")):
-        with zipfile.ZipFile(zips / name, "w") as file:
-            for path in sorted((official / folder).rglob("*")):
-                file.write(path, path.relative_to(official))
+    zips = zip_ucmerced(official, tmp_path_factory.mktemp("zips") / "zips")
     assert load_ucmerced(zips, 64).fingerprint() == load_ucmerced(official, 64).fingerprint()
 
 

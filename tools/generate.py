@@ -25,15 +25,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from aljax.data import treesatai
 from aljax.data.forests import LEAST_SIZE, SIDE_M, Areas, Tile, areas, file_name, render
 from aljax.errors import InputError
 
 DRAWING = 1  # raised when the same settings give other tiles than before
-TILES = "aerial/60m"
-LABELS = "labels/TreeSatBA_v9_60m_multi_labels.json"
-LISTS = ("train_filenames.lst", "test_filenames.lst")
+TILES = treesatai.TILE_FOLDERS[0]
+LABELS = treesatai.LABEL_PLACES[0]
+LISTS = tuple(treesatai.LISTS.values())
 MARK = "generated.json"
-THRESHOLD = 0.07  # area from which a genus counts
 BATCH = 25  # tiles that a process takes at a time
 CORNER = (540_000.0, 5_800_000.0)  # metres in UTM zone 32, Lower Saxony
 
@@ -186,7 +186,8 @@ def encode(tile: Tile, index: int, compress: bool) -> bytes:
     size, (row, column) = len(tile.pixels), divmod(index, 200)
     metres = 0.2 * (304 / size)  # of a pixel; in this order exactly 0.2 where it should be
     place = Affine(metres, 0.0, CORNER[0] + column * SIDE_M, 0.0, -metres, CORNER[1] - row * SIDE_M)
-    form = {"width": size, "height": size, "count": 4, "dtype": "uint8", "crs": "EPSG:25832", "transform": place}
+    bands, dtype = treesatai.FORM
+    form = {"width": size, "height": size, "count": bands, "dtype": dtype, "crs": "EPSG:25832", "transform": place}
     options = {"photometric": "MINISBLACK", **({"compress": "deflate", "predictor": 2} if compress else {})}
     with MemoryFile() as memory:
         with memory.open(driver="GTiff", **form, **options) as file:
@@ -221,13 +222,12 @@ def report(settings: Settings, labels: dict[str, Areas]) -> str:
     """Tiles per genus, tiles that show none, and the disk space."""
     counts, empty = Counter[str](), 0
     for rows in labels.values():
-        sums = {genus: sum(area for other, area in rows if other == genus) for genus, _ in rows}
-        seen = [genus for genus, area in sums.items() if area > THRESHOLD]
+        seen = np.array(treesatai.GENERA)[treesatai.genus_labels(rows).astype(bool)].tolist()
         counts.update(seen)
         empty += not seen
     lines = [f"{genus:12s} {count:7d} tiles" for genus, count in counts.most_common()]
     space = sum(path.stat().st_size for path in (settings.out / TILES).glob("*.tif"))
-    none = f"{'none':12s} {empty:7d} tiles (no genus covers more than {THRESHOLD:.0%})"
+    none = f"{'none':12s} {empty:7d} tiles (no genus covers more than {treesatai.AREA_THRESHOLD:.0%})"
     return "\n".join([*lines, none, f"{settings.out}: {len(labels)} tiles, {space / 1e6:,.0f} MB"])
 
 

@@ -1,8 +1,8 @@
 """Prepares UC Merced or TreeSatAI once, as a TensorFlow Datasets archive of a few large files.
 
-    python -m tools.prepare ucmerced --data-dir data                       # downloads 0.3 GB
-    python -m tools.prepare treesatai --data-dir data                      # downloads about 16 GB
-    python -m tools.prepare treesatai --data-dir data --manual-dir DIR     # from files you have
+    python -m tools.prepare ucmerced --data-dir data/ucmerced                      # downloads 0.3 GB
+    python -m tools.prepare treesatai --data-dir data/treesatai                    # downloads about 16 GB
+    python -m tools.prepare treesatai --data-dir data/treesatai --manual-dir DIR   # from files you have
 
 The experiments read what is prepared from --data-dir. They read the files as downloaded just as well; prepared
 they are faster to open, checked tile by tile, and easy to move. It may be interrupted and repeated.
@@ -11,6 +11,7 @@ they are faster to open, checked tile by tile, and easy to move. It may be inter
 import contextlib
 import io
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,7 +21,7 @@ import tyro
 from aljax.data import treesatai, ucmerced
 from aljax.data.decoding import TileForm
 from aljax.data.listing import Listing
-from aljax.data.prepared import VERSION, find_prepared
+from aljax.data.prepared import VERSION, find_prepared, prepared_dir
 from aljax.errors import InputError
 from aljax.experiment import command
 
@@ -79,13 +80,14 @@ def prepare(
     else:
         print(f"{archive} is prepared already")
     print(counts_table(known.counts(listing)))
-    print(f"prepared: {data_dir / known.dataset / VERSION} (for an experiment: --data-dir {data_dir})")
+    print(f"prepared: {prepared_dir(data_dir, known.dataset)} (for an experiment: --data-dir {data_dir})")
 
 
 def build(dataset: str, data_dir: Path, manual_dir: Path | None) -> None:
     """Runs the builder. Raises InputError; whatever stops it, no half archive is left."""
-    if manual_dir is not None and not manual_dir.is_dir():
-        raise InputError(f"--manual-dir {manual_dir} is not a folder: give the one that holds the publisher's files")
+    # The builder would take an empty folder for none, and download.
+    if manual_dir is not None and not (manual_dir.is_dir() and any(manual_dir.iterdir())):
+        raise InputError(f"--manual-dir {manual_dir} holds no files: give the folder of the publisher's files")
     import tensorflow_datasets as tfds
 
     import aljax.data.builders
@@ -97,13 +99,18 @@ def build(dataset: str, data_dir: Path, manual_dir: Path | None) -> None:
         for left in (data_dir / dataset).glob(f"incomplete.*_{VERSION}"):
             shutil.rmtree(left)  # of a run that was killed
         builder = tfds.builder(dataset, data_dir=data_dir, file_format="array_record")
-        config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+        config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
         # What it says of sizes it does not know would only confuse; progress goes to standard error.
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare(download_dir=data_dir / "downloads", download_config=config)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"cannot write to --data-dir {data_dir} ({reason}): choose another folder") from error
+    finally:
+        # The builder makes these whether it needs them or not.
+        for folder in (data_dir / "downloads" / "extracted", data_dir / "downloads", data_dir / dataset):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def counts_table(counts: dict[str, tuple[int, int]]) -> str:
@@ -116,7 +123,11 @@ def counts_table(counts: dict[str, tuple[int, int]]) -> str:
 
 def main() -> None:
     """Parses the command line and prepares."""
-    tyro.cli(prepare, prog="python -m tools.prepare", description=__doc__)
+    try:
+        tyro.cli(prepare, prog="python -m tools.prepare", description=__doc__)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command starts again, with the files that were downloaded", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

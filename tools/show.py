@@ -3,8 +3,8 @@
     python -m tools.show --data-dir DIR --out sheet.png
     python -m tools.show --data-dir DIR --labels labels.csv --bands 4,1,2
 
-DIR holds UC Merced or TreeSatAI as they are downloaded or prepared, or is a folder of your own tiles. Tiles of four
-bands are shown in false colour: those of TreeSatAI as infrared, red and green.
+DIR holds UC Merced or TreeSatAI as they are downloaded or prepared, or is a folder of your own tiles. TreeSatAI is
+shown in false colour, infrared, red and green as red, green and blue; other tiles by their first three bands.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,14 @@ import numpy as np
 import tyro
 
 from aljax.contact_sheet import class_table, contact_sheet
+from aljax.data import treesatai
 from aljax.data.archive import Archive
 from aljax.data.open import open_archive
 from aljax.errors import InputError
 from aljax.experiment import command
+
+MAX_TILES = 600  # more make a picture that few programs open
+FALSE_COLOUR = ("IR", "R", "G")
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,26 @@ class ShowSettings:
     labels: Path | None = None  # CSV file with the labels of your own tiles
     label_separator: str = ";"  # between the class names of a cell, in a CSV with the columns id,labels
     out: Path = Path("sheet.png")  # PNG file for the contact sheet
-    tiles: int = 24  # tiles on the sheet, drawn at random
+    tiles: int = 24  # most tiles on the sheet, drawn at random
     label: str = ""  # only tiles of this class
     bands: str = ""  # bands shown as red, green and blue, counted from 1, such as 4,1,2, or one band for grey
     image_size: int = 256  # height and width in pixels at which tiles are shown
     seed: int = 0  # of the tiles that are drawn and of a random split
+
+
+def check(settings: ShowSettings) -> None:
+    """Raises InputError for a setting that can never work."""
+    for flag, value, least, most in (
+        ("--tiles", settings.tiles, 1, MAX_TILES),
+        ("--image-size", settings.image_size, 1, 1024),
+        ("--seed", settings.seed, 0, 2**31 - 1),
+    ):
+        if not least <= value <= most:
+            raise InputError(f"{flag} is {value}: it must be from {least} to {most}")
+    if not settings.out.parent.is_dir():
+        raise InputError(f"--out {settings.out} is in a folder that is not there: make it or name another file")
+    if settings.out.is_dir():
+        raise InputError(f"--out {settings.out} is a folder: name a file in it")
 
 
 def choose_tiles(settings: ShowSettings, archive: Archive) -> np.ndarray:
@@ -43,8 +62,8 @@ def choose_tiles(settings: ShowSettings, archive: Archive) -> np.ndarray:
             known = ", ".join(archive.class_names) or "none"
             raise InputError(f"--label {settings.label} is not a class of {archive.name} ({known}): name one of them")
         candidates = np.flatnonzero(archive.labels[:, archive.class_names.index(settings.label)])
-    if settings.tiles < 1 or not len(candidates):
-        raise InputError(f"--tiles {settings.tiles} of {len(candidates)} leaves nothing to show: ask for others")
+        if not len(candidates):
+            raise InputError(f"no tile of {archive.name} has the label {settings.label}: name another --label")
     order = np.random.default_rng(settings.seed).permutation(candidates)
     return order[: settings.tiles]
 
@@ -53,8 +72,8 @@ def choose_bands(settings: ShowSettings, archive: Archive) -> tuple[int, ...]:
     """Indices of one or three bands. Raises InputError."""
     count = archive.images.shape[-1]
     if not settings.bands:
-        if archive.name == "treesatai":
-            return 0, 3, 2
+        if archive.class_names == treesatai.GENERA and count == treesatai.FORM.bands:
+            return tuple(map(treesatai.BANDS.index, FALSE_COLOUR))
         return (0, 1, 2) if count >= 3 else (0,)
     try:
         bands = tuple(int(band) - 1 for band in settings.bands.split(","))
@@ -68,6 +87,7 @@ def choose_bands(settings: ShowSettings, archive: Archive) -> tuple[int, ...]:
 def main() -> None:
     """Writes the sheet and prints the counts."""
     settings = tyro.cli(ShowSettings, prog="python -m tools.show", description=__doc__)
+    check(settings)
     archive = open_archive(
         settings.data_dir, settings.image_size, settings.seed, settings.labels, settings.label_separator
     )
@@ -75,7 +95,7 @@ def main() -> None:
     try:
         contact_sheet(settings.out, archive, tiles, bands)
     except OSError as error:
-        raise InputError(f"cannot write --out {settings.out} ({error.strerror}): name another file") from error
+        raise InputError(f"cannot write --out {settings.out} ({error.strerror or error}): name another file") from error
     print(class_table(archive))
     print(f"sheet: {settings.out}")
 

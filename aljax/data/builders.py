@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from aljax.data import treesatai, ucmerced
-from aljax.data.decoding import decode
+from aljax.data.decoding import TileForm, decode
 from aljax.data.download import TREESATAI, UCMERCED, Download, download
 from aljax.data.listing import Listing
 from aljax.data.prepared import VERSION
@@ -88,8 +88,8 @@ class TilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 def check_tile(data: bytes, listing: Listing, index: int) -> None:
     """Raises InputError unless the tile can be decoded and has the archive's form: found now, not in training."""
     pixels = decode(data, listing.names[index])
-    if (pixels.shape[-1], pixels.dtype.name) != tuple(listing.form):
-        found = f"{pixels.shape[-1]} bands of {pixels.dtype.name}"
+    found = TileForm(pixels.shape[-1], pixels.dtype.name)
+    if found != listing.form:
         raise InputError(f"{listing.names[index]} has {found} where the archive has {listing.form}: replace the file")
 
 

@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tqdm import tqdm
+
 from aljax.errors import InputError
+
+CHUNK_BYTES = 2**20
+TIMEOUT_SECONDS = 60
 
 
 class Download(NamedTuple):
@@ -70,10 +75,14 @@ def download(files: Sequence[Download], folder: Path) -> None:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
+    for left in folder.glob("tmp????????"):
+        left.unlink()  # by a download that was killed
     for file in files:
-        downloader = pooch.HTTPDownloader(progressbar=True, timeout=60)
+        bar = tqdm(desc=file.name, total=1, unit="B", unit_scale=True, disable=None, leave=False)
+        downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=CHUNK_BYTES, timeout=TIMEOUT_SECONDS)
         try:
-            pooch.retrieve(file.url, file.checksum, fname=file.name, path=folder, downloader=downloader)
+            with bar:
+                pooch.retrieve(file.url, file.checksum, fname=file.name, path=folder, downloader=downloader)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InputError(

@@ -1,6 +1,7 @@
 """Files of an archive, in folders or in zips as they were downloaded."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,25 +9,37 @@ from aljax.errors import InputError
 
 # Both offer iterdir, is_dir, read_bytes and name.
 Entry = Path | zipfile.Path
+# What damaged, encrypted and oddly packed zips raise.
+ZIP_ERRORS = (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def open_zip(path: Path) -> zipfile.Path:
     """The root of a zip. Raises InputError."""
     try:
         return zipfile.Path(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except ZIP_ERRORS as error:
         raise InputError(f"{path} is not a sound zip file ({error}): download it again") from error
 
 
 def walk(entry: Entry) -> Iterator[Entry]:
-    """All files below a folder or in a zip, in the order of their paths; symbolic links lead to files in it only."""
-    children: list[Entry] = sorted(entry.iterdir(), key=str)
+    """All files below a folder or in a zip, in the order of their paths. Raises InputError.
+
+    A symbolic link to a file in the folder is that file; others are not followed.
+    """
+    return _walk(entry, entry.resolve() if isinstance(entry, Path) else None)
+
+
+def _walk(entry: Entry, root: Path | None) -> Iterator[Entry]:
+    try:
+        children: list[Entry] = sorted(entry.iterdir(), key=str)
+    except OSError as error:
+        raise InputError(f"{entry} is not readable ({error.strerror}): check its permissions") from error
     for child in children:
-        if isinstance(child, Path) and child.is_symlink():
-            if child.is_file() and child.resolve().is_relative_to(child.parent.resolve()):
+        if root is not None and isinstance(child, Path) and child.is_symlink():
+            if child.is_file() and child.resolve().is_relative_to(root):
                 yield child
         elif child.is_dir():
-            yield from walk(child)
+            yield from _walk(child, root)
         else:
             yield child
 
@@ -43,7 +56,7 @@ def read_entry(entry: Entry) -> bytes:
     """The content of a file. Raises InputError."""
     try:
         return entry.read_bytes()
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except ZIP_ERRORS as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{entry} is not readable ({reason}): replace the file") from error
 

@@ -6,10 +6,11 @@ Read as it is downloaded from Zenodo (record 6780578): the tiles in `aerial/60m/
 """
 
 import json
-import math
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -46,11 +47,23 @@ FORM = TileForm(len(BANDS), "uint8")
 AREA_THRESHOLD = 0.07
 VALIDATION_SHARE = 0.15
 LABEL_FILE = "TreeSatBA_v9_60m_multi_labels.json"
+LABEL_PLACES = (f"labels/{LABEL_FILE}", LABEL_FILE)
 LISTS = {"train": "train_filenames.lst", "test": "test_filenames.lst"}
 TILE_FOLDERS = ("aerial/60m", "aerial_60m", "60m")
 
-Areas = Mapping[str, Sequence[tuple[str, float]]]
-"""Genera and the fractions of the tile they cover, by the tile's file name; a genus may come twice."""
+
+class LabelTable(NamedTuple):
+    """The tiles of the published lists that have a label, those of the train list first."""
+
+    ids: tuple[str, ...]
+    """File names, in the order of the lists."""
+    labels: UInt8[np.ndarray, "n c"]
+    parts: Mapping[str, int]
+    """Number of tiles from each list."""
+
+
+Areas = Mapping[str, Sequence[Sequence[str | float]]]
+"""By the tile's file name: pairs of a genus and the fraction of the tile it covers; a genus may come twice."""
 
 
 def open_treesatai(data_dir: Path, size: int, seed: int) -> Archive:
@@ -77,6 +90,13 @@ def list_treesatai(data_dir: Path) -> Listing:
     """The tiles of the published lists that have a label. Raises InputError for anything amiss."""
     if not data_dir.is_dir():
         raise InputError(f"--data-dir {data_dir} is not a folder: give the one that holds {LABEL_FILE}")
+    table = read_tables(data_dir)
+    files = _match(table.ids, find_tiles(data_dir), data_dir)
+    return list_files(DATASET, GENERA, table.ids, table.labels, table.parts, FORM, files)
+
+
+def read_tables(data_dir: Path) -> LabelTable:
+    """Lists and multi-labels of a data folder, without a look at the tiles. Raises InputError."""
     areas = read_areas(find_label_file(data_dir))
     lists = {part: read_list(data_dir / name) for part, name in LISTS.items()}
     if both := set(lists["train"]) & set(lists["test"]):
@@ -91,14 +111,13 @@ def list_treesatai(data_dir: Path) -> Listing:
     ids = tuple(tile for listed in kept.values() for tile in listed)
     if not ids:
         raise InputError(f"{data_dir}: no listed tile has a genus on more than {AREA_THRESHOLD:.0%}: add tiles")
-    files = _match(ids, find_tiles(data_dir), data_dir)
     parts = {part: len(listed) for part, listed in kept.items()}
-    return list_files(DATASET, GENERA, ids, np.stack([labels[tile] for tile in ids]), parts, FORM, files)
+    return LabelTable(ids, np.stack([labels[tile] for tile in ids]), parts)
 
 
 def find_label_file(data_dir: Path) -> Entry:
     """The multi-labels, unpacked or in `labels.zip`. Raises InputError."""
-    for place in (LABEL_FILE, f"labels/{LABEL_FILE}"):
+    for place in LABEL_PLACES:
         if (data_dir / place).is_file():
             return data_dir / place
     if (data_dir / "labels.zip").is_file():
@@ -110,7 +129,7 @@ def read_areas(path: Entry) -> Areas:
     """The label file: {file name: [[genus, fraction of the tile], ...], ...}. Raises InputError."""
     try:
         content = json.loads(read_entry(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable as JSON ({error}): download it again") from error
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path} names no tiles: download it again")
@@ -128,24 +147,24 @@ def _check_area(entry: object, where: str) -> None:
             if genus not in GENERA:
                 raise InputError(f"{where}: {genus} is none of the {len(GENERA)} genera: mend it")
             # Overlapping stands of one genus add up to more than the tile in a few published entries.
-            if not (math.isfinite(area) and area >= 0.0):
+            if not 0.0 <= area <= sys.float_info.max:
                 raise InputError(f"{where}: the area {area} of {genus} is not a fraction of the tile: mend it")
         case _:
             raise InputError(f"{where}: {entry!r} is not a genus with its area: mend it")
 
 
-def genus_labels(genera: Sequence[Sequence[object]]) -> UInt8[np.ndarray, " c"]:
+def genus_labels(genera: Sequence[Sequence[str | float]]) -> UInt8[np.ndarray, " c"]:
     """1 for every genus whose areas on the tile add up to more than 0.07 (the paper's threshold)."""
     sums: dict[str, float] = defaultdict(float)
     for genus, area in genera:
-        sums[str(genus)] += float(area)  # type: ignore[arg-type]
+        sums[str(genus)] += float(area)
     return np.array([sums[genus] > AREA_THRESHOLD for genus in GENERA], np.uint8)
 
 
 def read_list(path: Path) -> tuple[str, ...]:
     """File names, one on each line. Raises InputError."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} is not readable ({reason}): put the published list there") from error
