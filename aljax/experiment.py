@@ -53,7 +53,7 @@ def command(main: Callable[[], None]) -> None:
         print(f"{error}; saved. To go on from here: {shlex.join(sys.orig_argv)}", file=sys.stderr)
         sys.exit(128 + error.number)
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on", file=sys.stderr)
+        print("\nstopped", file=sys.stderr)
         sys.exit(130)
 
 

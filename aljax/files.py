@@ -6,18 +6,23 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from aljax.errors import InputError
 
 TEMPORARY_MARK = ".part"
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replaces `path` in one go: a reader, or a crash, finds the old content or the new, never a part."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` in one go when the context ends without an error.
+
+    A reader, or a crash, finds the old content or the new, never a part.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_MARK}")
     try:
         with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -27,10 +32,28 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file whole, as `replacing` does."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Removes what `write_atomically` left in a folder when it was killed."""
+    """Removes what processes of this machine left in a folder when they were killed in the middle of writing."""
     for left in folder.glob(f".*{TEMPORARY_MARK}"):
-        left.unlink(missing_ok=True)
+        process = left.name.removesuffix(TEMPORARY_MARK).rpartition(".")[2]
+        if process.isdecimal() and not _is_alive(int(process)):
+            left.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True
 
 
 def sync_folder(folder: Path) -> None:

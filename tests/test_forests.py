@@ -270,7 +270,7 @@ def test_killed_command_goes_on(tmp_path) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     assert 20 <= len(list(out.glob(f"{TILES}/*.tif"))) < 1000
     assert not (out / LABELS).exists()
-    (out / TILES / ".Abies_alba_1_2_BI_NLF.tif.123").write_bytes(b"half a tile")
+    (out / TILES / ".Abies_alba_1_2_BI_NLF.tif.99999999.part").write_bytes(b"half a tile")
     generate.generate(settings(out, tiles=1000, size=64, processes=2))
     for path in (out / TILES).iterdir():
         index = int(path.name.split("_")[-3])

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from aljax.checkpointing import RunStore
 from aljax.data.archive import Archive, SplitTiles, random_split
 from aljax.densenet import DenseNet
 from aljax.errors import InputError, NonFiniteLossError
@@ -60,45 +59,6 @@ class Nothing:
 
 def iterate(model: Model, tiles: SplitTiles, chosen: Settings, state: RunState) -> RunState:
     return advance(model, tiles, chosen, begin_iteration(model, tiles.pool, chosen, state), Nothing(), Nothing())
-
-
-class KilledError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("query", ["random", "ll", "tpd", "mge"])
-def test_killed_after_every_iteration_and_resumed_equals_uninterrupted(
-    query: str, archive, network, tmp_path, monkeypatch
-) -> None:
-    whole = settings(tmp_path / "whole", query=query)
-    run(archive, network, whole)
-
-    save = RunStore.save
-
-    def save_and_die(store: RunStore, state: RunState) -> None:
-        save(store, state)
-        raise KilledError
-
-    broken = replace(whole, run_dir=tmp_path / "broken")
-    monkeypatch.setattr(RunStore, "save", save_and_die)
-    for _ in range(8):  # two trials of four iterations
-        with pytest.raises(KilledError):
-            run(archive, network, broken)
-    monkeypatch.undo()
-    run(archive, network, broken)
-
-    assert lines_without_times(whole.run_dir) == lines_without_times(broken.run_dir)
-    for name in ("config.json", "summary.json"):
-        assert (whole.run_dir / name).read_bytes() == (broken.run_dir / name).read_bytes()
-
-
-def test_history_is_mended_from_the_checkpoint_when_killed_between_the_two(archive, network, tmp_path) -> None:
-    chosen = settings(tmp_path / "run", trials=1)
-    run(archive, network, chosen)
-    before = (chosen.run_dir / "history.jsonl").read_bytes()
-    (chosen.run_dir / "history.jsonl").write_bytes(before[: len(before) // 2])
-    run(archive, network, chosen)
-    assert (chosen.run_dir / "history.jsonl").read_bytes() == before
 
 
 def test_finished_run_repeats_nothing(archive, network, tmp_path, monkeypatch) -> None:

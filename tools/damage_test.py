@@ -10,6 +10,7 @@ damage went unnoticed and did harm.
 
 import contextlib
 import io
+import itertools
 import shutil
 import sys
 import tempfile
@@ -65,13 +66,17 @@ def outcome(run_dir: Path, resume: Callable[[Path], object], expected: dict[str,
 
 
 def outcomes(
-    run_dir: Path, resume: Callable[[Path], object], expected: dict[str, object], scratch: Path
+    run_dir: Path,
+    resume: Callable[[Path], object],
+    expected: dict[str, object],
+    scratch: Path,
+    each: int = len(DAMAGES),
 ) -> Iterator[tuple[str, list[str]]]:
-    """For each file of a run that is not empty, what comes of each kind of damage."""
-    rng = np.random.default_rng(SEED)
+    """For each file of a run that is not empty, what comes of `each` kinds of damage, taken in turn."""
+    rng, damages = np.random.default_rng(SEED), itertools.cycle(DAMAGES.values())
     for path in sorted(path for path in run_dir.rglob("*") if path.is_file() and path.stat().st_size):
         found = []
-        for damage in DAMAGES.values():
+        for damage in itertools.islice(damages, each):
             shutil.copytree(run_dir, scratch)
             (scratch / path.relative_to(run_dir)).write_bytes(damage(path.read_bytes(), rng))
             found.append(outcome(scratch, resume, expected))

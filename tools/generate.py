@@ -28,6 +28,7 @@ from tqdm import tqdm
 from aljax.data import treesatai
 from aljax.data.forests import LEAST_SIZE, SIDE_M, Areas, Tile, areas, file_name, render
 from aljax.errors import InputError
+from aljax.files import remove_leftovers, write_atomically
 
 DRAWING = 1  # raised when the same settings give other tiles than before
 TILES = treesatai.TILE_FOLDERS[0]
@@ -73,12 +74,11 @@ def generate(settings: Settings) -> dict[str, Areas]:
         (settings.out / TILES).mkdir(parents=True, exist_ok=True)
         (settings.out / LABELS).parent.mkdir(exist_ok=True)
         labels = dict(tqdm(_written(settings), "tiles", settings.tiles, unit="tile", disable=None, smoothing=0.05))
-        for left in (settings.out / TILES).glob(".*.tif.*"):  # by a run that was killed as it wrote
-            left.unlink(missing_ok=True)
+        remove_leftovers(settings.out / TILES)
         # Last: an archive with labels and lists is whole.
-        _replace(settings.out / LABELS, json.dumps(labels).encode())
+        write_atomically(settings.out / LABELS, json.dumps(labels))
         for name, tiles in zip(LISTS, split(settings, sorted(labels)), strict=True):
-            _replace(settings.out / name, "".join(f"{tile}\r\n" for tile in tiles).encode())
+            write_atomically(settings.out / name, "".join(f"{tile}\r\n" for tile in tiles))
     return labels
 
 
@@ -94,7 +94,7 @@ def claim(settings: Settings) -> None:
             )
         with _writing_to(settings.out):
             settings.out.mkdir(parents=True, exist_ok=True)
-            _replace(mark, (json.dumps(wanted, indent=2) + "\n").encode())
+            write_atomically(mark, json.dumps(wanted, indent=2) + "\n")
         return
     try:
         found = dict(json.loads(mark.read_text(encoding="utf-8")))
@@ -159,7 +159,7 @@ def write_tile(settings: Settings, index: int) -> tuple[str, Areas]:
     if is_whole(path, settings.size, settings.compress):
         return path.name, areas(settings.seed, index, settings.size)
     tile = render(settings.seed, index, settings.size)
-    _replace(path, encode(tile, index, settings.compress))
+    write_atomically(path, encode(tile, index, settings.compress))
     return path.name, tile.areas
 
 
@@ -193,20 +193,6 @@ def encode(tile: Tile, index: int, compress: bool) -> bytes:
         with memory.open(driver="GTiff", **form, **options) as file:
             file.write(np.moveaxis(tile.pixels, 2, 0))
         return bytes(memory.getbuffer())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file in one go: an interruption leaves the old one, or none, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

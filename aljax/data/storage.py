@@ -12,6 +12,7 @@ from numpy.lib import format as npy
 from aljax.data.archive import Archive
 from aljax.data.images import Images, in_order, load
 from aljax.errors import InputError
+from aljax.files import remove_leftovers, replacing
 
 TilesIn = Literal["auto", "memory", "cache", "disk"]
 MARGIN_BYTES = 2**26
@@ -62,6 +63,7 @@ def cached(images: Images, digest: str, folder: Path) -> np.memmap:
     if not path.exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(folder)
             _check_room(images, folder)
             _write(images, path)
         except OSError as error:
@@ -91,16 +93,8 @@ def _check_room(images: Images, folder: Path) -> None:
 
 def _write(images: Images, path: Path) -> None:
     # Written, not mapped: a disk that fills up is then an error and not a bus error.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            header = {"descr": npy.dtype_to_descr(images.dtype), "fortran_order": False, "shape": images.shape}
-            npy.write_array_header_1_0(file, header)
-            for batch in in_order(images, "decoding tiles into the cache"):
-                file.write(np.ascontiguousarray(batch).data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        header = {"descr": npy.dtype_to_descr(images.dtype), "fortran_order": False, "shape": images.shape}
+        npy.write_array_header_1_0(file, header)
+        for batch in in_order(images, "decoding tiles into the cache"):
+            file.write(np.ascontiguousarray(batch).data)

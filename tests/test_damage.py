@@ -1,0 +1,23 @@
+"""No damage to a file of a run goes unnoticed and does harm."""
+
+import pytest
+from small_runs import run, run_until_save, settings
+
+from tools.damage_test import WRONG, outcomes
+from tools.run_contents import contents
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_every_file_may_be_damaged(finished: bool, tmp_path, monkeypatch) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    run(settings(whole))
+    run_until_save(settings(stopped), 12, monkeypatch)
+    run_dir = whole if finished else stopped
+    # Each file in one way here, all ways in turn; tools.damage_test tries every file in every way.
+    table = dict(outcomes(run_dir, lambda copy: run(settings(copy)), contents(whole), tmp_path / "copy", each=1))
+    assert len(table) > 15
+    came_of_it = {outcome for found in table.values() for outcome in found}
+    assert came_of_it == {"refused", "made good", "told, made good"}
+    assert WRONG not in came_of_it
+    assert table["config.json"] == ["refused"]
+    assert table["history.jsonl"] == ["made good"]

@@ -1,0 +1,115 @@
+"""A signal ends a run after its step, with everything saved; a second one ends it at once."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_runs import run, settings
+
+from aljax.checkpointing import RunStore
+from aljax.stopping import SIGNALS, StoppedError, StopRequest
+from tools.run_contents import contents, differences
+
+RUN = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from small_runs import run, settings
+from aljax.experiment import command
+command(lambda: run(settings(Path(sys.argv[1]), checkpoint_seconds=1e9)))
+"""
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_run_stops_after_the_step_saves_and_goes_on_to_the_same_bytes(name: str, tmp_path, monkeypatch) -> None:
+    number = getattr(signal, name)
+    offers: list[None] = []
+    offer = RunStore.offer
+
+    def offer_after_signal(store: RunStore, state) -> None:
+        offers.append(None)
+        if len(offers) == 9:
+            signal.raise_signal(number)
+        offer(store, state)
+
+    whole = settings(tmp_path / "whole", checkpoint_seconds=1e9)
+    run(whole)
+    chosen = settings(tmp_path / "run", checkpoint_seconds=1e9)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "offer", offer_after_signal)
+        with pytest.raises(StoppedError, match=f"stopped by {name}") as stopped:
+            run(chosen)
+    assert stopped.value.number == number
+    assert len(offers) == 9
+    steps: list[None] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "offer", lambda store, state: steps.append(None) or offer(store, state))
+        run(chosen)
+        rest = len(steps)
+        steps.clear()
+        run(settings(tmp_path / "again", checkpoint_seconds=1e9))
+    # The step at which it stopped is not done again.
+    assert rest == len(steps) - 9
+    assert differences(contents(chosen.run_dir), contents(whole.run_dir)) == []
+
+
+def test_handlers_are_those_of_before_once_the_run_is_over() -> None:
+    before = [signal.getsignal(getattr(signal, name)) for name in SIGNALS]
+    with StopRequest():
+        assert [signal.getsignal(getattr(signal, name)) for name in SIGNALS] != before
+    assert [signal.getsignal(getattr(signal, name)) for name in SIGNALS] == before
+
+
+def test_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.number is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+TWICE = """
+import signal, sys, time
+from aljax.stopping import StopRequest
+with StopRequest() as stop:
+    print("ready", flush=True)
+    while stop.number is None:
+        time.sleep(0.01)
+    print("asked", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_second_signal_stops_at_once(number: signal.Signals, status: int) -> None:
+    process = subprocess.Popen([sys.executable, "-c", TWICE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "asked\n"
+        process.send_signal(number)
+        assert process.wait(10) == status
+        assert process.stderr is not None
+        assert f"{number.name} again: stopped at once" in process.stderr.read()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_command_ends_with_the_status_of_the_signal_and_says_how_to_go_on(number, status: int, tmp_path) -> None:
+    arguments = [sys.executable, "-c", RUN, str(tmp_path / "run"), str(Path(__file__).parent)]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    with process:
+        assert process.stderr is not None
+        assert "trial 1/1       8 labels" in process.stderr.readline()  # the first iteration is complete
+        process.send_signal(number)
+        messages = process.stderr.read()
+        assert process.wait(30) == status, messages
+    *_, asked, last = messages.strip().splitlines()
+    assert f"{number.name}: finishing the step and saving; once more stops at once" in messages
+    assert last.startswith(f"stopped by {number.name}; saved. To go on from here: ")
+    assert str(tmp_path / "run") in last
+    assert asked
