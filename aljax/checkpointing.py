@@ -172,3 +172,16 @@ def read_config(run_dir: Path) -> dict[str, Any]:
             f"{FORMAT}): go on with that version, or choose another --run-dir"
         )
     return config
+
+
+def read_history(run_dir: Path) -> list[Record]:
+    """The records of a run, from its newest sound checkpoint or, where no checkpoints are, from `history.jsonl`.
+
+    Raises InputError if no checkpoint is sound, OSError or ValueError if the file cannot be read.
+    """
+    newest = read_newest(run_dir / "checkpoints")
+    if newest is not None:
+        lines = newest.facts["history"]
+    else:
+        lines = (run_dir / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    return [Record.from_line(line) for line in lines]

@@ -62,6 +62,16 @@ def tiles(archive: Archive) -> SplitTiles:
 
 
 @pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of processes that keep their compiled programs for each other."""
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return {**os.environ, **cache}
+
+
+@pytest.fixture(scope="session")
 def ucmerced_dir() -> Path:
     folder = os.environ.get("ALJAX_UCMERCED_DIR")
     if not folder:

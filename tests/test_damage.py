@@ -1,5 +1,7 @@
 """No damage to a file of a run goes unnoticed and does harm."""
 
+from pathlib import Path
+
 import pytest
 from small_runs import run, run_until_save, settings
 
@@ -13,8 +15,12 @@ def test_every_file_may_be_damaged(finished: bool, tmp_path, monkeypatch) -> Non
     run(settings(whole))
     run_until_save(settings(stopped), 12, monkeypatch)
     run_dir = whole if finished else stopped
+
+    def resume(copy: Path) -> None:
+        run(settings(copy, checkpoint_seconds=1e9))
+
     # Each file in one way here, all ways in turn; tools.damage_test tries every file in every way.
-    table = dict(outcomes(run_dir, lambda copy: run(settings(copy)), contents(whole), tmp_path / "copy", each=1))
+    table = dict(outcomes(run_dir, resume, contents(whole), tmp_path / "copy", each=1))
     assert len(table) > 15
     came_of_it = {outcome for found in table.values() for outcome in found}
     assert came_of_it == {"refused", "made good", "told, made good"}

@@ -12,6 +12,7 @@ from small_runs import KilledError, run, run_until_save, settings
 from aljax.checkpointing import RunStore
 from aljax.errors import InputError, InputWarning
 from aljax.state import Fitted, Predicted, RunState, Training
+from tools.compare import read_run
 from tools.run_contents import contents, differences
 
 
@@ -87,7 +88,7 @@ def damage(path: Path) -> None:
 
 
 def newest(run_dir: Path) -> Path:
-    return max((run_dir / "checkpoints").glob("*[0-9]"), key=lambda path: int(path.name))
+    return max((run_dir / "checkpoints").glob("*.sha256"), key=lambda path: int(path.stem)).with_suffix("")
 
 
 def test_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, monkeypatch, whole) -> None:
@@ -129,6 +130,19 @@ def test_torn_history_is_mended_and_no_line_is_there_twice(tear, tmp_path, monke
     history.write_text(tear(history.read_text()))
     run(chosen)
     assert differences(contents(chosen.run_dir), whole) == []
+
+
+def test_compared_curves_do_not_come_from_a_damaged_history(tmp_path) -> None:
+    chosen = settings(tmp_path / "run")
+    run(chosen)
+    sound = read_run(chosen.run_dir)
+    history = chosen.run_dir / "history.jsonl"
+    history.write_text(history.read_text().replace('"micro_f1": 0.', '"micro_f1": 0.9'))
+    assert read_run(chosen.run_dir) == sound
+    for path in (chosen.run_dir / "checkpoints").glob("*.sha256"):
+        damage(path)
+    with pytest.warns(InputWarning), pytest.raises(InputError, match=r"no checkpoint in .* is sound"):
+        read_run(chosen.run_dir)
 
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path, monkeypatch, whole) -> None:
@@ -212,10 +226,10 @@ command(lambda: run(settings(Path(sys.argv[1]))))
 
 
 @pytest.mark.parametrize("room", [100, 6000])
-def test_disk_without_room_is_one_line_and_the_run_goes_on_later(room: int, tmp_path, whole) -> None:
+def test_disk_without_room_is_one_line_and_the_run_goes_on_later(room: int, tmp_path, whole, compiled) -> None:
     chosen = settings(tmp_path / "run")
     arguments = [sys.executable, "-c", FULL_DISK, str(chosen.run_dir), str(Path(__file__).parent), str(room)]
-    ended = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    ended = subprocess.run(arguments, capture_output=True, text=True, check=False, env=compiled)
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith(f"error: {chosen.run_dir} cannot be written (File too large): mend")
     run(chosen)

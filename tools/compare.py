@@ -2,7 +2,8 @@
 
     python -m tools.compare runs/ucmerced-mge runs/ucmerced-random --out runs/compared.png
 
-Each run is a folder with config.json and history.jsonl, as the experiments write them. Runs of the same query
+Each run is a folder with config.json and history.jsonl, as the experiments write them; where its checkpoints are there
+too, they are believed, because they tell when they are damaged. Runs of the same query
 function carry the name of their folder in the legend.
 """
 
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import tyro
 
+from aljax.checkpointing import read_history
 from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.history import Record
@@ -45,10 +47,11 @@ def read_run(run: Path) -> tuple[str, list[Record], str]:
     """Name of the query function, history, and what it ran on. Raises InputError for anything but a run."""
     try:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        lines = (run / "history.jsonl").read_text(encoding="utf-8").splitlines()
-        history = [Record.from_line(line) for line in lines]
+        history = read_history(run)
         name = series_name(config["query"], config["clustering"])
         where = f"{config['archive']}, {config['image_size']} px, {config['start']} start"
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{run} is not a readable run ({error}): name a folder that an experiment wrote") from error
     if not history:
