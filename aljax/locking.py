@@ -45,7 +45,11 @@ class WriterLock:
             )
         now = datetime.now(UTC).isoformat(timespec="seconds")
         holder = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
-        write_atomically(self._folder / WRITER, json.dumps(holder) + "\n")
+        try:
+            write_atomically(self._folder / WRITER, json.dumps(holder) + "\n")
+        except BaseException:
+            os.close(self._descriptor)
+            raise
         return self
 
     def __exit__(

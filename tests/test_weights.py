@@ -119,7 +119,7 @@ def variables_of(network: DenseNet, weights: Weights, head: dict[str, np.ndarray
 def yardstick() -> Callable:
     """PyTorch's answer to images (B, H, W, bands): logits, embedding and blocks, channels last."""
     torch = pytest.importorskip("torch")
-    from torch_densenet import TorchDenseNet
+    from tools.torch_densenet import TorchDenseNet
 
     def answer(shape: Shape, tensors: dict[str, np.ndarray], images: np.ndarray) -> tuple:
         network = TorchDenseNet(*shape, CLASSES, images.shape[-1]).eval()
@@ -175,7 +175,7 @@ def test_four_bands_give_what_pytorch_gives_with_its_first_convolution_replaced(
 
 def test_yardstick_has_the_names_and_the_size_of_torchvisions_densenet121() -> None:
     pytest.importorskip("torch")
-    from torch_densenet import TorchDenseNet
+    from tools.torch_densenet import TorchDenseNet
 
     network = TorchDenseNet(*DENSENET121, 1000)
     assert sum(p.numel() for p in network.parameters()) == 7_978_856  # what torchvision states

@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import statistics
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -36,6 +35,7 @@ from aljax.model import Model, Variables, init_variables
 from aljax.prediction import predict_batches
 from aljax.recipe import Recipe
 from aljax.shortlist import Shortlist
+from tools.peak_memory import PeakMemory
 
 NUM_CLASSES = 15
 PLACES: tuple[TilesIn, ...] = ("memory", "cache", "disk")
@@ -149,33 +149,6 @@ def measure_memory(settings: BenchmarkSettings, pool_size: int, where: TilesIn) 
         train(model, variables, pool, TRAINED, settings.batch_size)
         score(model, variables, pool)
     return peak.bytes
-
-
-class PeakMemory:
-    """The largest memory of this process while the context lasts, without what is mapped from files."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> "PeakMemory":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.02):
-            self.bytes = max(self.bytes, anonymous_memory())
-
-
-def anonymous_memory() -> int:
-    """Bytes of this process that are not mapped from files (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 
 def speed_table(rounds: dict[str, list[Speeds]]) -> str:

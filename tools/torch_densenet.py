@@ -1,4 +1,4 @@
-"""The yardstick of the converted weights: DenseNet-BC in PyTorch, with the module names of torchvision and timm.
+"""The yardstick of speed and of converted weights: DenseNet-BC in PyTorch, with the names of torchvision and timm.
 
 Written from the paper of Huang et al. in the order of operations that it gives, so that it runs with PyTorch alone.
 """
@@ -9,6 +9,8 @@ from torch.nn import functional as F  # noqa: N812 (PyTorch's own habit)
 
 
 class Layer(nn.Module):
+    """BN, ReLU, 1x1 convolution, BN, ReLU, 3x3 convolution; appends its maps to those it reads."""
+
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(channels)
@@ -22,6 +24,8 @@ class Layer(nn.Module):
 
 
 class Transition(nn.Module):
+    """BN, ReLU, 1x1 convolution and average pooling."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels)

@@ -1,0 +1,193 @@
+"""How fast aljax is on this machine, beside PyTorch and scikit-learn doing the same in the same minutes.
+
+    python -m tools.benchmark
+    python -m tools.benchmark --rows kmeans score --rounds 7 --out benchmark.json
+
+The ways of a row take turns, each in a process of its own. Printed are the median of the rounds with their range, how
+many times faster aljax is, what the first time took (mostly compilation), and the largest memory. PyTorch is an extra:
+pip install -e .[torch]; without it its lines are missing. Selections are those of Table I, on a share of the pool where
+a whole one would take hours.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aljax.errors import InputError
+from aljax.experiment import command
+from aljax.files import write_atomically
+from tools.duel import Timing, Way, duel
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure."""
+
+    rows: tuple[str, ...] = ()  # beginnings of the names of rows to measure (default: all that this machine can)
+    rounds: int = 5  # rounds of each row
+    pool_share: float = 0.0  # share of the pool in a selection; 0: all on an accelerator, 1/20 on a CPU
+    precision: tuple[str, ...] = ()  # float32, bfloat16 or both (default: both on an accelerator, float32 on a CPU)
+    out: Path | None = None  # JSON file for the figures
+
+
+class Row(NamedTuple):
+    """A work, the ways to do it, aljax's first, and the unit that is counted."""
+
+    name: str
+    ways: list[Way]
+
+
+def rows_of_network(precision: str, on_cpu: bool) -> Iterator[Row]:
+    """Training steps and passes over tiles of 256 x 256 x 3."""
+    from tools import benchmarked
+
+    common = {"size": 256, "bands": 3, "precision": precision}
+    # A step on 100 tiles keeps about 35 GB of activations.
+    for batch in (10,) if on_cpu else (10, 100):
+        arguments = {"batch": batch, **common}
+        ways = [Way("aljax", benchmarked.train_in_jax, arguments), *torch_ways("train", arguments)]
+        yield Row(f"train, batch {batch}, {precision}", ways)
+    for batch in (64, 256):
+        arguments = {"count": batch * (1 if on_cpu else 4), "batch": batch, **common}
+        ways = [Way("aljax", benchmarked.score_in_jax, arguments), *torch_ways("score", arguments)]
+        yield Row(f"score, batch {batch}, {precision}", ways)
+
+
+def torch_ways(work: str, arguments: dict[str, Any]) -> list[Way]:
+    """The ways of PyTorch, where it is installed."""
+    if find_spec("torch") is None:
+        return []
+    from tools import benchmarked_torch
+
+    build: Any = getattr(benchmarked_torch, f"{work}_in_torch")
+    return [
+        Way(name, build, {**arguments, "compiled": compiled})
+        for name, compiled in (("eager", False), ("compiled", True))
+    ]
+
+
+def rows_of_scores() -> Iterator[Row]:
+    """MGE scores with and without the gradients themselves."""
+    from tools import benchmarked
+
+    ways = [
+        Way(name, benchmarked.mge_in_jax, {"count": 4000, "materialised": name == "gradients"})
+        for name in ("aljax", "gradients")
+    ]
+    yield Row("mge_scores, 4000 tiles", ways)
+
+
+def rows_of_kmeans() -> Iterator[Row]:
+    """k-means beside scikit-learn."""
+    from tools import benchmarked
+
+    for count, clusters in ((60, 20), (4000, 1000), (12_000, 3000), (40_000, 10_000)):
+        arguments = {"count": count, "clusters": clusters}
+        ways = [
+            Way("aljax", benchmarked.kmeans_in_jax, arguments),
+            Way("scikit-learn", benchmarked.kmeans_in_sklearn, arguments),
+        ]
+        yield Row(f"kmeans ({count}, {clusters}, 1024)", ways)
+
+
+def rows_of_selection(precision: str, share: float) -> Iterator[Row]:
+    """Selections in the shapes of Table I."""
+    from tools import benchmarked
+
+    shapes = {"UC Merced": (1010, 256, 3, 20, 3), "TreeSatAI": (37_531, 288, 4, 1000, 4)}
+    for archive, (pool, size, bands, budget, multiplier) in shapes.items():
+        tiles = max(round(share * pool), min(multiplier * budget, pool))
+        arguments = {
+            "pool": tiles,
+            "size": size,
+            "bands": bands,
+            "budget": budget,
+            "multiplier": multiplier,
+            "precision": precision,
+        }
+        ways = [
+            Way("aljax" if query == "mge" else query, benchmarked.select_in_jax, {"query": query, **arguments})
+            for query in ("mge", "ll", "tpd")
+        ]
+        part = "" if tiles == pool else f" {tiles} of {pool} tiles"
+        yield Row(f"select, {archive}{part}, {precision}", ways)
+
+
+def all_rows(settings: Settings) -> Iterator[Row]:
+    """The rows that were asked for."""
+    import jax
+
+    on_cpu = jax.default_backend() == "cpu"
+    share = settings.pool_share or (0.05 if on_cpu else 1.0)
+    precisions = settings.precision or (("float32",) if on_cpu else ("float32", "bfloat16"))
+    for precision in precisions:
+        yield from rows_of_network(precision, on_cpu)
+    yield from rows_of_scores()
+    yield from rows_of_kmeans()
+    for precision in precisions:
+        yield from rows_of_selection(precision, share)
+
+
+HEADER = f"{'work':<40}{'way':<14}{'seconds':>10}{'range':>20}{'aljax is':>12}{'first':>10}{'MiB':>8}  other"
+
+
+def lines(row: Row, timings: dict[str, Timing | str]) -> Iterator[str]:
+    """The row's part of the table, a line for each way."""
+    own = timings[row.ways[0].name]
+    for number, (name, timing) in enumerate(timings.items()):
+        start = f"{row.name if not number else '':<40}{name:<14}"
+        if isinstance(timing, str):
+            yield f"{start}{timing}"
+            continue
+        spread = f"{min(timing.seconds):.3g} - {max(timing.seconds):.3g}"
+        faster = f"{timing.median / own.median:.2f} x" if number and isinstance(own, Timing) else ""
+        other = ", ".join(f"{what} {value:.6g}" for what, value in timing.figures.items())
+        peak = timing.peak_bytes / 2**20
+        yield f"{start}{timing.median:>10.3g}{spread:>20}{faster:>12}{timing.first_seconds:>10.1f}{peak:>8.0f}  {other}"
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    import jax
+
+    from aljax.machine import describe_machine
+
+    versions: dict[str, Any] = {**describe_machine(), "cpu cores": os.cpu_count()}
+    if find_spec("torch") is not None:
+        import torch
+
+        versions["torch"] = torch.__version__
+    return versions | {"devices": len(jax.local_devices())}
+
+
+def main() -> None:
+    """Measures row by row and prints each as it comes."""
+    import tyro
+
+    settings = tyro.cli(Settings, prog="python -m tools.benchmark", description=__doc__)
+    if settings.rounds < 1 or not 0.0 <= settings.pool_share <= 1.0:
+        raise InputError("--rounds is at least 1, --pool-share between 0 and 1: change them")
+    about = machine()
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    print(HEADER, flush=True)
+    results = {}
+    for row in all_rows(settings):
+        if settings.rows and not row.name.startswith(settings.rows):
+            continue
+        timings = duel(row.ways, settings.rounds)
+        results[row.name] = {
+            name: timing if isinstance(timing, str) else timing._asdict() for name, timing in timings.items()
+        }
+        print("\n".join(lines(row, timings)), flush=True)
+        if settings.out is not None:
+            write_atomically(settings.out, json.dumps({"machine": about, "rows": results}, indent=2) + "\n")
+    if not results:
+        raise InputError(f"--rows {' '.join(settings.rows)} names no row: give beginnings of names, such as kmeans")
+
+
+if __name__ == "__main__":
+    command(main)

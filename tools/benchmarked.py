@@ -1,0 +1,156 @@
+"""The works of tools.benchmark: each function sets one up and returns what does it once and waits for it."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aljax.data.archive import Tiles
+from aljax.data.augmentation import BandStatistics
+from aljax.densenet import DenseNet121
+from aljax.experiment import use_compilation_cache
+from aljax.fitting import begin_fit, make_epoch
+from aljax.kmeans import kmeans
+from aljax.loss_head import LossHead
+from aljax.model import Model, Variables, init_variables
+from aljax.pool import Pool
+from aljax.prediction import predict_batches
+from aljax.querying import uncertainty
+from aljax.recipe import Recipe
+from aljax.scores import gradient_embeddings, mge_scores
+from aljax.settings import Query, Settings
+from aljax.shortlist import Shortlist
+from aljax.state import RunState
+from aljax.training import Batch, train_on_batch
+from tools.duel import Work
+
+CLASSES = {3: 17, 4: 15}
+MEAN, DEVIATION = 127.5, 73.9
+NOTHING: Mapping[str, float] = {}
+
+
+def pixels(count: int, size: int, bands: int) -> np.ndarray:
+    """Noise as tiles (count, size, size, bands)."""
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, bands), dtype=np.uint8)
+
+
+def multi_labels(count: int, classes: int) -> np.ndarray:
+    """Random multi-labels (count, classes)."""
+    return np.random.default_rng(1).integers(0, 2, (count, classes), dtype=np.uint8)
+
+
+def fresh_model(size: int, bands: int, precision: str, head: bool = False) -> tuple[Model, Variables]:
+    """DenseNet121 with random weights, and with a loss head if asked."""
+    use_compilation_cache()
+    model = Model(DenseNet121(CLASSES[bands], jnp.dtype(precision)), LossHead() if head else None)
+    return model, init_variables(jax.random.key(0), model, size, bands)
+
+
+def statistics(bands: int) -> BandStatistics:
+    """Of the noise."""
+    return BandStatistics(np.full(bands, MEAN, np.float32), np.full(bands, DEVIATION, np.float32))
+
+
+def train_in_jax(batch: int, size: int, bands: int, precision: str) -> Work:
+    """One step of the fit: augmentation, standardisation, forward, backward, SGD."""
+    model, variables = fresh_model(size, bands, precision)
+    recipe = Recipe()
+    start = begin_fit(recipe, variables)
+    carry = [(start.state, start.sums)]
+    tiles = Batch(*map(jax.device_put, (pixels(batch, size, bands), multi_labels(batch, CLASSES[bands]))))
+    epoch, step = make_epoch(recipe, 0, jax.random.key(1)), np.asarray(0, np.int32)
+
+    def work() -> Mapping[str, float]:
+        carry[0], done = train_on_batch(model, recipe, carry[0], tiles, statistics(bands), epoch, step)
+        done.block_until_ready()
+        return NOTHING
+
+    return work
+
+
+def score_in_jax(count: int, batch: int, size: int, bands: int, precision: str) -> Work:
+    """A pass over a pool that is on the device: probabilities and embeddings of every tile."""
+    model, variables = fresh_model(size, bands, precision)
+    rows = np.arange(count)
+    images = jax.device_put(pixels(count, size, bands))
+    pool = Tiles(np.empty((0, size, size, bands), np.uint8), rows, multi_labels(count, 1), statistics(bands), images)
+
+    def work() -> Mapping[str, float]:
+        for _, predictions in predict_batches(model, variables, pool, rows, batch):
+            predictions.embeddings.block_until_ready()
+        return NOTHING
+
+    return work
+
+
+def embeddings(count: int, dimension: int = 1024) -> np.ndarray:
+    """Points as uneven as embeddings are: many more clusters than are asked for, of different sizes and widths."""
+    rng = np.random.default_rng(2)
+    centers = np.maximum(rng.normal(size=(max(count // 8, 4), dimension)), 0.0)
+    chosen = rng.choice(len(centers), count, p=rng.dirichlet(np.ones(len(centers))))
+    return (centers[chosen] + rng.normal(size=(count, dimension)) * rng.uniform(0.2, 1.0, (count, 1))).astype(
+        np.float32
+    )
+
+
+def kmeans_in_jax(count: int, clusters: int) -> Work:
+    """k-means++ and Lloyd."""
+    use_compilation_cache()
+    points = jax.device_put(embeddings(count))
+
+    def work() -> Mapping[str, float]:
+        return {"inertia": float(kmeans(jax.random.key(0), points, clusters).inertia)}
+
+    return work
+
+
+def kmeans_in_sklearn(count: int, clusters: int) -> Work:
+    """The same by scikit-learn, to the same end: no tolerance, one seeding."""
+    from sklearn.cluster import KMeans
+
+    points = embeddings(count)
+
+    def work() -> Mapping[str, float]:
+        found = KMeans(clusters, n_init=1, max_iter=100, tol=0.0, random_state=0).fit(points)
+        return {"inertia": float(found.inertia_)}
+
+    return work
+
+
+def mge_in_jax(count: int, materialised: bool) -> Work:
+    """MGE scores by the product of norms, or as the norms of gradients that are there in full."""
+    use_compilation_cache()
+    layer = {"kernel": jax.random.normal(jax.random.key(0), (1024, 15)) * 0.05, "bias": jnp.zeros(15)}
+    points = jax.device_put(embeddings(count))
+
+    @jax.jit
+    def norms(points: jax.Array) -> jax.Array:
+        gradients = gradient_embeddings(layer, points)
+        return jnp.sqrt(sum(jnp.square(part).reshape(len(points), -1).sum(1) for part in gradients.values()))
+
+    def work() -> Mapping[str, float]:
+        scores = norms(points) if materialised else mge_scores(layer, points)
+        return {"mean": float(scores.mean())}
+
+    return work
+
+
+def select_in_jax(query: Query, pool: int, size: int, bands: int, budget: int, multiplier: int, precision: str) -> Work:
+    """One whole selection of Table I: a pass over the pool, its scores, and clustering."""
+    model, variables = fresh_model(size, bands, precision, head=query == "ll")
+    settings = Settings(query=query, budget=budget, multiplier=multiplier)
+    rows, classes = np.arange(pool), CLASSES[bands]
+    images = jax.device_put(pixels(pool, size, bands))
+    tiles = Tiles(np.empty((0, size, size, bands), np.uint8), rows, multi_labels(pool, 1), statistics(bands), images)
+    before = np.random.default_rng(3).random((pool, classes), np.float32)
+    state = RunState(0, 2, Pool(pool), variables, before, ())
+
+    def work() -> Mapping[str, float]:
+        shortlist = Shortlist(multiplier * budget)
+        for chunk, batch in predict_batches(model, variables, tiles, rows):
+            shortlist.add(chunk, uncertainty(settings, state, chunk, batch), batch.embeddings)
+        chosen = shortlist.select(jax.random.key(1), budget, multiplier)
+        return {"tiles": float(len(chosen))}
+
+    return work
