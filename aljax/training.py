@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt8
 
 from aljax.arrays import AnyArray
 from aljax.data.augmentation import BandStatistics, augment, standardise
+from aljax.devices import divide
 from aljax.losses import bce_loss, random_pairs, ranking_loss
 from aljax.model import Model, Variables, forward
 from aljax.recipe import Recipe, make_optimizer
@@ -73,7 +74,7 @@ def _step(
 ) -> tuple[TrainState, Sums]:
     state, sums = carry
     augment_key, pair_key = jax.random.split(jax.random.fold_in(epoch.key, step))
-    images = standardise(augment(augment_key, batch.images), statistics)
+    images = divide(standardise(augment(augment_key, batch.images), statistics))
     pairs = random_pairs(pair_key, len(batch.images))
 
     def objective(params: PyTree) -> tuple[Array, tuple[Array, Any]]:

@@ -4,8 +4,9 @@
     python -m tools.prepare treesatai --data-dir data/treesatai                    # downloads about 16 GB
     python -m tools.prepare treesatai --data-dir data/treesatai --manual-dir DIR   # from files you have
 
-The experiments read what is prepared from --data-dir. They read the files as downloaded just as well; prepared
-they are faster to open, checked tile by tile, and easy to move. It may be interrupted and repeated.
+The experiments read what is prepared from --data-dir. They read the files as downloaded just as well, and as fast;
+prepared they are checked tile by tile, and a few large files instead of thousands of small ones, which are easy to move
+and which file systems of clusters prefer. It may be interrupted and repeated.
 """
 
 import contextlib

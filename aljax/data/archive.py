@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Int, Shaped, UInt8
 from aljax.arrays import AnyArray
 from aljax.data.augmentation import BandStatistics
 from aljax.data.images import Images, stream
+from aljax.devices import replicate
 from aljax.errors import InputError
 from aljax.keys import Purpose, derive_key
 
@@ -127,7 +128,7 @@ def place(archive: Archive, split: Split, seed: int, on_device: bool | None = No
     resident = _fits_on_device(archive.images) if on_device is None else on_device
 
     def tiles(indices: np.ndarray) -> Tiles:
-        pixels = jnp.asarray(np.asarray(archive.images)[indices]) if resident else None
+        pixels = replicate(jnp.asarray(np.asarray(archive.images)[indices])) if resident else None
         return Tiles(archive.images, indices, archive.labels[indices], statistics, pixels)
 
     ids = tuple(archive.ids[index] for index in split.pool)

@@ -1,0 +1,54 @@
+"""On several devices a run computes what it computes on one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import jax
+import numpy as np
+from conftest import make_archive, tiny_network
+from aljax.data.archive import place, random_split
+from aljax.fitting import begin_fit, fit
+from aljax.model import Model, init_variables
+from aljax.prediction import predict_batches
+from aljax.recipe import Recipe
+
+out, resident, trained_at_once, predicted_at_once = sys.argv[1], sys.argv[3] == "True", *map(int, sys.argv[4:])
+archive, model = make_archive(), Model(tiny_network())
+pool = place(archive, random_split(0, 60, 10, 10), 0, resident).pool
+recipe = Recipe(epochs=2, batch_size=trained_at_once, learning_rate=0.05)
+start = begin_fit(recipe, init_variables(jax.random.key(0), model, 32, 3))
+trained = fit(model, recipe, start, pool, np.arange(40) < 24, jax.random.key)
+results = {"trained": np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(trained)])}
+for rows, predictions in predict_batches(model, trained, pool, np.arange(40), predicted_at_once):
+    results["devices"] = predictions.embeddings.sharding.num_devices
+    results[f"probabilities {rows[0]}"] = np.asarray(predictions.probabilities)
+np.savez(out, **results)
+"""
+
+
+def results(file: Path, devices: int, arguments: tuple[object, ...], compiled: dict[str, str]) -> dict[str, np.ndarray]:
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    environment = {**compiled, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", SCRIPT, str(file), str(Path(__file__).parent), *map(str, arguments)]
+    subprocess.run(command, env=environment, check=True)
+    with np.load(file) as content:
+        return dict(content)
+
+
+# Eight devices divide eight tiles and not six.
+@pytest.mark.parametrize("arguments", [(False, 6, 8), (True, 8, 6)])
+def test_eight_devices_train_and_predict_as_one_does(arguments, tmp_path: Path, compiled) -> None:
+    one, eight = (results(tmp_path / f"{devices}.npz", devices, arguments, compiled) for devices in (1, 8))
+    assert (one.pop("devices"), eight.pop("devices")) == (1, 8)
+    assert one.keys() == eight.keys()
+    for name in one:
+        # Steps at a high rate multiply what rounding makes different.
+        np.testing.assert_allclose(eight[name], one[name], rtol=1e-3, atol=1e-4, err_msg=name)
