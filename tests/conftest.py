@@ -6,6 +6,9 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
+# Several processes of tests share an accelerator where there is one.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
 # Before anything of aljax is imported.
 hook = install_import_hook("aljax", "typechecking.typechecker")
 

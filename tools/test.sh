@@ -7,4 +7,5 @@ aljax_environment test
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m mypy
-exec "$python" -m pytest "$@"
+# Two processes: compiling, which most of the time goes into, uses one core.
+exec "$python" -m pytest -n 2 "$@"
