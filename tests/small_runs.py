@@ -6,7 +6,7 @@ from pathlib import Path
 from conftest import make_archive, tiny_network
 
 from aljax.checkpointing import RunStore
-from aljax.data.archive import random_split
+from aljax.data.archive import Archive, random_split
 from aljax.experiment import run_experiment
 from aljax.recipe import Recipe
 from aljax.settings import Settings
@@ -21,8 +21,8 @@ def settings(run_dir: Path, **changes) -> Settings:
     return replace(Settings(run_dir=run_dir, query="tpd", recipe=RECIPE, checkpoint_seconds=0.0, **sizes), **changes)
 
 
-def run(chosen: Settings) -> None:
-    archive = make_archive()
+def run(chosen: Settings, archive: Archive | None = None) -> None:
+    archive = archive or make_archive()
     run_experiment(chosen, archive, random_split(chosen.seed, len(archive.ids), 10, 10), tiny_network())
 
 

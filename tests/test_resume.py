@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import make_archive
 from small_runs import KilledError, run, run_until_save, settings
+from tiles_on_disk import on_disk
 
 from aljax.checkpointing import RunStore
 from aljax.errors import InputError, InputWarning
@@ -217,6 +219,7 @@ FULL_DISK = """
 import resource, signal, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
+from conftest import make_archive
 from small_runs import run, settings
 from aljax.experiment import command
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -239,3 +242,23 @@ def test_disk_without_room_is_one_line_and_the_run_goes_on_later(room: int, tmp_
 def test_run_directory_in_a_place_that_takes_no_files_is_refused() -> None:
     with pytest.raises(InputError, match="cannot be written"):
         run(settings(Path("/proc/run")))
+
+
+def test_tiles_that_vanish_are_named_and_the_run_goes_on_when_they_are_back(tmp_path, monkeypatch) -> None:
+    archive = on_disk(make_archive(), tmp_path / "tiles")
+    run(settings(tmp_path / "whole"), archive)
+    chosen = settings(tmp_path / "run")
+    save = RunStore.save
+
+    def save_and_lose_the_tiles(store: RunStore, state: RunState) -> None:
+        save(store, state)
+        if state.history and (tmp_path / "tiles").exists():
+            (tmp_path / "tiles").rename(tmp_path / "elsewhere")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "save", save_and_lose_the_tiles)
+        with pytest.raises(InputError, match=rf"{tmp_path / 'tiles'}/tile\d+.png is not readable .* check that it is"):
+            run(chosen, archive)
+    (tmp_path / "elsewhere").rename(tmp_path / "tiles")
+    run(chosen, archive)
+    assert differences(contents(chosen.run_dir), contents(tmp_path / "whole")) == []

@@ -4,12 +4,14 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from small_runs import run, settings
 
 from aljax.checkpointing import RunStore
+from aljax.checkpoints import list_checkpoints
 from aljax.stopping import SIGNALS, StoppedError, StopRequest
 from tools.run_contents import contents, differences
 
@@ -115,3 +117,18 @@ def test_command_ends_with_the_status_of_the_signal_and_says_how_to_go_on(
     go_on = f"stopped by {number.name}; saved. To go on from here: {shlex.join(arguments)}"
     assert messages.splitlines()[-1] == go_on
     assert subprocess.run(arguments, cwd=tmp_path, env=compiled, capture_output=True, check=True).returncode == 0
+
+
+def test_killed_process_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, compiled) -> None:
+    (tmp_path / "experiment.py").write_text(RUN.replace("checkpoint_seconds=1e9", "checkpoint_seconds=0.0"))
+    arguments = [sys.executable, "experiment.py", "run", str(Path(__file__).parent)]
+    for saves in (4, 11):  # inside the training of the first and of the second iteration
+        process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, cwd=tmp_path, env=compiled)
+        with process:
+            while process.poll() is None and max(list_checkpoints(tmp_path / "run" / "checkpoints"), default=0) < saves:
+                time.sleep(0.0005)
+            process.kill()
+        assert not (tmp_path / "run" / "summary.json").exists()
+    subprocess.run(arguments, stderr=subprocess.DEVNULL, cwd=tmp_path, env=compiled, check=True)
+    run(settings(tmp_path / "whole"))
+    assert differences(contents(tmp_path / "run"), contents(tmp_path / "whole")) == []

@@ -4,19 +4,18 @@ import json
 import shutil
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import make_archive, tiny_network
-from tiles_on_disk import pixels, write_geotiff, write_png
+from tiles_on_disk import on_disk, pixels, write_geotiff
 
 from aljax.data import storage
-from aljax.data.archive import Archive, random_split
+from aljax.data.archive import random_split
 from aljax.data.folder import open_folder
-from aljax.data.images import EncodedImages, digest_tiles, load, stream
+from aljax.data.images import EncodedImages, load, stream
 from aljax.data.storage import keep_tiles
 from aljax.errors import InputError
 from aljax.experiment import run_experiment
@@ -165,15 +164,6 @@ def test_interrupted_cache_leaves_nothing(folder: Path, tmp_path: Path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         keep_tiles(open_folder(folder, None, 16), "cache", tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
-
-
-def on_disk(archive: Archive, folder: Path) -> Archive:
-    """The archive's tiles as PNG files."""
-    files = [write_png(folder / f"{name}.png", image) for name, image in zip(archive.ids, archive.images, strict=True)]
-    from aljax.data.decoding import TileForm
-
-    images = EncodedImages(lambda index: files[index].read_bytes(), list(map(str, files)), 32, TileForm(3, "uint8"))
-    return replace(archive, images=images, digest=digest_tiles(images.read, len(files), 0))
 
 
 def test_run_from_disk_or_cache_writes_the_bytes_of_a_run_from_memory(tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
 """Writing tiles for tests."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from PIL import Image
+
+from aljax.data.archive import Archive
+from aljax.data.decoding import TileForm
+from aljax.data.images import EncodedImages, digest_tiles, read_file
 
 
 def pixels(bands: int = 3, dtype: str = "uint8", seed: int = 0, size: int = 16) -> np.ndarray:
@@ -29,3 +34,11 @@ def write_png(path: Path, values: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(values.squeeze()).save(path)
     return path
+
+
+def on_disk(archive: Archive, folder: Path) -> Archive:
+    """The archive with its tiles in PNG files, which are read whenever they are needed."""
+    files = [write_png(folder / f"{name}.png", image) for name, image in zip(archive.ids, archive.images, strict=True)]
+    form = TileForm(archive.images.shape[-1], "uint8")
+    images = EncodedImages(lambda index: read_file(files[index]), list(map(str, files)), archive.images.shape[1], form)
+    return replace(archive, images=images, digest=digest_tiles(images.read, len(files), 0))
