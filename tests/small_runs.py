@@ -1,11 +1,15 @@
 """A run small enough to make many of, for tests of how runs end and go on."""
 
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 from conftest import make_archive, tiny_network
 
 from aljax.checkpointing import RunStore
+from aljax.checkpoints import list_checkpoints
 from aljax.data.archive import Archive, random_split
 from aljax.experiment import run_experiment
 from aljax.recipe import Recipe
@@ -24,6 +28,32 @@ def settings(run_dir: Path, **changes) -> Settings:
 def run(chosen: Settings, archive: Archive | None = None) -> None:
     archive = archive or make_archive()
     run_experiment(chosen, archive, random_split(chosen.seed, len(archive.ids), 10, 10), tiny_network())
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from small_runs import run, settings
+from aljax.experiment import command
+command(lambda: run(settings(Path(sys.argv[1]), checkpoint_seconds=float(sys.argv[3]))))
+"""
+
+
+def as_process(folder: Path, checkpoint_seconds: float) -> list[str]:
+    """The command of a process that, started in `folder`, makes the run in `folder / "run"`."""
+    (folder / "experiment.py").write_text(SCRIPT)
+    return [sys.executable, "experiment.py", "run", str(Path(__file__).parent), str(checkpoint_seconds)]
+
+
+def kill_after_saves(folder: Path, saves: int, environment: dict[str, str]) -> None:
+    """Starts the run as a process, and kills it when it has made a checkpoint of that number."""
+    arguments = as_process(folder, 0.0)
+    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL, cwd=folder, env=environment) as process:
+        while process.poll() is None and max(list_checkpoints(folder / "run" / "checkpoints"), default=0) < saves:
+            time.sleep(0.0005)
+        process.kill()
+    assert not (folder / "run" / "summary.json").exists()
 
 
 class KilledError(Exception):

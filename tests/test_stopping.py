@@ -4,25 +4,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
-from small_runs import run, settings
+from small_runs import as_process, kill_after_saves, run, settings
 
 from aljax.checkpointing import RunStore
-from aljax.checkpoints import list_checkpoints
 from aljax.stopping import SIGNALS, StoppedError, StopRequest
 from tools.run_contents import contents, differences
-
-RUN = """
-import sys
-sys.path.insert(0, sys.argv[2])
-from pathlib import Path
-from small_runs import run, settings
-from aljax.experiment import command
-command(lambda: run(settings(Path(sys.argv[1]), checkpoint_seconds=1e9)))
-"""
 
 
 @pytest.mark.parametrize("name", SIGNALS)
@@ -104,8 +92,7 @@ def test_second_signal_stops_at_once(number: signal.Signals, status: int) -> Non
 def test_command_ends_with_the_status_of_the_signal_and_says_how_to_go_on(
     number, status: int, tmp_path, compiled
 ) -> None:
-    (tmp_path / "experiment.py").write_text(RUN)
-    arguments = [sys.executable, "experiment.py", "run", str(Path(__file__).parent)]
+    arguments = as_process(tmp_path, checkpoint_seconds=1e9)
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=compiled)
     with process:
         assert process.stderr is not None
@@ -120,15 +107,8 @@ def test_command_ends_with_the_status_of_the_signal_and_says_how_to_go_on(
 
 
 def test_killed_process_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, compiled) -> None:
-    (tmp_path / "experiment.py").write_text(RUN.replace("checkpoint_seconds=1e9", "checkpoint_seconds=0.0"))
-    arguments = [sys.executable, "experiment.py", "run", str(Path(__file__).parent)]
     for saves in (4, 11):  # inside the training of the first and of the second iteration
-        process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, cwd=tmp_path, env=compiled)
-        with process:
-            while process.poll() is None and max(list_checkpoints(tmp_path / "run" / "checkpoints"), default=0) < saves:
-                time.sleep(0.0005)
-            process.kill()
-        assert not (tmp_path / "run" / "summary.json").exists()
-    subprocess.run(arguments, stderr=subprocess.DEVNULL, cwd=tmp_path, env=compiled, check=True)
+        kill_after_saves(tmp_path, saves, compiled)
+    subprocess.run(as_process(tmp_path, 0.0), stderr=subprocess.DEVNULL, cwd=tmp_path, env=compiled, check=True)
     run(settings(tmp_path / "whole"))
     assert differences(contents(tmp_path / "run"), contents(tmp_path / "whole")) == []
