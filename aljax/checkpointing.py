@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import jax
+
 from aljax.checkpoints import CheckpointFolder, read_newest
 from aljax.errors import InputError, InputWarning
 from aljax.files import disk_errors, remove_leftovers, write_atomically
@@ -84,6 +86,7 @@ class RunStore:
 
     def save(self, state: RunState) -> None:
         """Keeps the state; returns when it is on disk. Raises InputError if the disk does not take it."""
+        jax.block_until_ready(state)  # steps that are still under way are no cost of saving
         started = time.monotonic()
         number = self._number + 1
         end_of_iteration = self._end_of_iteration if state.stage else number
