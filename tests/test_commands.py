@@ -1,5 +1,6 @@
 """Commands: bad input is one line and exit status 2, with nothing half-written; the public face stays light."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -111,6 +112,17 @@ def test_help_explains_every_setting(script, monkeypatch, capsys) -> None:
     ):
         assert flag in text
     assert script is quickstart or "--query {random,ll,tpd,mge}" in text
+    options = re.sub(r"[│╭╮╰╯─\s]+", " ", text)
+    for explanation in re.findall(r"--[a-z-]+ (?:[A-Z]+|\{[^}]*\}) (.*?)\(default", options):
+        assert len(explanation.split()) >= 2
+
+
+@pytest.mark.parametrize("name", ["benchmark", "benchmark_reading", "compare", "crash_test", "damage_test"])
+def test_tool_explains_itself(name: str, monkeypatch, capsys) -> None:
+    tool = importlib.import_module(f"tools.{name}")
+    assert run(monkeypatch, tool.main, "--help") == 0
+    text = capsys.readouterr().out
+    assert f"python -m tools.{name}" in text
     options = re.sub(r"[│╭╮╰╯─\s]+", " ", text)
     for explanation in re.findall(r"--[a-z-]+ (?:[A-Z]+|\{[^}]*\}) (.*?)\(default", options):
         assert len(explanation.split()) >= 2

@@ -1,5 +1,7 @@
 """The shortlist picks what a choice from the whole pool would pick, however the pool streams past."""
 
+import tracemalloc
+
 import jax
 import numpy as np
 import pytest
@@ -47,6 +49,22 @@ def test_embeddings_of_tiles_that_drop_out_are_not_kept() -> None:
     shortlist = stream(10, np.arange(1000), scores, embeddings, 50)
     assert shortlist.embeddings.base.shape == (10, 4)
     assert set(shortlist.rows) == set(np.argsort(-scores)[:10])
+
+
+def test_memory_is_that_of_the_list_whatever_the_pool() -> None:
+    rng = np.random.default_rng(0)
+    size, dimension, batch, pool = 3000, 64, 4096, 1_000_000
+    shortlist, best = Shortlist(size), np.empty(0, np.float32)
+    tracemalloc.start()
+    for start in range(0, pool, batch):
+        scores = rng.random(batch, np.float32)
+        shortlist.add(np.arange(start, start + batch), scores, np.repeat(scores[:, None], dimension, 1))
+        best = np.sort(np.concatenate([best, scores]))[-size:]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * (size + 2 * batch) * dimension * 4
+    np.testing.assert_array_equal(np.sort(shortlist.scores), best)
+    np.testing.assert_array_equal(shortlist.embeddings[:, 0], shortlist.scores)
 
 
 def test_choosing_from_nothing_is_refused() -> None:

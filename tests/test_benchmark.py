@@ -1,0 +1,54 @@
+"""The benchmark times ways in turns, says what failed, and divides the right way round."""
+
+import os
+import time
+from collections.abc import Mapping
+
+from tools.benchmark import Row, lines
+from tools.duel import Timing, Way, Work, duel
+
+
+def sleeper(seconds: float) -> Work:
+    """Work that takes as long as it says, built in a process of its own."""
+
+    def work() -> Mapping[str, float]:
+        time.sleep(seconds)
+        return {"process": float(os.getpid())}
+
+    return work
+
+
+def broken(message: str) -> Work:
+    raise ValueError(message)
+
+
+def test_ways_take_turns_in_processes_of_their_own_and_one_that_fails_says_why() -> None:
+    ways = [
+        Way("slow", sleeper, {"seconds": 0.3}),
+        Way("broken", broken, {"message": "no such device\nand more"}),
+        Way("fast", sleeper, {"seconds": 0.1}),
+    ]
+    timings = duel(ways, rounds=3)
+    assert list(timings) == ["slow", "broken", "fast"]
+    assert timings["broken"] == "ValueError: no such device"
+    slow, fast = timings["slow"], timings["fast"]
+    assert isinstance(slow, Timing)
+    assert isinstance(fast, Timing)
+    assert len(slow.seconds) == len(fast.seconds) == 3
+    assert min(slow.seconds) >= 0.3 > min(fast.seconds) >= 0.1
+    assert slow.first_seconds >= 0.3
+    assert slow.peak_bytes > 2**20
+    assert len({slow.figures["process"], fast.figures["process"], float(os.getpid())}) == 3
+
+
+def test_table_says_how_many_times_faster_aljax_is() -> None:
+    ways = [Way("aljax", sleeper, {}), Way("eager", sleeper, {}), Way("compiled", sleeper, {})]
+    timings: dict[str, Timing | str] = {
+        "aljax": Timing([1.0, 2.0, 3.0], 9.0, 2**20, {"inertia": 5.0}),
+        "eager": Timing([5.0, 6.0, 7.0], 1.0, 2**21, {}),
+        "compiled": "RuntimeError: no compiler",
+    }
+    first, second, third = lines(Row("train", ways), timings)
+    assert first.split() == ["train", "aljax", "2", "1", "-", "3", "9.0", "1", "inertia", "5"]
+    assert second.split() == ["eager", "6", "5", "-", "7", "3.00", "x", "1.0", "2"]
+    assert third.split() == ["compiled", "RuntimeError:", "no", "compiler"]
