@@ -46,28 +46,33 @@ def _kmeans(key: Array, points: Array, num_clusters: int, max_iterations: int) -
     return KMeans(centers + mean, assignment, distances.sum())
 
 
-def _squared_distances(points: Array, centers: Array) -> Array:
-    """(n, d), (k, d) -> (n, k)."""
+def _squared_norms(points: Array) -> Array:
+    """(n, d) -> (n,)."""
+    return jnp.square(points).sum(-1)
+
+
+def _squared_distances(points: Array, norms: Array, centers: Array) -> Array:
+    """(n, d), the points' squared norms (n,), (k, d) -> (n, k)."""
     product = jnp.matmul(points, centers.T, precision=jax.lax.Precision.HIGHEST)
-    squares = jnp.square(points).sum(-1)[:, None] + jnp.square(centers).sum(-1)
-    return jnp.maximum(squares - 2.0 * product, 0.0)
+    return jnp.maximum(norms[:, None] + _squared_norms(centers) - 2.0 * product, 0.0)
 
 
 def _seed(key: Array, points: Array, num_clusters: int) -> Array:
     """Greedy k-means++: of 2 + log k candidates drawn by squared distance, the one that helps most."""
     count, dimension = points.shape
+    norms = _squared_norms(points)
     candidates = 2 + int(math.log(num_clusters))
 
     def add_center(index: Array | int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         centers, nearest = carry
         drawn = _draw_by_weight(jax.random.fold_in(key, index), nearest, candidates)
-        reduced = jnp.minimum(nearest[:, None], _squared_distances(points, points[drawn]))
+        reduced = jnp.minimum(nearest[:, None], _squared_distances(points, norms, points[drawn]))
         best = jnp.argmin(reduced.sum(0))
         return centers.at[index].set(points[drawn[best]]), reduced[:, best]
 
     first = jax.random.randint(jax.random.fold_in(key, 0), (), 0, count)
     centers = jnp.zeros((num_clusters, dimension)).at[0].set(points[first])
-    nearest = _squared_distances(points, points[first][None])[:, 0]
+    nearest = _squared_distances(points, norms, points[first][None])[:, 0]
     return jax.lax.fori_loop(1, num_clusters, add_center, (centers, nearest))[0]
 
 
@@ -80,8 +85,10 @@ def _draw_by_weight(key: Array, weights: Array, draws: int) -> Array:
 
 
 def _lloyd(points: Array, centers: Array, max_iterations: int) -> tuple[Array, Array, Array]:
+    norms = _squared_norms(points)
+
     def assign(centers: Array) -> tuple[Array, Array]:
-        distances = _squared_distances(points, centers)
+        distances = _squared_distances(points, norms, centers)
         return distances.argmin(1), distances.min(1)
 
     def unsettled(carry: tuple) -> Array:
@@ -99,8 +106,17 @@ def _lloyd(points: Array, centers: Array, max_iterations: int) -> tuple[Array, A
 
 
 def _means(points: Array, assignment: Array, centers: Array) -> Array:
-    # A product with the one-hot assignment adds in a fixed order on every device; a scatter would not.
+    counts = jnp.bincount(assignment, length=centers.shape[0])[:, None]
+    sums = jax.lax.platform_dependent(points, assignment, centers, cpu=_sums_by_adding, default=_sums_by_product)
+    return jnp.where(counts > 0, sums / jnp.maximum(counts, 1), centers)
+
+
+def _sums_by_adding(points: Array, assignment: Array, centers: Array) -> Array:
+    """Sums of the points of each cluster, added one after the other."""
+    return jax.ops.segment_sum(points, assignment, centers.shape[0])
+
+
+def _sums_by_product(points: Array, assignment: Array, centers: Array) -> Array:
+    """The same as a product with the one-hot assignment: in a fixed order where additions run side by side."""
     members = jax.nn.one_hot(assignment, centers.shape[0], dtype=points.dtype)
-    counts = members.sum(0)[:, None]
-    sums = jnp.matmul(members.T, points, precision=jax.lax.Precision.HIGHEST)
-    return jnp.where(counts > 0.0, sums / jnp.maximum(counts, 1.0), centers)
+    return jnp.matmul(members.T, points, precision=jax.lax.Precision.HIGHEST)
