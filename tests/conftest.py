@@ -66,7 +66,10 @@ def tiles(archive: Archive) -> SplitTiles:
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of processes that keep their compiled programs for each other."""
+    """The environment of processes that keep their compiled programs for each other.
+
+    Not for a process whose disk is full: JAX leaves a program half written then, and complains of it ever after.
+    """
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -96,7 +96,8 @@ def test_command_ends_with_the_status_of_the_signal_and_says_how_to_go_on(
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=compiled)
     with process:
         assert process.stderr is not None
-        assert "trial 1/1       8 labels" in process.stderr.readline()  # the first iteration is complete
+        # The first iteration is complete.
+        assert any("trial 1/1       8 labels" in line for line in iter(process.stderr.readline, ""))
         process.send_signal(number)
         messages = process.stderr.read()
         assert process.wait(30) == status, messages
