@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aljax.errors import InputError, InputWarning
-from aljax.files import checksums, remove_leftovers, sync_folder, write_atomically
+from aljax.files import checksums, remove_leftovers, write_atomically
 from aljax.packing import Facts, Vectors
 
 SUFFIX = ".sha256"
@@ -109,7 +109,6 @@ class CheckpointFolder:
             raise RuntimeError(f"the checkpoint {self._folder / str(number)} was not written")
         # The checksums make it complete.
         write_atomically(self._folder / f"{number}{SUFFIX}", checksums(self._folder / str(number)))
-        sync_folder(self._folder)
 
     def keep(self, numbers: Container[int]) -> None:
         """Removes all checkpoints but these."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from aljax.checkpointing import write_atomically
 from aljax.data.archive import Archive
 from aljax.errors import one_line
+from aljax.files import write_atomically
 
 COLUMNS = 6
 TILE_INCHES = 2.0

@@ -2,18 +2,17 @@
 
 import os
 import re
-import sys
 import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run
 from tiles_on_disk import pixels, write_geotiff, write_png
 
 from aljax.data.archive import Archive
 from aljax.data.folder import open_folder
 from aljax.errors import InputError, InputWarning
-from aljax.experiment import command
 from experiments import archive as experiment
 
 
@@ -245,10 +244,7 @@ def test_bad_input_is_one_line_with_its_place_and_status_2(folder: Path, kind: s
     damage(folder)
     run_dir = folder / "run"
     arguments = ["--images", folder / "tiles", "--labels", folder / "labels.csv", "--run-dir", run_dir]
-    monkeypatch.setattr(sys, "argv", ["archive", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        command(experiment.main)
-    assert stop.value.code == 2
+    assert run(monkeypatch, experiment.main, *arguments) == 2
     error = capfd.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
@@ -282,15 +278,6 @@ def test_tile_that_breaks_or_goes_after_opening_is_named(folder: Path) -> None:
         archive.images[0]
 
 
-def run(monkeypatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["archive", *map(str, arguments)])
-    try:
-        command(experiment.main)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
 @pytest.mark.parametrize(
     ("text", "arguments", "message"),
     [
@@ -303,7 +290,9 @@ def run(monkeypatch, *arguments: object) -> int:
 def test_simulated_run_needs_labels_for_all_and_a_split(folder, text, arguments, message, monkeypatch, capsys) -> None:
     labels = write(folder, text)
     run_dir = folder / "run"
-    status = run(monkeypatch, "--images", folder / "tiles", "--labels", labels, "--run-dir", run_dir, *arguments)
+    status = run(
+        monkeypatch, experiment.main, "--images", folder / "tiles", "--labels", labels, "--run-dir", run_dir, *arguments
+    )
     assert status == 2
     assert re.search(message, capsys.readouterr().err)
     assert not run_dir.exists()

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from commands import run
 
 from aljax.data import forests
 from aljax.data.forest_canopy import numbers
 from aljax.data.forest_plan import Plan, Stand, plan, stream
 from aljax.data.forest_species import ALONE, PARTNERS, SPECIES
 from aljax.errors import InputError
-from aljax.experiment import command
 from tools import generate
 from tools.generate import LABELS, LISTS, TILES, Settings
 
@@ -321,21 +321,12 @@ def test_full_disk_is_one_line_and_leaves_no_part_of_a_file(monkeypatch, tmp_pat
     assert list(contents(tmp_path)) == ["generated.json"]
 
 
-def run(monkeypatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["generate", *map(str, arguments)])
-    try:
-        command(generate.main)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
 def test_stopping_says_how_to_go_on(monkeypatch, tmp_path, capsys) -> None:
     def stop(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(generate, "render", stop)
-    assert run(monkeypatch, "--out", tmp_path / "out", "--tiles", 4, "--processes", 1) == 130
+    assert run(monkeypatch, generate.main, "--out", tmp_path / "out", "--tiles", 4, "--processes", 1) == 130
     assert capsys.readouterr().err == "\nstopped; the same command goes on with the tiles that are missing\n"
 
 
@@ -351,14 +342,14 @@ def test_stopping_says_how_to_go_on(monkeypatch, tmp_path, capsys) -> None:
     ],
 )
 def test_bad_setting_is_one_line_and_status_2(arguments, message, monkeypatch, tmp_path, capsys) -> None:
-    assert run(monkeypatch, "--out", tmp_path / "out", *arguments) == 2
+    assert run(monkeypatch, generate.main, "--out", tmp_path / "out", *arguments) == 2
     assert capsys.readouterr().err == f"error: {message}\n"
     assert not (tmp_path / "out").exists()
 
 
 def test_closing_report_counts_genera_and_disk_space(monkeypatch, tmp_path, capsys) -> None:
     arguments = ["--out", tmp_path / "out", "--tiles", 20, "--size", SIZE, "--processes", 1]
-    assert run(monkeypatch, *arguments) == 0
+    assert run(monkeypatch, generate.main, *arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     written = json.loads((tmp_path / "out" / LABELS).read_text())
     counts: Counter[str] = Counter()
@@ -373,7 +364,7 @@ def test_closing_report_counts_genera_and_disk_space(monkeypatch, tmp_path, caps
 
 
 def test_help_explains_every_setting(monkeypatch, capsys) -> None:
-    assert run(monkeypatch, "--help") == 0
+    assert run(monkeypatch, generate.main, "--help") == 0
     text = re.sub(r"[│╭╮╰╯─\s]+", " ", capsys.readouterr().out)
     for flag in ("--out", "--tiles", "--seed", "--test-share", "--size", "--compress", "--processes"):
         assert re.search(rf"{flag}\b[^()]*\w+ \w+ \w+[^()]*(\(required\)|\(default: )", text)

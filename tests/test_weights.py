@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from commands import run as run_tool
 from safetensors.numpy import save_file
 
 from aljax import loop
@@ -21,7 +22,7 @@ from aljax.conversion import adapt_bands, convert, source_name
 from aljax.data.archive import random_split
 from aljax.densenet import DenseNet, DenseNet121
 from aljax.errors import InputError
-from aljax.experiment import command, run_experiment
+from aljax.experiment import run_experiment
 from aljax.model import Model, init_variables
 from aljax.recipe import Recipe
 from aljax.settings import Settings
@@ -89,15 +90,6 @@ def older_names(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def write(path: Path, tensors: dict[str, np.ndarray]) -> Path:
     save_file(tensors, path)
     return path
-
-
-def run_tool(monkeypatch, main: Callable[[], None], *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["tool", *map(str, arguments)])
-    try:
-        command(main)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def converted(path: Path, tensors: dict[str, np.ndarray], bands: str = "R,G,B") -> Path:
