@@ -5,9 +5,12 @@ restored without a word. `checkpoints/12/` is sound if it holds exactly the file
 unchanged; `sha256sum -c` in that folder checks it too.
 """
 
+import logging
 import shutil
+import sys
 import warnings
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -80,6 +83,31 @@ def _read(path: Path) -> tuple[Vectors, Facts]:
     return {dtype: np.asarray(vector) for dtype, vector in content[ARRAYS].items()}, content[FACTS]
 
 
+@contextmanager
+def _raising_only() -> Iterator[None]:
+    """Keeps Orbax from also printing the stacks of all its threads when it raises an error, so that one line can."""
+    logger = logging.getLogger("absl")
+    logger.addFilter(_has_no_trace)
+    report = sys.unraisablehook
+
+    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
+        # An array that is still being written when another fails ends after those who waited for it.
+        if str(unraisable.exc_value) != "Event loop is closed":
+            report(unraisable)
+
+    sys.unraisablehook = report_others
+    try:
+        yield
+        # Not after an error: there is no telling when the other arrays end.
+        sys.unraisablehook = report
+    finally:
+        logger.removeFilter(_has_no_trace)
+
+
+def _has_no_trace(record: logging.LogRecord) -> bool:
+    return not record.exc_info
+
+
 class CheckpointFolder:
     """Writes checkpoints and removes old ones. Use as a context manager, in one process at a time."""
 
@@ -105,7 +133,9 @@ class CheckpointFolder:
         """Writes a checkpoint; returns when it is on disk. Raises RuntimeError if a newer one is there."""
         args = self._args
         items = {ARRAYS: args.StandardSave(dict(vectors)), FACTS: args.JsonSave(facts)}
-        if not self._manager.save(number, args=args.Composite(**items)):
+        with _raising_only():
+            written = self._manager.save(number, args=args.Composite(**items))
+        if not written:
             raise RuntimeError(f"the checkpoint {self._folder / str(number)} was not written")
         # The checksums make it complete.
         write_atomically(self._folder / f"{number}{SUFFIX}", checksums(self._folder / str(number)))

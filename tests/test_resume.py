@@ -234,7 +234,8 @@ def test_disk_without_room_is_one_line_and_the_run_goes_on_later(room: int, tmp_
     arguments = [sys.executable, "-c", FULL_DISK, str(chosen.run_dir), str(Path(__file__).parent), str(room)]
     ended = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert ended.stderr.splitlines()[-1].startswith(f"error: {chosen.run_dir} cannot be written (File too large): mend")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: {chosen.run_dir} cannot be written (File too large): mend")
     run(chosen)
     assert differences(contents(chosen.run_dir), whole) == []
 
