@@ -21,6 +21,7 @@ from aljax.files import disk_errors, write_atomically
 from aljax.history import Record
 from aljax.loop import run
 from aljax.loss_head import LossHead
+from aljax.machine import keep_freed_memory
 from aljax.model import Model, init_variables
 from aljax.progress import Progress
 from aljax.reporting import draw_curves, series_name, summary, table
@@ -83,8 +84,12 @@ def parse_settings(kind: type[SomeSettings], module: str, description: str | Non
     return settings
 
 
-def use_compilation_cache() -> None:
-    """Keeps compiled programs between processes; JAX_COMPILATION_CACHE_DIR moves them."""
+def prepare_process() -> None:
+    """What every script does before it computes.
+
+    Compiled programs are kept between processes (JAX_COMPILATION_CACHE_DIR moves them), memory between steps.
+    """
+    keep_freed_memory()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(base / "aljax" / "xla"))

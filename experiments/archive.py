@@ -17,7 +17,7 @@ from aljax.data.folder import open_folder
 from aljax.data.storage import keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
-from aljax.experiment import command, parse_settings, print_report, run_experiment, use_compilation_cache
+from aljax.experiment import command, parse_settings, prepare_process, print_report, run_experiment
 from aljax.settings import ArchiveSettings
 
 
@@ -54,7 +54,7 @@ def choose_split(settings: OwnArchiveSettings, archive: Archive) -> Split:
 def main() -> None:
     """Reads the archive and runs."""
     settings = parse_settings(OwnArchiveSettings, "experiments.archive", __doc__)
-    use_compilation_cache()
+    prepare_process()
     archive = open_folder(settings.images, settings.labels, settings.image_size, settings.label_separator)
     split = choose_split(settings, archive)
     archive = keep_tiles(archive, settings.tiles_in, settings.cache_dir)

@@ -16,7 +16,7 @@ from typing import Literal
 from aljax.data.storage import keep_tiles
 from aljax.data.treesatai import open_treesatai
 from aljax.densenet import DenseNet121
-from aljax.experiment import command, parse_settings, print_report, run_experiment, use_compilation_cache
+from aljax.experiment import command, parse_settings, prepare_process, print_report, run_experiment
 from aljax.recipe import Recipe
 from aljax.settings import ArchiveSettings
 
@@ -39,7 +39,7 @@ class TreeSatAISettings(ArchiveSettings):
 def main() -> None:
     """Reads the archive and runs."""
     settings = parse_settings(TreeSatAISettings, "experiments.treesatai", __doc__)
-    use_compilation_cache()
+    prepare_process()
     archive = open_treesatai(settings.data_dir, settings.image_size, settings.seed)
     archive = keep_tiles(archive, settings.tiles_in, settings.cache_dir)
     assert archive.split is not None

@@ -15,7 +15,7 @@ from aljax.data.archive import random_split
 from aljax.data.storage import keep_tiles
 from aljax.data.ucmerced import SPLIT_SIZES, open_ucmerced
 from aljax.densenet import DenseNet121
-from aljax.experiment import command, parse_settings, print_report, run_experiment, use_compilation_cache
+from aljax.experiment import command, parse_settings, prepare_process, print_report, run_experiment
 from aljax.settings import ArchiveSettings
 
 
@@ -30,7 +30,7 @@ class UCMercedSettings(ArchiveSettings):
 def main() -> None:
     """Reads the archive and runs."""
     settings = parse_settings(UCMercedSettings, "experiments.ucmerced", __doc__)
-    use_compilation_cache()
+    prepare_process()
     archive = open_ucmerced(settings.data_dir, settings.image_size)
     archive = keep_tiles(archive, settings.tiles_in, settings.cache_dir)
     split = random_split(settings.seed, len(archive.ids), *SPLIT_SIZES)

@@ -138,6 +138,15 @@ def test_max_pooling_and_its_gradient_are_those_of_a_window() -> None:
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def test_equal_maxima_of_a_window_share_its_gradient() -> None:
+    gradient = jax.grad(lambda x: max_pool_3x3_stride_2(x).sum())(jnp.ones((1, 4, 4, 1)))
+    # Windows hold 4, 6, 6 and 9 pixels of the 4 x 4.
+    first = [1 / 4, 1 / 4 + 1 / 6, 1 / 6, 1 / 6]
+    second = [1 / 4 + 1 / 6, 1 / 4 + 2 / 6 + 1 / 9, 1 / 6 + 1 / 9, 1 / 6 + 1 / 9]
+    third = [1 / 6, 1 / 6 + 1 / 9, 1 / 9, 1 / 9]
+    np.testing.assert_allclose(gradient[0, :, :, 0], [first, second, third, third], rtol=1e-6)
+
+
 def test_average_pooling_drops_an_odd_last_row_and_column() -> None:
     maps = jnp.arange(2 * 5 * 7 * 1, dtype=jnp.float32).reshape(2, 5, 7, 1)
     np.testing.assert_allclose(average_pool_2x2(maps), nn.avg_pool(maps, (2, 2), (2, 2)))

@@ -28,7 +28,7 @@ from aljax.data.images import EncodedImages, stream
 from aljax.data.storage import TilesIn, keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
-from aljax.experiment import command, use_compilation_cache
+from aljax.experiment import command, prepare_process
 from aljax.files import write_atomically
 from aljax.fitting import begin_fit, fit
 from aljax.model import Model, Variables, init_variables
@@ -141,7 +141,7 @@ def measure_speeds(settings: BenchmarkSettings) -> dict[str, list[Speeds]]:
 
 def measure_memory(settings: BenchmarkSettings, pool_size: int, where: TilesIn) -> int:
     """Peak memory in bytes of one iteration on a pool; runs in a process of its own."""
-    use_compilation_cache()
+    prepare_process()
     with PeakMemory() as peak:
         archive = keep_tiles(first_tiles(settings, pool_size, settings.pool_image_size), where, settings.cache_dir)
         pool = whole_as_pool(archive)
@@ -189,7 +189,7 @@ def main() -> None:
         raise InputError(
             f"--tiles is at least --batch-size, --rounds at least 1, --pools at least {TRAINED}: raise them"
         )
-    use_compilation_cache()
+    prepare_process()
     device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores"
     rounds = measure_speeds(settings)
     print(f"{settings.image_size} px, {settings.tiles} tiles, {settings.rounds} rounds, {device}")

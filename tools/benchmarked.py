@@ -9,7 +9,7 @@ import numpy as np
 from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics
 from aljax.densenet import DenseNet121
-from aljax.experiment import use_compilation_cache
+from aljax.experiment import prepare_process
 from aljax.fitting import begin_fit, make_epoch
 from aljax.kmeans import kmeans
 from aljax.loss_head import LossHead
@@ -42,7 +42,7 @@ def multi_labels(count: int, classes: int) -> np.ndarray:
 
 def fresh_model(size: int, bands: int, precision: str, head: bool = False) -> tuple[Model, Variables]:
     """DenseNet121 with random weights, and with a loss head if asked."""
-    use_compilation_cache()
+    prepare_process()
     model = Model(DenseNet121(CLASSES[bands], jnp.dtype(precision)), LossHead() if head else None)
     return model, init_variables(jax.random.key(0), model, size, bands)
 
@@ -96,7 +96,7 @@ def embeddings(count: int, dimension: int = 1024) -> np.ndarray:
 
 def kmeans_in_jax(count: int, clusters: int) -> Work:
     """k-means++ and Lloyd."""
-    use_compilation_cache()
+    prepare_process()
     points = jax.device_put(embeddings(count))
 
     def work() -> Mapping[str, float]:
@@ -120,7 +120,7 @@ def kmeans_in_sklearn(count: int, clusters: int) -> Work:
 
 def mge_in_jax(count: int, materialised: bool) -> Work:
     """MGE scores by the product of norms, or as the norms of gradients that are there in full."""
-    use_compilation_cache()
+    prepare_process()
     layer = {"kernel": jax.random.normal(jax.random.key(0), (1024, 15)) * 0.05, "bias": jnp.zeros(15)}
     points = jax.device_put(embeddings(count))
 

@@ -27,7 +27,7 @@ from aljax.data.archive import random_split
 from aljax.data.scenes import generate_scenes
 from aljax.densenet import DenseNet
 from aljax.errors import InputError, InputWarning
-from aljax.experiment import command, run_experiment, use_compilation_cache
+from aljax.experiment import command, prepare_process, run_experiment
 from aljax.recipe import Recipe
 from aljax.settings import Settings
 from aljax.state import RunState, Training
@@ -106,7 +106,7 @@ def main() -> None:
     import tyro
 
     tyro.cli(lambda: None, prog="python -m tools.damage_test", description=__doc__)
-    use_compilation_cache()
+    prepare_process()
     archive = generate_scenes(140, 32, SEED)
     split = random_split(SEED, len(archive.ids), 30, 30)
     network = DenseNet(num_classes=len(archive.class_names), depths=(2, 2), growth=8, stem_channels=8)
