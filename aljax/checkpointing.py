@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -23,7 +23,7 @@ from aljax.state import RunState
 from aljax.stopping import StoppedError, StopRequest
 
 # Of run directories; raised when this version cannot go on with what older ones wrote.
-FORMAT = 2
+FORMAT = 3
 
 
 class RunStore:
@@ -188,3 +188,26 @@ def read_history(run_dir: Path) -> list[Record]:
     else:
         lines = (run_dir / "history.jsonl").read_text(encoding="utf-8").splitlines()
     return [Record.from_line(line) for line in lines]
+
+
+class FinishedRun(NamedTuple):
+    """What is known of a run that has ended."""
+
+    run_dir: Path
+    config: dict[str, Any]
+    history: tuple[Record, ...]
+    machine: dict[str, Any]
+    """Device and versions of its last process; empty where no checkpoints are."""
+
+
+def read_finished(run_dir: Path) -> FinishedRun | None:
+    """A run, if there is one and it has ended. Raises InputError if what is there cannot be read."""
+    if not (run_dir / "config.json").exists() or not (run_dir / "history.jsonl").exists():
+        return None
+    config = read_config(run_dir)
+    newest = read_newest(run_dir / "checkpoints")
+    history = tuple(read_history(run_dir))
+    over = bool(history) and not history[-1].selected
+    if not over or history[-1].trial != config["first_trial"] + config["trials"] - 1:
+        return None
+    return FinishedRun(run_dir, config, history, {} if newest is None else newest.facts["machine"])

@@ -133,7 +133,9 @@ def _max_pool_backward(residuals: tuple[Array, Array], gradient: Array) -> tuple
             for right in range(column + 1)
         )
         pixels = grids[:, :, row, :, column]
-        return sum((jnp.where(pixels == maxima[window], share[window], 0.0) for window in windows), jnp.zeros_like(pixels))
+        return sum(
+            (jnp.where(pixels == maxima[window], share[window], 0.0) for window in windows), jnp.zeros_like(pixels)
+        )
 
     pairs = [jnp.stack([of_grid(row, 0), of_grid(row, 1)], axis=3) for row in (0, 1)]
     found = jnp.stack(pairs, axis=2).reshape(batch, 2 * rows, 2 * columns, channels)

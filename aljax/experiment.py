@@ -25,15 +25,10 @@ from aljax.machine import keep_freed_memory
 from aljax.model import Model, init_variables
 from aljax.progress import Progress
 from aljax.reporting import draw_curves, series_name, summary, table
-from aljax.settings import Query, Settings, check_pool, check_settings
+from aljax.settings import WHERE_AND_WHEN, Query, Settings, check_pool, check_settings
 from aljax.stopping import StoppedError, StopRequest
 from aljax.weights import Weights, check_weights, load_weights
 
-# Settings that change where files are and when they are written, not what a run does.
-WHERE_AND_WHEN = (
-    *("run_dir", "data_dir", "images", "labels", "label_separator", "tiles_in", "cache_dir"),
-    "checkpoint_seconds",
-)
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 
@@ -174,6 +169,7 @@ def configuration(
         "growth": model.network.growth,
         "stem_channels": model.network.stem_channels,
         "class_names": list(archive.class_names),
+        "class_tiles": tiles.pool.labels.sum(0, dtype=int).tolist(),
         "mean": tiles.pool.statistics.mean.tolist(),
         "deviation": tiles.pool.statistics.deviation.tolist(),
     }

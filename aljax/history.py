@@ -25,6 +25,7 @@ class Record:
     train_seconds: float
     predict_seconds: float  # pass over the unlabelled tiles
     select_seconds: float  # scores and clustering
+    class_f1: tuple[float, ...] = ()  # of each class, in the order of config.json; empty in older histories
 
     def to_line(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -32,7 +33,7 @@ class Record:
     @staticmethod
     def from_line(line: str) -> "Record":
         fields = json.loads(line)
-        return Record(**{**fields, "selected": tuple(fields["selected"])})
+        return Record(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
 
 def has_converged(scores: Sequence[float], patience: int, min_gain: float) -> bool:

@@ -56,10 +56,11 @@ def run(
 
     `published` is the content of `settings.init_weights`.
     """
-    state = store.restore() or begin_trial(tiles.pool, settings, 0, ())
+    first = settings.first_trial - 1
+    state = store.restore() or begin_trial(tiles.pool, settings, first, ())
     while True:
         if state.trial_is_over:
-            if state.trial + 1 >= settings.trials:
+            if state.trial + 1 >= first + settings.trials:
                 return state.history
             state = begin_trial(tiles.pool, settings, state.trial + 1, state.history)
         if state.stage is None:
@@ -73,10 +74,15 @@ def run(
 
 def begin_trial(pool: Tiles, settings: Settings, trial: int, history: tuple[Record, ...]) -> RunState:
     """A trial before its first iteration, with initial labels of its own."""
-    key = derive_key(settings.seed, Purpose.INITIAL_LABELS, trial)
-    initial = np.asarray(jax.random.permutation(key, pool.num_tiles)[: settings.initial])
+    initial = initial_labels(settings.seed, trial, pool.num_tiles, settings.initial)
     unknown = np.full(pool.labels.shape, np.nan, np.float32)
     return RunState(trial, 0, Pool(pool.num_tiles).label(initial), None, unknown, history)
+
+
+def initial_labels(seed: int, trial: int, pool_size: int, count: int) -> Int[np.ndarray, " k"]:
+    """The tiles of the pool that are labelled at the start of a trial (which counts from 0 here)."""
+    key = derive_key(seed, Purpose.INITIAL_LABELS, trial)
+    return np.asarray(jax.random.permutation(key, pool_size)[:count])
 
 
 def begin_iteration(

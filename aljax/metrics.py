@@ -14,6 +14,8 @@ class Metrics(NamedTuple):
     micro_f1: float
     macro_f1: float
     mean_average_precision: float
+    class_f1: tuple[float, ...]
+    """Of each class; their mean is the macro F1."""
 
 
 def evaluate(probabilities: Float[np.ndarray, "n c"], labels: UInt8[np.ndarray, "n c"]) -> Metrics:
@@ -25,9 +27,8 @@ def evaluate(probabilities: Float[np.ndarray, "n c"], labels: UInt8[np.ndarray, 
     from sklearn.metrics import average_precision_score, f1_score
 
     predicted = probabilities > THRESHOLD
-    micro, macro = (
-        float(f1_score(labels, predicted, average=average, zero_division=0)) for average in ("micro", "macro")
-    )
+    micro = float(f1_score(labels, predicted, average="micro", zero_division=0))
+    each = f1_score(labels, predicted, average=None, zero_division=0)
     present = labels.any(0)
     precision = average_precision_score(labels[:, present], probabilities[:, present]) if present.any() else 0.0
-    return Metrics(micro, macro, float(precision))
+    return Metrics(micro, float(each.mean()), float(precision), tuple(each.tolist()))

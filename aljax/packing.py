@@ -115,7 +115,9 @@ def _stage(arrays: Mapping[str, np.ndarray], facts: Facts, recipe: Recipe) -> St
             if "shortlist_size" in facts:
                 parts = (arrays[f"shortlist/{name}"] for name in ("rows", "scores", "embeddings"))
                 shortlist = Shortlist(facts["shortlist_size"], *parts)
-            return Predicted(Metrics(*facts["test"]), facts["validation_micro_f1"], facts["wanted"], shortlist)
+            micro, macro, precision, class_f1 = facts["test"]
+            test = Metrics(micro, macro, precision, tuple(class_f1))
+            return Predicted(test, facts["validation_micro_f1"], facts["wanted"], shortlist)
     return None
 
 

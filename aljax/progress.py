@@ -38,7 +38,7 @@ class Progress:
             bar.close()
 
     def begin_iteration(self, state: RunState) -> None:
-        _set(self._trials, state.trial)
+        _set(self._trials, state.trial - self._settings.first_trial + 1)
         _set(self._iterations, state.iteration - 1)
         done = state.stage.fit.epoch if isinstance(state.stage, Training) else self._settings.recipe.epochs
         _set(self._epochs, done)
@@ -57,7 +57,7 @@ class Progress:
             self._trials.update()
         if not self._bars:
             seconds = record.train_seconds + record.predict_seconds + record.select_seconds
-            place = f"trial {record.trial}/{self._settings.trials}"
+            place = f"trial {record.trial}/{self._settings.first_trial + self._settings.trials - 1}"
             line = f"{self._title}  {place}  {record.num_labeled:6d} labels  {scores}  {seconds:6.1f} s"
             print(line, file=sys.stderr, flush=True)
 

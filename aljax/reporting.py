@@ -3,7 +3,9 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from aljax.comparison import class_curves
 from aljax.files import write_atomically
 from aljax.history import METRICS, Record, summarise
 
@@ -25,6 +27,14 @@ def series_name(query: str, clustering: bool) -> str:
     return LABELS[query] + ("+Clustering" if clustering and query != "random" else "")
 
 
+class Panel(NamedTuple):
+    """Axes of a picture: the series that it shows, by their names in the legend."""
+
+    title: str
+    histories: Mapping[str, Sequence[Record]]
+    metric: str
+
+
 def draw_curves(
     path: Path,
     histories: Mapping[str, Sequence[Record]],
@@ -32,27 +42,81 @@ def draw_curves(
     metrics: Sequence[str] = ("micro_f1",),
 ) -> None:
     """Writes a PNG: each metric against the number of labels, mean over trials and a band of one deviation."""
+    draw_panels(path, [Panel("", histories, metric) for metric in metrics], title)
+
+
+def draw_panels(path: Path, panels: Sequence[Panel], title: str) -> None:
+    """Writes a PNG with a panel beside the other: a metric against the number of labels, mean and band as above."""
+    figure = _figure(5.6 * len(panels), 4.4)
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for (name, history), style in zip(panel.histories.items(), _styles(len(panel.histories)), strict=True):
+            _draw_series(axes, name, history, panel.metric, style)
+        axes.set_xlabel("Number of labelled tiles")
+        axes.set_ylabel(METRIC_TITLES[panel.metric])
+        axes.set_title(panel.title, fontsize="medium")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    trials = max(len({r.trial for r in history}) for panel in panels for history in panel.histories.values())
+    band = ", band: one standard deviation" if trials > 1 else ""
+    figure.suptitle(f"{title}\nmean of {trials} trial{'s' if trials > 1 else ''}{band}", fontsize="medium")
+    _save(figure, path)
+
+
+def _draw_series(axes: Any, name: str, history: Sequence[Record], metric: str, style: tuple[str, str, str]) -> None:
+    colour, marker, dashes = style
+    rows = summarise(history)
+    x = [row["num_labeled"] for row in rows]
+    mean = [100 * row[metric] for row in rows]
+    spread = [100 * row[f"{metric}_std"] for row in rows]
+    axes.plot(x, mean, color=colour, marker=marker, linestyle=dashes, markersize=5, label=name)
+    lower = [m - s for m, s in zip(mean, spread, strict=True)]
+    upper = [m + s for m, s in zip(mean, spread, strict=True)]
+    axes.fill_between(x, lower, upper, color=colour, alpha=0.12, linewidth=0)
+
+
+def draw_classes(
+    path: Path,
+    histories: Mapping[str, Sequence[Record]],
+    class_names: Sequence[str],
+    class_tiles: Sequence[int],
+    title: str,
+) -> None:
+    """Writes a PNG: F1 of each class against the number of labels, mean over trials, commonest class first.
+
+    `class_tiles` is how many tiles of the pool have each class.
+    """
+    curves = {name: class_curves(history) for name, history in histories.items()}
+    columns = min(4, len(class_names))
+    rows = -(-len(class_names) // columns)
+    figure = _figure(2.9 * columns, 1.9 * rows + 1.0)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    order = sorted(range(len(class_names)), key=lambda index: -class_tiles[index])
+    for axes, index in zip(grid, order, strict=False):
+        for (name, points), (colour, marker, dashes) in zip(curves.items(), _styles(len(curves)), strict=True):
+            values = [100 * scores[index] for scores in points.values()]
+            axes.plot(list(points), values, color=colour, marker=marker, linestyle=dashes, markersize=3, label=name)
+        axes.set_title(f"{class_names[index]} ({class_tiles[index]} tiles)", fontsize="small")
+        axes.grid(alpha=0.3)
+    for axes in grid[len(order) :]:
+        axes.set_axis_off()
+    figure.supxlabel("Number of labelled tiles")
+    figure.supylabel("F1 of the class (%)")
+    figure.suptitle(title, fontsize="medium")
+    handles, names = grid[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6 * len(metrics), 4.2), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
-        for (name, history), (colour, marker, dashes) in zip(histories.items(), _styles(len(histories)), strict=True):
-            rows = summarise(history)
-            x = [row["num_labeled"] for row in rows]
-            mean = [100 * row[metric] for row in rows]
-            spread = [100 * row[f"{metric}_std"] for row in rows]
-            axes.plot(x, mean, color=colour, marker=marker, linestyle=dashes, markersize=5, label=name)
-            lower = [m - s for m, s in zip(mean, spread, strict=True)]
-            upper = [m + s for m, s in zip(mean, spread, strict=True)]
-            axes.fill_between(x, lower, upper, color=colour, alpha=0.12, linewidth=0)
-        axes.set_xlabel("Number of labelled tiles")
-        axes.set_ylabel(METRIC_TITLES[metric])
-        axes.grid(alpha=0.3)
-        axes.legend()
-    trials = max(len({record.trial for record in history}) for history in histories.values())
-    figure.suptitle(f"{title}\nmean of {trials} trial{'s' if trials > 1 else ''}, band: one standard deviation")
+    return figure
+
+
+def _save(figure: Any, path: Path) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=150)
     write_atomically(path, picture.getvalue())

@@ -10,6 +10,12 @@ from aljax.recipe import Recipe
 
 Query = Literal["random", "ll", "tpd", "mge"]
 
+# Settings that change where files are and when they are written, not what a run does.
+WHERE_AND_WHEN = (
+    *("run_dir", "data_dir", "images", "labels", "label_separator", "tiles_in", "cache_dir"),
+    "checkpoint_seconds",
+)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -20,6 +26,7 @@ class Settings:
     clustering: bool = True  # choose diverse tiles by k-means++ among the most uncertain (not for random)
     start: Literal["cold", "warm"] = "warm"  # weights of an iteration: fresh, or those of the last one
     trials: int = 3  # repetitions with another initial labelled set (paper: 3)
+    first_trial: int = 1  # number of the first of them; with --trials 1 processes can share the trials of a run
     initial: int = 40  # labelled tiles at the start (paper: 40 UC Merced, 1000 TreeSatAI)
     budget: int = 20  # b, tiles labelled per iteration (paper: 20 UC Merced, 1000 TreeSatAI)
     multiplier: int = 3  # m, candidates for the clustering per tile of the budget (paper: 3 UC Merced, 4 TreeSatAI)
@@ -48,6 +55,7 @@ def check_settings(settings: Settings) -> None:
     recipe = settings.recipe
     for flag, value, least in (
         ("--trials", settings.trials, 1),
+        ("--first-trial", settings.first_trial, 1),
         ("--initial", settings.initial, 1),
         ("--budget", settings.budget, 1),
         ("--multiplier", settings.multiplier, 1),

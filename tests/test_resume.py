@@ -175,7 +175,7 @@ def test_run_of_another_version_is_refused(tmp_path) -> None:
     config = json.loads(path.read_text())
     for old in ({**config, "format": 1}, {name: value for name, value in config.items() if name != "format"}):
         path.write_text(json.dumps(old))
-        with pytest.raises(InputError, match=r"written by another version of aljax \(format 1 where this one has 2\)"):
+        with pytest.raises(InputError, match=r"written by another version of aljax \(format 1 where this one has 3\)"):
             run(chosen)
 
 

@@ -1,0 +1,116 @@
+"""How much better one series of trials is than another: what a paper says in words, as numbers.
+
+Trials are paired: trial k of every query function begins with the same labelled tiles, so the spread between initial
+sets, which is larger than most differences, cancels.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from aljax.history import Record, summarise
+
+CONFIDENCE = 0.95
+
+
+class Difference(NamedTuple):
+    """Mean of the paired differences and, from two trials on, its 95 % confidence interval by Student's t."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    trials: int
+
+
+def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
+    """Of values by trial; None if no trial is in both.
+
+    >>> paired_difference({1: 0.5, 2: 0.7}, {1: 0.4}).trials
+    1
+    """
+    shared = sorted(values.keys() & baseline.keys())
+    if not shared:
+        return None
+    differences = np.array([values[trial] - baseline[trial] for trial in shared])
+    mean = float(differences.mean())
+    if len(differences) < 2:
+        return Difference(mean, None, None, len(differences))
+    from scipy.stats import t
+
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    half = float(error * t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1))
+    return Difference(mean, mean - half, mean + half, len(differences))
+
+
+def differences_by_labels(history: Iterable[Record], baseline: Iterable[Record], metric: str) -> dict[int, Difference]:
+    """The paired difference at each number of labels that both series have."""
+    ours, theirs = _by_labels(history, metric), _by_labels(baseline, metric)
+    found = {labels: paired_difference(ours[labels], theirs[labels]) for labels in sorted(ours.keys() & theirs.keys())}
+    return {labels: difference for labels, difference in found.items() if difference is not None}
+
+
+def areas(history: Iterable[Record], metric: str) -> dict[int, float]:
+    """Area under each trial's learning curve over its range of labels: the mean of the metric along the curve."""
+    curves: dict[int, list[tuple[int, float]]] = {}
+    for record in history:
+        curves.setdefault(record.trial, []).append((record.num_labeled, getattr(record, metric)))
+    return {trial: _mean_along(sorted(points)) for trial, points in curves.items()}
+
+
+def _mean_along(points: Sequence[tuple[int, float]]) -> float:
+    labels, values = np.array(points).T
+    if len(points) == 1:
+        return float(values[0])
+    return float(np.trapezoid(values, labels) / (labels[-1] - labels[0]))
+
+
+def labels_to_reach(history: Iterable[Record], metric: str, level: float) -> float | None:
+    """Labels at which the mean curve first reaches a level, on a straight line between points; None if it never does.
+
+    Where the first point is above the level already, its number of labels is given.
+    """
+    before: tuple[float, float] | None = None
+    for row in summarise(history):
+        labels, value = row["num_labeled"], row[metric]
+        if value >= level:
+            if before is None or before[1] == value:
+                return float(labels)
+            share = (level - before[1]) / (value - before[1])
+            return float(before[0] + share * (labels - before[0]))
+        before = labels, value
+    return None
+
+
+class Saved(NamedTuple):
+    """Labels that a series and its baseline need for the same score."""
+
+    level: float
+    baseline_labels: int
+    labels: float | None
+    """None: the series does not reach it."""
+
+
+def labels_saved(history: Sequence[Record], baseline: Sequence[Record], metric: str) -> list[Saved]:
+    """What a series needs to reach the mean score that its baseline has with each number of labels after the first."""
+    return [
+        Saved(row[metric], int(row["num_labeled"]), labels_to_reach(history, metric, row[metric]))
+        for row in summarise(baseline)[1:]
+    ]
+
+
+def class_curves(history: Iterable[Record]) -> dict[int, list[float]]:
+    """Mean F1 over trials of each class, by number of labels; empty where the history has none."""
+    found: dict[int, list[tuple[float, ...]]] = {}
+    for record in history:
+        if record.class_f1:
+            found.setdefault(record.num_labeled, []).append(record.class_f1)
+    return {labels: np.mean(rows, axis=0).tolist() for labels, rows in sorted(found.items())}
+
+
+def _by_labels(history: Iterable[Record], metric: str) -> dict[int, dict[int, float]]:
+    """Values by trial, by number of labels."""
+    found: dict[int, dict[int, float]] = {}
+    for record in history:
+        found.setdefault(record.num_labeled, {})[record.trial] = getattr(record, metric)
+    return found
