@@ -134,12 +134,11 @@ def base_settings(settings: FigureSettings, archive: ArchiveName) -> Settings:
     if archive == "UC Merced":
         assert isinstance(settings, OnUCMerced)
         chosen: Settings = UCMercedSettings(data_dir=settings.ucmerced_dir, **common)
-        small: dict[str, Any] = {"image_size": 32, "max_labels": 200, "recipe": Recipe(epochs=12)}
+        small: dict[str, Any] = {"image_size": 64, "max_labels": 120, "recipe": Recipe(epochs=20)}
     else:
         assert isinstance(settings, OnTreeSatAI)
         chosen = TreeSatAISettings(data_dir=settings.treesatai_dir, **common)
-        recipe = Recipe(epochs=12, batch_size=10, learning_rate=0.01)
-        small = {"image_size": 32, "initial": 80, "budget": 80, "max_labels": 400, "recipe": recipe}
+        small = {"image_size": 64, "initial": 60, "budget": 60, "max_labels": 240, "recipe": Recipe(epochs=12)}
     return replace(chosen, **small) if settings.scale == "small" else chosen
 
 
