@@ -5,11 +5,11 @@ sets, which is larger than most differences, cancels.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from aljax.history import Record, summarise
+from aljax.history import METRICS, Record, summarise
 
 CONFIDENCE = 0.95
 
@@ -21,6 +21,11 @@ class Difference(NamedTuple):
     low: float | None
     high: float | None
     trials: int
+
+    def scaled(self, factor: float) -> "Difference":
+        """In another unit: 100 gives points."""
+        low, high = (None if bound is None else factor * bound for bound in (self.low, self.high))
+        return Difference(factor * self.mean, low, high, self.trials)
 
 
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
@@ -97,6 +102,24 @@ def labels_saved(history: Sequence[Record], baseline: Sequence[Record], metric: 
         Saved(row[metric], int(row["num_labeled"]), labels_to_reach(history, metric, row[metric]))
         for row in summarise(baseline)[1:]
     ]
+
+
+def compare_with(history: Sequence[Record], baseline: Sequence[Record] | None) -> dict[str, Any]:
+    """All of the above for each metric, as JSON can hold it; without a baseline, the area alone."""
+    found: dict[str, Any] = {}
+    for metric in METRICS:
+        own = areas(history, metric)
+        entry: dict[str, Any] = {"area_under_curve": sum(own.values()) / len(own)}
+        if baseline is not None:
+            area = paired_difference(own, areas(baseline, metric))
+            differences = differences_by_labels(history, baseline, metric)
+            entry |= {
+                "area_difference": None if area is None else area._asdict(),
+                "difference": {str(labels): one._asdict() for labels, one in differences.items()},
+                "labels_saved": [one._asdict() for one in labels_saved(history, baseline, metric)],
+            }
+        found[metric] = entry
+    return found
 
 
 def class_curves(history: Iterable[Record]) -> dict[int, list[float]]:

@@ -33,7 +33,8 @@ class Record:
     @staticmethod
     def from_line(line: str) -> "Record":
         fields = json.loads(line)
-        return Record(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        return Record(**{**fields, **lists})
 
 
 def has_converged(scores: Sequence[float], patience: int, min_gain: float) -> bool:

@@ -13,7 +13,8 @@ import itertools
 import tyro
 
 from aljax.experiment import command
-from experiments.figures import Axes, Figure, Lead, OnUCMerced, Series, make_figure
+from experiments.figures import Axes, Figure, OnUCMerced, Series, make_figure
+from experiments.quotes import Lead
 
 BUDGETS = (10, 20, 40, 80)
 FIGURE = Figure(

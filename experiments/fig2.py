@@ -11,7 +11,8 @@ it is repeated, and runs that another figure has made are taken from --run-dir.
 import tyro
 
 from aljax.experiment import command
-from experiments.figures import Axes, Figure, Lead, OnUCMerced, Series, make_figure
+from experiments.figures import Axes, Figure, OnUCMerced, Series, make_figure
+from experiments.quotes import Lead
 
 FIGURE = Figure(
     name="fig2",

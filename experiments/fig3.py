@@ -12,7 +12,8 @@ when it is repeated, and runs that another figure has made are taken from --run-
 import tyro
 
 from aljax.experiment import command
-from experiments.figures import Axes, Figure, Lead, OnBoth, Series, make_figure
+from experiments.figures import Axes, Figure, OnBoth, Series, make_figure
+from experiments.quotes import Lead
 
 STARTS = (
     Series("cold start", {"query": "ll", "start": "cold"}),

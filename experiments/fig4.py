@@ -4,14 +4,15 @@
     python -m experiments.fig4 --ucmerced-dir data/ucmerced --scale small    # about 25 minutes on two CPU cores
 
 The paper's settings are the defaults and are work for a GPU. Expected (Section III-C): micro F1 of MGE+Clustering
-79.87 % with 200 labels, over two points above random, and 85.81 % with 400, over one; of LL+Clustering 86.29 % with 400.
+79.87 % with 200 labels, over two points above random, and 85.81 % with 400, over one; of LL+Clustering 86.29 %, too.
 A command that was stopped goes on when it is repeated, and runs that another figure has made are taken from --run-dir.
 """
 
 import tyro
 
 from aljax.experiment import command
-from experiments.figures import QUERIES, Axes, Figure, Lead, OnUCMerced, Score, make_figure
+from experiments.figures import QUERIES, Axes, Figure, OnUCMerced, make_figure
+from experiments.quotes import Lead, Score
 
 FIGURE = Figure(
     name="fig4",

@@ -13,7 +13,8 @@ repeated, and runs that another figure has made are taken from --run-dir.
 import tyro
 
 from aljax.experiment import command
-from experiments.figures import QUERIES, Axes, Figure, Lead, OnTreeSatAI, Score, Series, make_figure
+from experiments.figures import QUERIES, Axes, Figure, OnTreeSatAI, Series, make_figure
+from experiments.quotes import Lead, Score
 
 COLD = tuple(Series(series.name, {**series.changes, "start": "cold"}) for series in QUERIES)
 FIGURE = Figure(

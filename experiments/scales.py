@@ -1,0 +1,33 @@
+"""The paper's two archives, at the paper's scale or at one for two CPU cores."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from aljax.recipe import Recipe
+from aljax.settings import Settings
+from experiments.treesatai import TreeSatAISettings
+from experiments.ucmerced import UCMercedSettings
+
+ArchiveName = Literal["UC Merced", "TreeSatAI"]
+Scale = Literal["paper", "small"]
+
+SCRIPTS: Mapping[ArchiveName, str] = {"UC Merced": "experiments.ucmerced", "TreeSatAI": "experiments.treesatai"}
+PAPER: Mapping[ArchiveName, Settings] = {"UC Merced": UCMercedSettings(), "TreeSatAI": TreeSatAISettings()}
+# 64 pixels are the least: with 32 the last dense block is one pixel wide, its batch statistics are those of ten values
+# each, and the scores jump from one iteration to the next.
+SMALL: Mapping[ArchiveName, Mapping[str, Any]] = {
+    "UC Merced": {"image_size": 64, "max_labels": 120, "recipe": Recipe(epochs=20)},
+    "TreeSatAI": {"image_size": 64, "initial": 60, "budget": 60, "max_labels": 240, "recipe": Recipe(epochs=12)},
+}
+
+
+def scaled_settings(archive: ArchiveName, scale: Scale) -> Settings:
+    """The settings of the archive's script: its defaults, which are the paper's, or those of the small scale."""
+    return replace(PAPER[archive], **SMALL[archive]) if scale == "small" else PAPER[archive]
+
+
+def describe_scale(archive: ArchiveName, scale: Scale) -> str:
+    """In words, for titles: "64 px, 20 epochs, up to 120 labels"."""
+    settings = scaled_settings(archive, scale)
+    return f"{settings.image_size} px, {settings.recipe.epochs} epochs, up to {settings.max_labels} labels"

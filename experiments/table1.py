@@ -1,0 +1,169 @@
+"""Table I: seconds to select tiles in one iteration, and trainable parameters, of the three query functions.
+
+    python -m experiments.table1 --ucmerced-dir data/ucmerced --treesatai-dir data/treesatai
+    python -m experiments.table1 --ucmerced-dir data/ucmerced --treesatai-dir data/forests --scale small
+
+The second is about two minutes on two CPU cores, with tiles of 64 pixels and an archive from tools.generate. A selection
+is what an iteration does after its fit: a pass over the unlabelled tiles, their scores, the clustering. Its cost does
+not depend on what the network has learnt, so the weights are random. The paper has 7.25, 10.84 and 7.06 s for LL, TPD
+and MGE on UC Merced (b = 20), 141.5, 188.1 and 142.2 s on TreeSatAI (b = 1000), on hardware that it does not name, and
+7.33 M parameters with the loss head, 6.97 M without.
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from aljax.data.archive import Archive, Split, SplitTiles, place
+from aljax.data.open import open_archive
+from aljax.densenet import DenseNet121
+from aljax.errors import InputError
+from aljax.experiment import command, prepare_process
+from aljax.files import disk_errors, write_atomically
+from aljax.loop import initial_labels
+from aljax.loss_head import LossHead
+from aljax.machine import describe_machine
+from aljax.model import Model, count_parameters, init_variables
+from aljax.pool import Pool
+from aljax.querying import choose, predict
+from aljax.reporting import series_name
+from aljax.settings import Query, Settings
+from aljax.state import Fitted, RunState
+from experiments.scales import ArchiveName, Scale, scaled_settings
+
+QUERIES: tuple[Query, ...] = ("ll", "tpd", "mge")
+PAPER_SECONDS: Mapping[ArchiveName, Mapping[Query, float]] = {
+    "UC Merced": {"ll": 7.25, "tpd": 10.84, "mge": 7.06},
+    "TreeSatAI": {"ll": 141.5, "tpd": 188.1, "mge": 142.2},
+}
+PAPER_PARAMETERS: Mapping[Query, float] = {"ll": 7.33e6, "tpd": 6.97e6, "mge": 6.97e6}
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """Settings of the table."""
+
+    run_dir: Path = Path("runs/paper")  # folder for the table
+    scale: Scale = "paper"  # the paper's tiles and budgets, or 64 pixels and small budgets
+    rounds: int = 3  # selections of each kind, in turns, after one to warm up; the median counts
+    seed: int = 0  # of weights and clustering
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions
+    ucmerced_dir: Path = Path("data/ucmerced")  # folder with UCMerced_LandUse and LandUse_Multilabeled.txt, or zips
+    treesatai_dir: Path = Path("data/treesatai")  # folder with the files as downloaded, or as tools.prepare made them
+
+
+class Selection(NamedTuple):
+    """A query function ready to select from an archive."""
+
+    settings: Settings
+    model: Model
+    state: RunState
+    tiles: SplitTiles
+
+    def seconds(self) -> float:
+        """Selects once."""
+        state = predict(self.model, self.tiles, self.settings, self.state)
+        state, chosen = choose(self.settings, state)
+        assert len(chosen) == self.settings.budget
+        return state.seconds.predict + state.seconds.select
+
+
+def prepare_selection(query: Query, archive: Archive, tiles: SplitTiles, settings: Settings) -> Selection:
+    """A state as after the fit of the second iteration, which is the first that TPD has a reference for."""
+    settings = replace(settings, query=query)
+    network = DenseNet121(len(archive.class_names), jnp.dtype(settings.precision))
+    model = Model(network, LossHead() if query == "ll" else None)
+    key = jax.random.key(settings.seed)
+    variables = init_variables(key, model, settings.image_size, tiles.pool.images.shape[-1])
+    pool = Pool(tiles.pool.num_tiles).label(initial_labels(settings.seed, 0, tiles.pool.num_tiles, settings.initial))
+    before = np.asarray(jax.random.uniform(key, tiles.pool.labels.shape))
+    return Selection(settings, model, RunState(0, 2, pool, variables, before, (), Fitted()), tiles)
+
+
+def measure_archive(name: ArchiveName, settings: TableSettings) -> dict[str, Any]:
+    """The table's columns of one archive."""
+    chosen = replace(scaled_settings(name, settings.scale), seed=settings.seed, precision=settings.precision)
+    folder = settings.ucmerced_dir if name == "UC Merced" else settings.treesatai_dir
+    archive = open_archive(folder, chosen.image_size, settings.seed)
+    assert archive.split is not None
+    tiles = place(archive, with_few_to_evaluate(archive.split), settings.seed)
+    selections = {query: prepare_selection(query, archive, tiles, chosen) for query in QUERIES}
+    seconds: dict[Query, list[float]] = {query: [] for query in QUERIES}
+    for number in range(settings.rounds + 1):
+        for query, selection in selections.items():
+            taken = selection.seconds()
+            if number:
+                seconds[query].append(taken)
+        print(f"{name}: round {number} of {settings.rounds}", file=sys.stderr, flush=True)
+    unlabelled = len(selections["mge"].state.pool.unlabelled)
+    return {
+        "tiles": unlabelled,
+        "image_size": chosen.image_size,
+        "budget": chosen.budget,
+        "multiplier": chosen.multiplier,
+        "rows": {
+            query: {
+                "seconds": statistics.median(seconds[query]),
+                "all_seconds": seconds[query],
+                "paper_seconds": PAPER_SECONDS[name][query],
+                "parameters": count_parameters(selection.state.variables or {}),
+                "paper_parameters": PAPER_PARAMETERS[query],
+            }
+            for query, selection in selections.items()
+        },
+    }
+
+
+def with_few_to_evaluate(split: Split) -> Split:
+    """The split with a batch of test and validation tiles: their evaluation is no part of a selection."""
+    return Split(split.pool, split.validation[:64], split.test[:64])
+
+
+def as_markdown(columns: Mapping[str, Mapping[str, Any]], machine: str) -> str:
+    """The paper's arrangement: a row per query function; for each archive parameters and seconds."""
+    heads = [f"{name}: parameters | seconds | paper" for name in columns]
+    lines = [f"| | {' | '.join(heads)} |", "|---" * (1 + 3 * len(columns)) + "|"]
+    for query in QUERIES:
+        cells = []
+        for column in columns.values():
+            row = column["rows"][query]
+            cells += [f"{row['parameters']:,}", f"{row['seconds']:.2f}", f"{row['paper_seconds']:.2f}"]
+        lines.append(f"| {series_name(query, True)} | {' | '.join(cells)} |")
+    shapes = "; ".join(
+        f"{name}: {one['budget']} of {one['tiles']:,} tiles of {one['image_size']} x {one['image_size']} pixels, "
+        f"m = {one['multiplier']}"
+        for name, one in columns.items()
+    )
+    return "\n".join(lines) + f"\n\n{shapes}. {machine}.\n"
+
+
+def main() -> None:
+    """Measures and writes the table."""
+    settings = tyro.cli(TableSettings, prog="python -m experiments.table1", description=__doc__)
+    if settings.rounds < 1:
+        raise InputError("--rounds is at least 1: raise it")
+    prepare_process()
+    names: tuple[ArchiveName, ...] = ("UC Merced", "TreeSatAI")
+    columns = {name: measure_archive(name, settings) for name in names}
+    machine = describe_machine()
+    text = as_markdown(columns, ", ".join(f"{name} {value}" for name, value in machine.items()))
+    folder = settings.run_dir / ("table1" + ("-small" if settings.scale == "small" else ""))
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        summary = {"table": "table1", "scale": settings.scale, "machine": machine, "archives": columns}
+        write_atomically(folder / "table.md", text)
+        write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    print(f"{text}\ntable: {folder / 'table.md'}")
+
+
+if __name__ == "__main__":
+    command(main)
