@@ -99,9 +99,9 @@ def draw_classes(
         axes.grid(alpha=0.3)
     for axes in grid[len(order) :]:
         axes.set_axis_off()
-    figure.supxlabel("Number of labelled tiles")
-    figure.supylabel("F1 of the class (%)")
-    figure.suptitle(title, fontsize="medium")
+    for axes in grid[max(len(order) - columns, 0) : len(order)]:
+        axes.tick_params(labelbottom=True)
+    figure.suptitle(f"{title}\nF1 of each class (%) against the number of labelled tiles", fontsize="medium")
     handles, names = grid[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     _save(figure, path)

@@ -3,11 +3,11 @@
     python -m experiments.table1 --ucmerced-dir data/ucmerced --treesatai-dir data/treesatai
     python -m experiments.table1 --ucmerced-dir data/ucmerced --treesatai-dir data/forests --scale small
 
-The second is about two minutes on two CPU cores, with tiles of 64 pixels and an archive from tools.generate. A selection
-is what an iteration does after its fit: a pass over the unlabelled tiles, their scores, the clustering. Its cost does
-not depend on what the network has learnt, so the weights are random. The paper has 7.25, 10.84 and 7.06 s for LL, TPD
-and MGE on UC Merced (b = 20), 141.5, 188.1 and 142.2 s on TreeSatAI (b = 1000), on hardware that it does not name, and
-7.33 M parameters with the loss head, 6.97 M without.
+The second takes about two minutes on two CPU cores, with tiles of 64 pixels and an archive from tools.generate. A
+selection is what an iteration does after its fit: a pass over the unlabelled tiles, their scores, the clustering. Its
+cost does not depend on what the network has learnt, so the weights are random. The paper has 7.25, 10.84 and 7.06 s for
+LL, TPD and MGE on UC Merced (b = 20), 141.5, 188.1 and 142.2 s on TreeSatAI (b = 1000), on hardware that it does not
+name, and 7.33 M parameters with the loss head, 6.97 M without.
 """
 
 import json
@@ -128,7 +128,7 @@ def with_few_to_evaluate(split: Split) -> Split:
     return Split(split.pool, split.validation[:64], split.test[:64])
 
 
-def as_markdown(columns: Mapping[str, Mapping[str, Any]], machine: str) -> str:
+def as_markdown(columns: Mapping[ArchiveName, Mapping[str, Any]], machine: str) -> str:
     """The paper's arrangement: a row per query function; for each archive parameters and seconds."""
     heads = [f"{name}: parameters | seconds | paper" for name in columns]
     lines = [f"| | {' | '.join(heads)} |", "|---" * (1 + 3 * len(columns)) + "|"]

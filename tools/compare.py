@@ -1,62 +1,170 @@
-"""Puts the curves of finished or running runs into one picture and one table.
+"""Puts finished or running runs side by side: picture, table, and how much better one is than another.
 
     python -m tools.compare runs/ucmerced-mge runs/ucmerced-random --out runs/compared.png
 
 Each run is a folder with config.json and history.jsonl, as the experiments write them; where its checkpoints are there
-too, they are believed, because they tell when they are damaged. Runs of the same query
-function carry the name of their folder in the legend.
+too, they are believed, because they tell when they are damaged. Runs that differ in nothing but their trials are one
+series. Series of the same query function carry the name of their folder in the legend.
+
+Beside the picture goes a JSON file with the same numbers and more: for each metric the area under the learning curve
+(the mean score along it), the difference from the baseline at each number of labels (trial by trial, with the 95 %
+confidence interval of the mean), and the labels needed for the baseline's scores. Where the runs know the F1 of their
+classes there is a second picture, with a panel per class, commonest first: it tells who gains.
 """
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import tyro
 
 from aljax.checkpointing import read_history
+from aljax.comparison import compare_with
 from aljax.errors import InputError
 from aljax.experiment import command
-from aljax.history import Record
-from aljax.reporting import draw_curves, series_name, table
+from aljax.files import disk_errors, write_atomically
+from aljax.history import Record, summarise
+from aljax.reporting import LABELS, draw_classes, draw_curves, series_name, table
+
+# What tells the runs of one series apart.
+TRIALS = ("trials", "first_trial")
+
+
+class Run(NamedTuple):
+    """What a folder holds."""
+
+    folder: Path
+    config: dict[str, Any]
+    history: list[Record]
+
+    @property
+    def name(self) -> str:
+        return series_name(self.config["query"], self.config["clustering"])
+
+    @property
+    def where(self) -> str:
+        return f"{self.config['archive']}, {self.config['image_size']} px, {self.config['start']} start"
 
 
 def compare(
     runs: tyro.conf.Positional[tuple[Path, ...]],
     out: Path = Path("compared.png"),
     title: str = "",
+    baseline: Path | None = None,
 ) -> None:
-    """Reads the runs, writes the picture and prints the table.
+    """Reads the runs, writes pictures and numbers, and prints the table.
 
     Args:
-        runs: run directories, one curve each
-        out: PNG file to write
+        runs: run directories
+        out: PNG file to write; a JSON file of the same name goes beside it, and a picture of the classes
         title: first line above the curves; left out, the runs' archive and start
+        baseline: the run that the others are compared with; left out, the one with random choice
     """
     if not runs:
         raise InputError("no runs named: give one or more run directories")
-    loaded = {run: read_run(run) for run in runs}
-    names = Counter(name for name, _, _ in loaded.values())
-    histories = {name if names[name] == 1 else f"{name} ({run})": history for run, (name, history, _) in loaded.items()}
-    described = sorted({where for _, _, where in loaded.values()})
-    draw_curves(out, histories, title or "; ".join(described), ("micro_f1", "macro_f1"))
+    series = join_trials([read_run(run) for run in runs])
+    names = Counter(group[0].name for group in series)
+    named = {
+        group[0].name if names[group[0].name] == 1 else f"{group[0].name} ({group[0].folder})": group
+        for group in series
+    }
+    histories = {name: [record for run in group for record in run.history] for name, group in named.items()}
+    heading = title or "; ".join(sorted({run.where for group in series for run in group}))
+    chosen = find_baseline(named, baseline)
+    numbers = {
+        name: {
+            "runs": [str(run.folder) for run in named[name]],
+            "curve": summarise(history),
+            "comparison": compare_with(history, None if chosen in (None, name) else histories[chosen]),
+        }
+        for name, history in histories.items()
+    }
+    with disk_errors(out):
+        draw_curves(out, histories, heading, ("micro_f1", "macro_f1"))
+        write_atomically(
+            out.with_suffix(".json"), json.dumps({"compared_with": chosen, "series": numbers}, indent=2) + "\n"
+        )
     print(table(histories))
+    print_comparison(numbers, chosen)
     print(f"curve: {out}")
+    first = series[0][0].config
+    if all(record.class_f1 for history in histories.values() for record in history):
+        classes = out.with_stem(out.stem + "-classes")
+        draw_classes(classes, histories, first["class_names"], first["class_tiles"], heading)
+        print(f"classes: {classes}")
 
 
-def read_run(run: Path) -> tuple[str, list[Record], str]:
-    """Name of the query function, history, and what it ran on. Raises InputError for anything but a run."""
+def join_trials(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs with the same configuration but for their trials, together. Raises InputError if two have the same trial."""
+    series: dict[str, list[Run]] = {}
+    for run in runs:
+        shared = {name: value for name, value in run.config.items() if name not in TRIALS}
+        alike = series.setdefault(json.dumps(shared, sort_keys=True), [])
+        known = {record.trial for other in alike for record in other.history}
+        if known & {record.trial for record in run.history}:
+            series[f"{run.folder}"] = [run]
+        else:
+            alike.append(run)
+    return list(series.values())
+
+
+def find_baseline(named: dict[str, list[Run]], baseline: Path | None) -> str | None:
+    """The name of the series to compare with; None if it was left open and none or several have random choice."""
+    if baseline is not None:
+        found = [name for name, group in named.items() if any(run.folder == baseline for run in group)]
+        if not found:
+            raise InputError(f"--baseline {baseline} is not among the runs: name it there too")
+        return found[0]
+    random = [name for name in named if name.startswith(LABELS["random"])]
+    return random[0] if len(random) == 1 else None
+
+
+def read_run(run: Path) -> Run:
+    """A run. Raises InputError for anything but one with a finished iteration."""
     try:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        history = read_history(run)
-        name = series_name(config["query"], config["clustering"])
-        where = f"{config['archive']}, {config['image_size']} px, {config['start']} start"
+        found = Run(run, config, read_history(run))
+        _ = found.name, found.where  # both read the configuration
     except InputError:
         raise
+    except FileNotFoundError as error:
+        if (run / "config.json").exists():
+            raise InputError(f"{run} has no finished iteration yet: wait for the first one") from error
+        raise InputError(f"{run} is not a run (no config.json): name a folder that an experiment wrote") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{run} is not a readable run ({error}): name a folder that an experiment wrote") from error
-    if not history:
+    if not found.history:
         raise InputError(f"{run} has no finished iteration yet: wait for the first one")
-    return name, history, where
+    return found
+
+
+def print_comparison(numbers: dict[str, dict[str, Any]], baseline: str | None) -> None:
+    """A line per series: area under the curve, its difference from the baseline, labels saved at the end."""
+    print(f"\nMicro F1 along the curve, in %{f', and against {baseline}' if baseline else ''}:")
+    for name, one in numbers.items():
+        found = one["comparison"]["micro_f1"]
+        line = f"  {name:<30}{100 * found['area_under_curve']:6.2f}"
+        difference = found.get("area_difference")
+        if difference is not None:
+            line += f"  {100 * difference['mean']:+.2f}"
+            if difference["low"] is not None:
+                line += f" [{100 * difference['low']:+.2f}, {100 * difference['high']:+.2f}]"
+            line += f" in {difference['trials']} paired trial{'s' if difference['trials'] > 1 else ''}"
+            line += _labels_needed(found["labels_saved"], baseline or "")
+        print(line)
+    print()
+
+
+def _labels_needed(levels: Sequence[dict[str, Any]], baseline: str) -> str:
+    """For the highest of the baseline's scores that the series reaches."""
+    reached = [one for one in levels if one["labels"] is not None]
+    if not reached:
+        return f"; reaches none of {baseline}'s scores after the first"
+    last = reached[-1]
+    score, labels = 100 * last["level"], last["baseline_labels"]
+    return f"; {last['labels']:.0f} labels for the {score:.2f} % that {baseline} has with {labels}"
 
 
 def main() -> None:

@@ -1,0 +1,80 @@
+"""How much better one series is than another: numbers worked out by hand, and SciPy's."""
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+from aljax.comparison import (
+    areas,
+    class_curves,
+    compare_with,
+    differences_by_labels,
+    labels_saved,
+    labels_to_reach,
+    paired_difference,
+)
+from aljax.history import Record
+
+
+def series(*trials: list[float], labels: tuple[int, ...] = (40, 60, 100), first: int = 1) -> list[Record]:
+    """A history with the micro F1 of each trial; macro F1 is half of it."""
+    return [
+        Record(trial, step, count, value, value / 2, value, value, (), 1.0, 1.0, 1.0, (value, 0.0))
+        for trial, values in enumerate(trials, start=first)
+        for step, (count, value) in enumerate(zip(labels, values, strict=True), start=1)
+    ]
+
+
+OURS = series([0.5, 0.7, 0.8], [0.4, 0.6, 0.9], [0.6, 0.6, 0.7])
+RANDOM = series([0.5, 0.6, 0.7], [0.4, 0.5, 0.6], [0.6, 0.7, 0.7])
+
+
+def test_interval_is_that_of_the_paired_t_test() -> None:
+    ours, theirs = np.array([0.8, 0.9, 0.7]), np.array([0.7, 0.6, 0.7])
+    interval = ttest_rel(ours, theirs).confidence_interval(0.95)
+    found = differences_by_labels(OURS, RANDOM, "micro_f1")[100]
+    assert found.mean == pytest.approx(0.4 / 3)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.trials == 3
+
+
+def test_trials_that_only_one_series_has_are_left_out_and_one_trial_has_no_interval() -> None:
+    found = paired_difference({1: 0.5, 3: 0.9}, {1: 0.4, 2: 0.1})
+    assert found is not None
+    assert found.mean == pytest.approx(0.1)
+    assert (found.low, found.high, found.trials) == (None, None, 1)
+    assert paired_difference({1: 0.5}, {2: 0.5}) is None
+
+
+def test_area_weighs_the_score_by_the_labels_between_points() -> None:
+    # Trapezia of width 20 and 40: (0.6 * 20 + 0.75 * 40) / 60.
+    assert areas(OURS, "micro_f1")[1] == pytest.approx(0.7)
+    assert areas(OURS, "macro_f1")[1] == pytest.approx(0.35)
+    assert areas(series([0.3], labels=(40,)), "micro_f1") == {1: 0.3}
+
+
+@pytest.mark.parametrize(("level", "labels"), [(0.5, 40), (0.45, 40), (0.6, 52), (0.8, 100), (0.81, None)])
+def test_labels_for_a_score_lie_on_the_line_between_points(level: float, labels: float | None) -> None:
+    # Means of three trials: 0.5 at 40, 0.63 at 60, 0.8 at 100.
+    means = series([0.5, 2 / 3, 0.8])
+    assert labels_to_reach(means, "micro_f1", level) == (None if labels is None else pytest.approx(labels))
+
+
+def test_labels_saved_are_for_the_baselines_own_scores() -> None:
+    saved = labels_saved(series([0.5, 0.6, 0.7]), series([0.5, 0.55, 0.8]), "micro_f1")
+    assert [one.baseline_labels for one in saved] == [60, 100]
+    assert saved[0].labels == pytest.approx(50)
+    assert saved[1].labels is None
+
+
+def test_comparison_is_json_and_has_no_difference_without_a_baseline() -> None:
+    found = compare_with(OURS, RANDOM)
+    assert found["micro_f1"]["area_difference"]["trials"] == 3
+    assert list(found["macro_f1"]["difference"]) == ["40", "60", "100"]
+    assert list(compare_with(OURS, None)["micro_f1"]) == ["area_under_curve"]
+
+
+def test_class_curves_are_means_over_trials_and_empty_for_older_histories() -> None:
+    assert class_curves(OURS)[60] == pytest.approx([(0.7 + 0.6 + 0.6) / 3, 0.0])
+    old = [Record(1, 1, 40, 0.5, 0.5, 0.5, 0.5, (), 1.0, 1.0, 1.0)]
+    assert class_curves(old) == {}

@@ -1,0 +1,210 @@
+"""The paper's figures: which runs they need, that shared runs are made once, and what is written from them."""
+
+import csv
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tyro
+from commands import run as run_command
+from conftest import make_archive, tiny_network
+from PIL import Image
+from small_runs import RECIPE, run, settings
+
+from aljax.checkpointing import read_finished
+from aljax.data.archive import random_split
+from aljax.errors import InputError
+from aljax.experiment import run_experiment
+from aljax.history import TIMES
+from aljax.recipe import Recipe
+from aljax.run_names import PlannedRun, to_options
+from aljax.settings import Settings
+from aljax.side_by_side import Job, Place
+from experiments import fig1, fig2, fig3, fig4, fig5, figures, scales
+from experiments.treesatai import TreeSatAISettings
+from experiments.ucmerced import UCMercedSettings
+from tools import publish
+
+TINY = {"image_size": 32, "initial": 8, "budget": 4, "max_labels": 16, "recipe": RECIPE}
+SCRIPTS = {"experiments.ucmerced": UCMercedSettings, "experiments.treesatai": TreeSatAISettings}
+Made = list[str]
+
+
+def parse(kind: type[Settings], options: list[str]) -> Settings:
+    return tyro.cli(kind, args=options, config=(tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed))
+
+
+@pytest.fixture
+def made(monkeypatch) -> Made:
+    """Makes the figures' runs here, on noise and with a tiny network; the names of those that were made."""
+    names: Made = []
+
+    def run_here(jobs: list[Job], places: list[Place], on_poll) -> None:
+        for number, job in enumerate(jobs, start=1):
+            _, _, script, *options = job.command
+            chosen = parse(SCRIPTS[script], options)
+            archive = replace(make_archive(), name=script.rpartition(".")[2])
+            run_experiment(chosen, archive, random_split(chosen.seed, 60, 10, 10), tiny_network())
+            names.append(chosen.run_dir.name)
+            on_poll(number)
+
+    monkeypatch.setattr(scales, "SMALL", {"UC Merced": TINY, "TreeSatAI": TINY})
+    monkeypatch.setattr(figures, "find_places", lambda count: [Place({})])
+    monkeypatch.setattr(figures, "run_jobs", run_here)
+    return names
+
+
+def test_options_give_the_settings_that_they_were_made_of(tmp_path) -> None:
+    chosen = UCMercedSettings(
+        run_dir=tmp_path, query="ll", clustering=False, start="cold", first_trial=3, trials=1, recipe=Recipe(epochs=7)
+    )
+    options = to_options(chosen, {})
+    assert "--no-clustering" in options
+    assert parse(UCMercedSettings, options) == chosen
+    assert to_options(UCMercedSettings(), {}) == []
+
+
+def test_runs_have_the_same_name_only_for_the_same_settings() -> None:
+    base = TreeSatAISettings(trials=1)
+    name = PlannedRun("experiments.treesatai", base).name
+    assert name.startswith("treesatai-mge-cold-b1000-trial1-")
+    others = [
+        replace(base, first_trial=2),
+        replace(base, clustering=False),
+        replace(base, seed=1),
+        replace(base, recipe=replace(base.recipe, ranking_weight=0.5)),
+    ]
+    assert len({name, *(PlannedRun("experiments.treesatai", other).name for other in others)}) == 5
+    elsewhere = replace(base, data_dir=Path("elsewhere"), checkpoint_seconds=5.0)
+    assert PlannedRun("experiments.treesatai", elsewhere).name == name
+
+
+def test_trial_that_is_run_alone_is_that_of_the_whole_run(tmp_path) -> None:
+    run(settings(tmp_path / "whole", trials=2, checkpoint_seconds=60.0))
+    run(settings(tmp_path / "alone", trials=1, first_trial=2, checkpoint_seconds=60.0))
+
+    def lines(folder: str) -> list[dict[str, object]]:
+        rows = [json.loads(line) for line in (tmp_path / folder / "history.jsonl").read_text().splitlines()]
+        return [{name: value for name, value in row.items() if name not in TIMES} for row in rows if row["trial"] == 2]
+
+    assert lines("alone") == lines("whole")
+    assert len(lines("alone")) == 3
+
+
+def test_unfinished_run_is_not_taken_for_a_finished_one(tmp_path) -> None:
+    run(settings(tmp_path / "run", checkpoint_seconds=60.0))
+    finished = read_finished(tmp_path / "run")
+    assert finished is not None
+    assert [record.num_labeled for record in finished.history] == [8, 12, 16]
+    assert finished.machine["aljax"]
+    assert read_finished(tmp_path / "nothing") is None
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"trials": 2}))
+    assert read_finished(tmp_path / "run") is None
+
+
+def test_figures_make_the_runs_that_they_share_once(made, monkeypatch, tmp_path, capsys) -> None:
+    small = ("--run-dir", tmp_path, "--scale", "small", "--trials", 2)
+    assert run_command(monkeypatch, fig2.main, *small) == 0
+    assert len(made) == 4
+    assert run_command(monkeypatch, fig4.main, *small) == 0
+    assert len(made) == 4 + 6  # LL+Clustering is there
+    assert run_command(monkeypatch, fig4.main, *small) == 0
+    assert len(made) == 10
+    assert run_command(monkeypatch, fig4.main, *small, "--trials", 3) == 0
+    assert len(made) == 10 + 4
+    assert len(set(made)) == 14
+    assert "paper 79.87; no run here has that many labels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("figure", "runs", "panels"), [(fig1, 4, 1), (fig2, 2, 1), (fig3, 4, 2), (fig4, 4, 1), (fig5, 4, 2)]
+)
+def test_every_figure_is_drawn_and_summarised(figure, runs, panels, made, monkeypatch, tmp_path, capsys) -> None:
+    name = figure.FIGURE.name
+    assert run_command(monkeypatch, figure.main, "--run-dir", tmp_path, "--scale", "small", "--trials", 1) == 0
+    assert len(made) == (3 if figure is fig1 else runs) + (figure is fig1)
+    folder = tmp_path / f"{name}-small"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert "small scale, not the paper's" in summary["title"][1]
+    assert len(summary["paper"]) == len(figure.FIGURE.quotes)
+    assert summary["runs"] == sorted(set(made))
+    assert all("comparison" in one for one in summary["series"].values())
+    with Image.open(folder / "curve.png") as picture:
+        assert picture.width == panels * 840
+        assert np.asarray(picture.convert("L")).std() > 10
+    archives = {axes.archive for axes in figure.FIGURE.panels}
+    assert len(list(folder.glob("classes-*.png"))) == len(archives)
+    assert f"curve: {folder / 'curve.png'}" in capsys.readouterr().out
+
+
+def test_statement_beside_the_papers_is_the_difference_of_the_curves(made, monkeypatch, tmp_path) -> None:
+    assert run_command(monkeypatch, fig2.main, "--run-dir", tmp_path, "--scale", "small", "--trials", 2) == 0
+    summary = json.loads((tmp_path / "fig2-small" / "summary.json").read_text())
+    curves = {
+        name: {row["num_labeled"]: row["micro_f1"] for row in one["curve"]} for name, one in summary["series"].items()
+    }
+    (lead,) = summary["paper"]
+    assert list(lead["here"]) == ["12", "16"]  # not 8, where nothing has been chosen
+    difference = curves["LL+Clustering, UC Merced"][16] - curves["LL, UC Merced"][16]
+    assert lead["here"]["16"]["mean"] == pytest.approx(100 * difference)
+    assert lead["here"]["16"]["trials"] == 2
+    above = sum(lead["here"][labels]["mean"] > 0 for labels in ("12", "16"))
+    assert lead["holds_at"] == f"{above} of 2"
+
+
+def test_commands_of_missing_runs_are_printed_and_nothing_is_made(made, monkeypatch, tmp_path, capsys) -> None:
+    options = ("--run-dir", tmp_path, "--ucmerced-dir", "some where", "--trials", 1, "--print-commands")
+    assert run_command(monkeypatch, fig4.main, *options) == 0
+    commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    assert made == []
+    assert [command[2] for command in commands] == ["experiments.ucmerced"] * 4
+    chosen = [parse(UCMercedSettings, command[3:]) for command in commands]
+    assert [one.query for one in chosen] == ["random", "ll", "tpd", "mge"]
+    assert {one.data_dir for one in chosen if isinstance(one, UCMercedSettings)} == {Path("some where")}
+    paper = UCMercedSettings()
+    assert {(one.max_labels, one.budget, one.image_size, one.recipe, one.start) for one in chosen} == {
+        (paper.max_labels, paper.budget, paper.image_size, paper.recipe, "warm")
+    }
+
+
+def test_runs_on_different_data_are_not_put_into_one_figure(made, monkeypatch, tmp_path, capsys) -> None:
+    options = ("--run-dir", tmp_path, "--scale", "small", "--trials", 1)
+    assert run_command(monkeypatch, fig2.main, *options) == 0
+    path = tmp_path / "runs" / made[0] / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "other"}))
+    assert run_command(monkeypatch, fig2.main, *options) == 2
+    assert "were made from different data" in capsys.readouterr().err
+
+
+def test_published_runs_come_with_the_tiles_of_each_set_and_of_each_initial_set(
+    made, monkeypatch, tmp_path, capsys
+) -> None:
+    options = ("--run-dir", tmp_path / "runs", "--scale", "small", "--trials", 2)
+    assert run_command(monkeypatch, fig2.main, *options) == 0
+    archive = replace(make_archive(), name="ucmerced")
+    split = random_split(0, 60, 10, 10)
+    monkeypatch.setattr(publish, "open_archive", lambda folder, size, seed: replace(archive, split=split))
+    publish.publish(tmp_path / "runs", tmp_path / "out", ucmerced_dir=tmp_path)
+    with (tmp_path / "out" / "ucmerced-seed0-initial8.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows if row["set"] == "test"] == [archive.ids[index] for index in split.test]
+    for trial in ("1", "2"):
+        initial = [row for row in rows if trial in row["initial in trials"].split()]
+        assert len(initial) == 8
+        assert {row["set"] for row in initial} == {"pool"}
+    for name in made:
+        source, copy = tmp_path / "runs" / "runs" / name, tmp_path / "out" / "runs" / name
+        assert {path.name for path in copy.iterdir()} == {"config.json", "history.jsonl"}
+        assert (copy / "history.jsonl").read_bytes() == (source / "history.jsonl").read_bytes()
+    assert (tmp_path / "out" / "fig2-small" / "curve.png").exists()
+    monkeypatch.setattr(
+        publish, "open_archive", lambda folder, size, seed: replace(archive, split=split, digest="other")
+    )
+    with pytest.raises(InputError, match="does not hold the data"):
+        publish.publish(tmp_path / "runs", tmp_path / "out", ucmerced_dir=tmp_path)
+    with pytest.raises(InputError, match="runs on ucmerced need its folder"):
+        publish.publish(tmp_path / "runs", tmp_path / "out")

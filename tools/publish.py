@@ -1,0 +1,110 @@
+"""Collects what others need to check and repeat the figures: pictures, summaries, histories, the tiles of each set.
+
+    python -m tools.publish runs/paper results/paper --ucmerced-dir data/ucmerced --treesatai-dir data/treesatai
+
+RUNS is the --run-dir of experiments.fig1 to table1. Copied are each figure's folder, and of each run config.json and
+history.jsonl, which names the tiles that were chosen; not the checkpoints. For each archive a CSV lists its tiles:
+the set that each is in, and the trials that begin with their labels. Both follow from the seed.
+"""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from aljax.checkpointing import read_config
+from aljax.data.archive import Archive
+from aljax.data.open import open_archive
+from aljax.errors import InputError
+from aljax.experiment import command
+from aljax.files import disk_errors, write_atomically
+from aljax.loop import initial_labels
+
+COLUMNS = ("id", "set", "initial in trials")
+
+
+def publish(
+    runs: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+    ucmerced_dir: Path | None = None,
+    treesatai_dir: Path | None = None,
+) -> None:
+    """Copies figures and runs, and writes the lists of tiles.
+
+    Args:
+        runs: folder of figures and their runs
+        out: folder to write to
+        ucmerced_dir: UC Merced, if runs used it
+        treesatai_dir: TreeSatAI, if runs used it
+    """
+    copies = {path.relative_to(runs): path.read_bytes() for path in find_files(runs)}
+    configs = [read_config(path.parent) for path in sorted(runs.glob("runs/*/config.json"))]
+    if not configs:
+        raise InputError(f"{runs} holds no runs: give the --run-dir of the figures")
+    lists: dict[str, str] = {}
+    for folder in (ucmerced_dir, treesatai_dir):
+        if folder is not None:
+            lists |= list_tiles(folder, configs)
+    if missing := {config["archive"] for config in configs} - {name.partition("-")[0] for name in lists}:
+        raise InputError(f"runs on {', '.join(sorted(missing))} need its folder for the lists of tiles: name it, too")
+    with disk_errors(out):
+        for name, content in (copies | {Path(name): text.encode() for name, text in lists.items()}).items():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(out / name, content)
+    print(f"{len(copies)} files of figures and {len(configs)} runs, {len(lists)} lists of tiles: {out}")
+
+
+def find_files(runs: Path) -> list[Path]:
+    """What is copied."""
+    figures = [path for pattern in ("*/summary.json", "*/*.png", "*/table.md") for path in sorted(runs.glob(pattern))]
+    return figures + [path for name in ("config.json", "history.jsonl") for path in sorted(runs.glob(f"runs/*/{name}"))]
+
+
+def list_tiles(folder: Path, configs: list[dict[str, Any]]) -> dict[str, str]:
+    """A list for each seed and number of initial labels that runs on the archive in `folder` used, by file name."""
+    lists = {}
+    for config in configs:
+        name = f"{config['archive']}-seed{config['seed']}-initial{config['initial']}.csv"
+        if name in lists:
+            continue
+        archive = open_archive(folder, config["image_size"], config["seed"])
+        if archive.name != config["archive"]:
+            continue
+        if archive.fingerprint() != config["fingerprint"]:
+            raise InputError(f"{folder} does not hold the data that the runs on {archive.name} were made from")
+        trials = range(1, 1 + max(one["first_trial"] + one["trials"] - 1 for one in configs if same(one, config)))
+        lists[name] = as_csv(archive, config["seed"], config["initial"], trials)
+    return lists
+
+
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether runs begin with the same tiles."""
+    return all(one[name] == other[name] for name in ("archive", "seed", "initial"))
+
+
+def as_csv(archive: Archive, seed: int, initial: int, trials: range) -> str:
+    """A row per tile, in the archive's order."""
+    assert archive.split is not None
+    sets = {tile: name for name, tiles in archive.split._asdict().items() for tile in tiles}
+    begin: dict[int, list[int]] = {}
+    for trial in trials:
+        for row in initial_labels(seed, trial - 1, len(archive.split.pool), initial):
+            begin.setdefault(int(archive.split.pool[row]), []).append(trial)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for index, tile in enumerate(archive.ids):
+        rows.writerow((tile, sets[index], " ".join(map(str, begin.get(index, [])))))
+    return text.getvalue()
+
+
+def main() -> None:
+    """Parses the command line and publishes."""
+    tyro.cli(publish, prog="python -m tools.publish", description=__doc__)
+
+
+if __name__ == "__main__":
+    command(main)
