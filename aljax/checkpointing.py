@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
@@ -20,10 +20,18 @@ from aljax.machine import describe_machine, differences
 from aljax.packing import pack, unpack
 from aljax.recipe import Recipe
 from aljax.state import RunState
-from aljax.stopping import StoppedError, StopRequest
+from aljax.stopping import StoppedError
 
 # Of run directories; raised when this version cannot go on with what older ones wrote.
 FORMAT = 3
+
+
+@runtime_checkable
+class Stop(Protocol):
+    """Knows of a request to stop."""
+
+    def check(self) -> int | None:
+        """The number of the signal that came, if one did."""
 
 
 class RunStore:
@@ -40,7 +48,7 @@ class RunStore:
         config: Mapping[str, Any],
         recipe: Recipe,
         checkpoint_seconds: float = 60.0,
-        stop: StopRequest | None = None,
+        stop: Stop | None = None,
     ) -> None:
         """`checkpoint_seconds` is the least time between two checkpoints inside an iteration."""
         self.run_dir = run_dir
@@ -69,6 +77,11 @@ class RunStore:
     ) -> None:
         self._opened.close()
 
+    @property
+    def number(self) -> int:
+        """Of the newest checkpoint; 0 before the first."""
+        return self._number
+
     def restore(self) -> RunState | None:
         """The state of the newest sound checkpoint, or None for a new run."""
         return self._state
@@ -78,7 +91,7 @@ class RunStore:
 
         Raises StoppedError, after saving, if it is to stop.
         """
-        to_stop = self._stop.number if self._stop is not None else None
+        to_stop = self._stop.check() if self._stop is not None else None
         if state is not self._state and (to_stop or time.monotonic() - self._saved_at >= self._interval):
             self.save(state)
         if to_stop:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from aljax.errors import InputError, InputWarning
@@ -77,7 +78,9 @@ def find_damage(folder: Path, number: int) -> str | None:
 def _read(path: Path) -> tuple[Vectors, Facts]:
     import orbax.checkpoint as ocp
 
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    alone = _alone()
+    handler = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(multiprocessing_options=alone))
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         items = {ARRAYS: ocp.args.StandardRestore(), FACTS: ocp.args.JsonRestore()}
         content = checkpointer.restore(path.absolute(), args=ocp.args.Composite(**items))
     return {dtype: np.asarray(vector) for dtype, vector in content[ARRAYS].items()}, content[FACTS]
@@ -108,6 +111,18 @@ def _has_no_trace(record: logging.LogRecord) -> bool:
     return not record.exc_info
 
 
+def _alone() -> Any:
+    """Options by which Orbax does not wait for other processes: one writes what all of them have, each reads."""
+    import orbax.checkpoint as ocp
+
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process{own}"
+    )
+
+
 class CheckpointFolder:
     """Writes checkpoints and removes old ones. Use as a context manager, in one process at a time."""
 
@@ -120,7 +135,9 @@ class CheckpointFolder:
         self._args = ocp.args
         self._folder.mkdir(exist_ok=True)
         self._remove_unfinished()
-        options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(
+            enable_async_checkpointing=False, multiprocessing_options=_alone(), create=jax.process_count() == 1
+        )
         self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
         return self
 

@@ -23,6 +23,15 @@ from aljax.loop import run
 from aljax.loss_head import LossHead
 from aljax.machine import keep_freed_memory
 from aljax.model import Model, init_variables
+from aljax.processes import (
+    CommonStopRequest,
+    FollowingStore,
+    SilentWatcher,
+    check_agreement,
+    is_first,
+    join_processes,
+    wait_for_all,
+)
 from aljax.progress import Progress
 from aljax.reporting import draw_curves, series_name, summary, table
 from aljax.settings import WHERE_AND_WHEN, Query, Settings, check_pool, check_settings
@@ -85,6 +94,7 @@ def prepare_process() -> None:
     Compiled programs are kept between processes (JAX_COMPILATION_CACHE_DIR moves them), memory between steps.
     """
     keep_freed_memory()
+    join_processes()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(base / "aljax" / "xla"))
@@ -103,16 +113,31 @@ def run_experiment(
     name = series_name(settings.query, settings.clustering)
     check_start(settings, model, tiles, published)
     config = configuration(settings, archive, model, tiles, published)
+    if not is_first():
+        return {name: follow(model, tiles, settings, published)}
     with (
-        StopRequest() as stop,
+        StopRequest() if jax.process_count() == 1 else CommonStopRequest() as stop,
         RunStore(settings.run_dir, config, settings.recipe, settings.checkpoint_seconds, stop) as store,
         Progress(settings, name) as progress,
     ):
+        wait_for_all("the run directory is open")
+        check_agreement(store.number, settings.run_dir)
         history = run(model, tiles, settings, store, progress, published)
         progress.end_run(store.saves, store.save_seconds)
         histories = {name: history}
         write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
+        wait_for_all("the report is written")
     return histories
+
+
+def follow(model: Model, tiles: SplitTiles, settings: Settings, published: Weights | None) -> tuple[Record, ...]:
+    """The run in a process that computes and does not write."""
+    with CommonStopRequest() as stop:
+        wait_for_all("the run directory is open")
+        store = FollowingStore(settings.run_dir, settings.recipe, stop)
+        history = run(model, tiles, settings, store, SilentWatcher(), published)
+        wait_for_all("the report is written")
+    return history
 
 
 def run_queries(
@@ -123,7 +148,8 @@ def run_queries(
     for query in queries:
         one = replace(settings, query=query, run_dir=settings.run_dir / query)
         histories |= run_experiment(one, archive, split, network)
-    write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
+    if is_first():
+        write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
     return histories
 
 
@@ -136,6 +162,8 @@ def write_report(folder: Path, histories: dict[str, tuple[Record, ...]], title: 
 
 def print_report(folder: Path, histories: dict[str, tuple[Record, ...]]) -> None:
     """The closing table, and where the picture is, on standard output."""
+    if not is_first():
+        return
     print(table(histories))
     print(f"curve: {folder / 'curve.png'}", flush=True)
 

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from aljax.data.archive import Tiles
-from aljax.devices import spread
 from aljax.errors import NonFiniteLossError
 from aljax.model import Model, Variables
 from aljax.recipe import Recipe, learning_rate
@@ -109,8 +108,7 @@ def _calls(
         return carry, done, stop
 
     def from_host(carry: Carry, epoch: Epoch, index: int, step: int) -> tuple[Carry, Array, int]:
-        rows = batches[index, step]
-        batch = spread(Batch(next(pixels), tiles.labels[rows]), batch_size)
+        batch = Batch(next(pixels), tiles.labels_of(batches[index, step]))
         carry, done = train_on_batch(model, recipe, carry, batch, tiles.statistics, epoch, np.asarray(step, np.int32))
         return carry, done, step + 1
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from aljax.arrays import AnyArray
 from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics, standardise
-from aljax.devices import divide, spread
+from aljax.devices import divide, gather
 from aljax.model import Model, Variables, forward
 
 
@@ -29,7 +29,7 @@ def _predict_batch(
     model: Model, variables: Variables, images: Shaped[AnyArray, "b h w bands"], statistics: BandStatistics
 ) -> Predictions:
     outputs, predicted_losses, _ = forward(model, variables, divide(standardise(images, statistics)), train=False)
-    return Predictions(jax.nn.sigmoid(outputs.logits), outputs.embedding, predicted_losses)
+    return gather(Predictions(jax.nn.sigmoid(outputs.logits), outputs.embedding, predicted_losses))
 
 
 def predict_batches(
@@ -46,7 +46,7 @@ def predict_batches(
     chunks = padded.reshape(-1, batch_size)
     under_way: tuple[np.ndarray, Predictions] | None = None
     for chunk, images in zip(chunks, tiles.batches(padded, batch_size), strict=True):
-        batch = chunk, _predict_batch(model, variables, spread(images, batch_size), tiles.statistics)
+        batch = chunk, _predict_batch(model, variables, images, tiles.statistics)
         if under_way is not None:
             yield under_way
         under_way = batch

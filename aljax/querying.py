@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from aljax.arrays import AnyArray
 from aljax.data.archive import SplitTiles, Tiles
+from aljax.devices import agree
 from aljax.history import has_converged
 from aljax.keys import Purpose, derive_key
 from aljax.metrics import Metrics, evaluate
@@ -59,7 +60,7 @@ def choose(settings: Settings, state: RunState) -> tuple[RunState, Int[np.ndarra
     chosen = np.array([], np.int64)
     if state.stage.shortlist is not None:
         key = derive_key(settings.seed, Purpose.CLUSTERING, state.trial, state.iteration)
-        chosen = state.stage.shortlist.select(key, state.stage.wanted, _multiplier(settings, state))
+        chosen = agree(state.stage.shortlist.select(key, state.stage.wanted, _multiplier(settings, state)))
     return state._replace(seconds=state.seconds._replace(select=time.perf_counter() - started)), chosen
 
 

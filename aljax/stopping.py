@@ -33,6 +33,10 @@ class StopRequest:
                 self._earlier[number] = signal.signal(number, self._receive)
         return self
 
+    def check(self) -> int | None:
+        """The number of the signal that came, if one did."""
+        return self.number
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

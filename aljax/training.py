@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt8
 
 from aljax.arrays import AnyArray
 from aljax.data.augmentation import BandStatistics, augment, standardise
-from aljax.devices import divide
+from aljax.devices import divide, gather
 from aljax.losses import bce_loss, random_pairs, ranking_loss
 from aljax.model import Model, Variables, forward
 from aljax.recipe import Recipe, make_optimizer
@@ -86,7 +86,7 @@ def _step(
     updates, optimizer = make_optimizer(recipe).update(gradient, state.optimizer, params)
     params = jax.tree.map(lambda value, update: value - epoch.learning_rate * update, params, updates)
     bad_step = jnp.where((sums.bad_step < 0) & ~jnp.isfinite(loss), step, sums.bad_step)
-    return TrainState({"params": params, "batch_stats": stats}, optimizer), Sums(sums.loss + loss, bad_step)
+    return gather((TrainState({"params": params, "batch_stats": stats}, optimizer), Sums(sums.loss + loss, bad_step)))
 
 
 @partial(jax.jit, static_argnames=("model", "recipe"), donate_argnames="carry")

@@ -1,6 +1,7 @@
 """The works of tools.benchmark: each function sets one up and returns what does it once and waits for it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,17 +53,22 @@ def statistics(bands: int) -> BandStatistics:
     return BandStatistics(np.full(bands, MEAN, np.float32), np.full(bands, DEVIATION, np.float32))
 
 
-def train_in_jax(batch: int, size: int, bands: int, precision: str) -> Work:
-    """One step of the fit: augmentation, standardisation, forward, backward, SGD."""
+def arguments_of_step(batch: int, size: int, bands: int, precision: str) -> tuple[Any, ...]:
+    """What `train_on_batch` takes."""
     model, variables = fresh_model(size, bands, precision)
     recipe = Recipe()
     start = begin_fit(recipe, variables)
-    carry = [(start.state, start.sums)]
     tiles = Batch(*map(jax.device_put, (pixels(batch, size, bands), multi_labels(batch, CLASSES[bands]))))
     epoch, step = make_epoch(recipe, 0, jax.random.key(1)), np.asarray(0, np.int32)
+    return model, recipe, (start.state, start.sums), tiles, statistics(bands), epoch, step
+
+
+def train_in_jax(batch: int, size: int, bands: int, precision: str) -> Work:
+    """One step of the fit: augmentation, standardisation, forward, backward, SGD."""
+    model, recipe, *carries, tiles, own_statistics, epoch, step = arguments_of_step(batch, size, bands, precision)
 
     def work() -> Mapping[str, float]:
-        carry[0], done = train_on_batch(model, recipe, carry[0], tiles, statistics(bands), epoch, step)
+        carries[0], done = train_on_batch(model, recipe, carries[0], tiles, own_statistics, epoch, step)
         done.block_until_ready()
         return NOTHING
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Int, Shaped, UInt8
 from aljax.arrays import AnyArray
 from aljax.data.augmentation import BandStatistics
 from aljax.data.images import Images, stream
-from aljax.devices import replicate
+from aljax.devices import own_share, replicate, spread
 from aljax.errors import InputError
 from aljax.keys import Purpose, derive_key
 
@@ -84,10 +84,15 @@ class Tiles:
         return len(self.indices)
 
     def batches(self, rows: Int[np.ndarray, " m"], batch_size: int) -> Iterator[Shaped[AnyArray, "b h w bands"]]:
-        """Pixels of the set's tiles `rows`, in that order; m is a multiple of the batch size."""
+        """Pixels of the set's tiles `rows`, in that order, on the devices; m is a multiple of the batch size."""
         if self.on_device is not None:
             return (_take(self.on_device, chunk) for chunk in rows.reshape(-1, batch_size))
-        return stream(self.images, self.indices[rows], batch_size)
+        own, part = own_share(rows, batch_size)
+        return (spread(pixels, batch_size) for pixels in stream(self.images, self.indices[own], part))
+
+    def labels_of(self, rows: Int[np.ndarray, " b"]) -> UInt8[AnyArray, "b c"]:
+        """Labels of a batch of the set's tiles, on the devices as their pixels are."""
+        return spread(self.labels[own_share(rows, len(rows))[0]], len(rows))
 
 
 @jax.jit

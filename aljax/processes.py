@@ -1,0 +1,123 @@
+"""Several processes, on one machine or many, that make one run together: all compute, the first one writes.
+
+Each process runs the same loop over the same state, reads its share of every batch, and XLA joins the results. The run
+directory and the tiles must be where every process sees them.
+"""
+
+import os
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from aljax.checkpoints import read_newest
+from aljax.errors import InputError
+from aljax.history import Record
+from aljax.packing import unpack
+from aljax.recipe import Recipe
+from aljax.state import RunState
+from aljax.stopping import StoppedError
+
+ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+
+
+def join_processes() -> None:
+    """Joins the run's other processes if the environment names their coordinator.
+
+    JAX_COORDINATOR_ADDRESS is host and port of the first process, JAX_NUM_PROCESSES and JAX_PROCESS_ID say how many
+    there are and which one this is (clusters that JAX knows, such as Slurm, need not say). Called before anything is
+    computed. Raises InputError if they do not find each other.
+    """
+    if ADDRESS not in os.environ:
+        return
+    numbers = {name: os.environ.get(name) for name in (COUNT, INDEX)}
+    if any(value is not None and not value.isdecimal() for value in numbers.values()):
+        raise InputError(f"{COUNT} and {INDEX} are numbers, not {numbers[COUNT]} and {numbers[INDEX]}: mend them")
+    count, index = (None if value is None else int(value) for value in numbers.values())
+    try:
+        jax.distributed.initialize(os.environ[ADDRESS], count, index)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"the processes do not find each other at {ADDRESS} {os.environ[ADDRESS]}: {error}") from error
+
+
+def is_first() -> bool:
+    """Whether this process writes; alone it does."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(place: str) -> None:
+    """Returns when all processes have come here."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(place)
+
+
+class CommonStopRequest:
+    """A request to stop that all processes agree on, whichever of them got SIGTERM; other signals stop at once.
+
+    Use as `aljax.stopping.StopRequest`.
+    """
+
+    def __init__(self) -> None:
+        self._asked = 0
+
+    def __enter__(self) -> "CommonStopRequest":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def check(self) -> int | None:
+        """The signal, at the same call in every process; each must call as often as the others."""
+        from jax.experimental import multihost_utils
+
+        self._asked += 1
+        return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(self._asked) else None
+
+
+class FollowingStore:
+    """The store of a process that does not write: it begins where the first one does, and stops when it does."""
+
+    def __init__(self, run_dir: Path, recipe: Recipe, stop: CommonStopRequest) -> None:
+        self._run_dir, self._recipe, self._stop = run_dir, recipe, stop
+
+    def restore(self) -> RunState | None:
+        newest = read_newest(self._run_dir / "checkpoints")
+        check_agreement(0 if newest is None else newest.number, self._run_dir)
+        return None if newest is None else unpack(newest.vectors, newest.facts, self._recipe)
+
+    def save(self, state: RunState) -> None:
+        pass
+
+    def offer(self, state: RunState) -> None:
+        if number := self._stop.check():
+            raise StoppedError(number)
+
+
+def check_agreement(number: int, run_dir: Path) -> None:
+    """Raises InputError if this process sees another newest checkpoint than the first one does."""
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    first = int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+    if first != number:
+        raise InputError(
+            f"process {jax.process_index()} sees checkpoint {number} in {run_dir} and the first one {first}: give all "
+            "processes the same folder"
+        )
+
+
+class SilentWatcher:
+    """Tells nobody how a run goes; the first process does."""
+
+    def begin_iteration(self, state: RunState) -> None:
+        pass
+
+    def end_epoch(self, epoch: int, loss: float) -> None:
+        pass
+
+    def end_iteration(self, record: Record) -> None:
+        pass

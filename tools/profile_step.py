@@ -1,0 +1,118 @@
+"""Where the time of a training step goes: the largest operations of the compiled program, measured by JAX's profiler.
+
+    python -m tools.profile_step --out profile.txt
+
+On a CPU the operations run one after the other, so their sum is the step. On a GPU they are the kernels.
+"""
+
+import gzip
+import json
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import tyro
+
+from aljax.errors import InputError
+from aljax.experiment import command
+from aljax.files import disk_errors, write_atomically
+from aljax.machine import describe_machine
+from aljax.training import train_on_batch
+from tools.benchmarked import arguments_of_step
+
+
+def profile(
+    batch: int = 10,
+    size: int = 256,
+    bands: int = 3,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    items: int = 10,
+    out: Path | None = None,
+) -> None:
+    """Profiles one step of DenseNet121 after one to warm up, and prints kinds of operations and single ones.
+
+    Args:
+        batch: tiles per step
+        size: height and width of the tiles in pixels
+        bands: of the tiles, 3 or 4
+        precision: of the convolutions
+        items: lines of each list
+        out: file for the lists
+    """
+    if min(batch, items) < 1 or size < 32 or bands not in (3, 4):
+        raise InputError("--batch and --items are at least 1, --size at least 32, --bands 3 or 4: change them")
+    model, recipe, carry, *rest = arguments_of_step(batch, size, bands, precision)
+    step = train_on_batch.lower(model, recipe, carry, *rest).compile()
+    carry, _ = jax.block_until_ready(step(carry, *rest))
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            jax.block_until_ready(step(carry, *rest))
+        events = [event for trace in Path(folder).rglob("*.trace.json.gz") for event in read_operations(trace)]
+    if not events:
+        raise InputError("the profiler saw no operation: this version of JAX does not report them on this device")
+    text = describe(
+        events,
+        read_program(step.as_text() or ""),
+        items,
+        f"training step, batch {batch}, {size} x {size} x {bands}, {precision}",
+    )
+    print(text)
+    if out is not None:
+        with disk_errors(out):
+            write_atomically(out, text + "\n")
+
+
+def read_operations(trace: Path) -> Iterator[Mapping[str, Any]]:
+    """The operations among a trace's events."""
+    with gzip.open(trace) as file:
+        events = json.load(file)["traceEvents"]
+    return (event for event in events if event.get("ph") == "X" and "hlo_op" in event.get("args", {}))
+
+
+def read_program(text: str) -> dict[str, str]:
+    """Shape and origin of each instruction of a compiled program: `f32[10,64,64,32] block1/layer1/conv2`.
+
+    A fusion comes from several places; its line names the one of its result.
+    """
+    pattern = r"^\s+(?:ROOT )?%?([\w.\-]+) = (\S+?\[[\d,]*\])[^\n]*?op_name=\"([^\"]*)\""
+    return {
+        name: f"{shape} {origin.replace('jit(train_on_batch)/', '')}"
+        for name, shape, origin in re.findall(pattern, text, re.MULTILINE)
+    }
+
+
+def describe(events: list[Mapping[str, Any]], program: Mapping[str, str], items: int, title: str) -> str:
+    """The lists as text: kinds of operations by their names without numbers, then single operations."""
+    kinds: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    single: Counter[str] = Counter()
+    for event in events:
+        milliseconds = event["dur"] / 1000
+        kind = re.sub(r"[.\d]+$", "", event["name"])
+        kinds[kind] += milliseconds
+        counts[kind] += 1
+        single[event["name"]] += milliseconds
+    total = sum(kinds.values())
+    lines = [f"{title}; {', '.join(f'{name} {value}' for name, value in describe_machine().items())}"]
+    lines += [
+        f"{total:.0f} ms in {len(events)} operations",
+        "",
+        f"{'ms':>9}{'share':>8}{'number':>8}  kind of operation",
+    ]
+    lines += [f"{ms:9.1f}{ms / total:8.1%}{counts[kind]:8d}  {kind}" for kind, ms in kinds.most_common(items)]
+    lines += ["", f"{'ms':>9}{'share':>8}  operation"]
+    lines += [f"{ms:9.1f}{ms / total:8.1%}  {name} {program.get(name, '')}" for name, ms in single.most_common(items)]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parses the command line and profiles."""
+    tyro.cli(profile, prog="python -m tools.profile_step", description=__doc__)
+
+
+if __name__ == "__main__":
+    command(main)
