@@ -57,6 +57,16 @@ def rows_of_network(precision: str, on_cpu: bool) -> Iterator[Row]:
         yield Row(f"score, batch {batch}, {precision}", ways)
 
 
+def rows_of_iteration(precision: str, on_cpu: bool) -> Iterator[Row]:
+    """A whole iteration of active learning: fit, evaluation, selection."""
+    from tools import benchmarked
+
+    labelled, epochs, pool = (40, 2, 200) if on_cpu else (200, 20, 1050)
+    arguments = {"labelled": labelled, "epochs": epochs, "pool": pool, "size": 256, "bands": 3, "precision": precision}
+    ways = [Way("aljax", benchmarked.iterate_in_jax, arguments), *torch_ways("iterate", arguments)]
+    yield Row(f"iteration, {labelled} labels, {epochs} epochs, {pool} tiles, {precision}", ways)
+
+
 def torch_ways(work: str, arguments: dict[str, Any]) -> list[Way]:
     """The ways of PyTorch, where it is installed."""
     if find_spec("torch") is None:
@@ -129,17 +139,18 @@ def all_rows(settings: Settings) -> Iterator[Row]:
     yield from rows_of_scores()
     yield from rows_of_kmeans()
     for precision in precisions:
+        yield from rows_of_iteration(precision, on_cpu)
         yield from rows_of_selection(precision, share)
 
 
-HEADER = f"{'work':<40}{'way':<14}{'seconds':>10}{'range':>20}{'aljax is':>12}{'first':>10}{'MiB':>8}  other"
+HEADER = f"{'work':<52}{'way':<14}{'seconds':>10}{'range':>20}{'aljax is':>12}{'first':>10}{'MiB':>8}  other"
 
 
 def lines(row: Row, timings: dict[str, Timing | str]) -> Iterator[str]:
     """The row's part of the table, a line for each way."""
     own = timings[row.ways[0].name]
     for number, (name, timing) in enumerate(timings.items()):
-        start = f"{row.name if not number else '':<40}{name:<14}"
+        start = f"{row.name if not number else '':<52}{name:<14}"
         if isinstance(timing, str):
             yield f"{start}{timing}"
             continue

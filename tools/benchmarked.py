@@ -1,22 +1,25 @@
 """The works of tools.benchmark: each function sets one up and returns what does it once and waits for it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aljax.data.archive import Tiles
+from aljax.data.archive import Archive, Split, Tiles, place
 from aljax.data.augmentation import BandStatistics
 from aljax.densenet import DenseNet121
 from aljax.experiment import prepare_process
 from aljax.fitting import begin_fit, make_epoch
 from aljax.kmeans import kmeans
+from aljax.loop import advance, begin_iteration, begin_trial
 from aljax.loss_head import LossHead
 from aljax.model import Model, Variables, init_variables
 from aljax.pool import Pool
 from aljax.prediction import predict_batches
+from aljax.processes import SilentWatcher
 from aljax.querying import uncertainty
 from aljax.recipe import Recipe
 from aljax.scores import gradient_embeddings, mge_scores
@@ -28,6 +31,8 @@ from tools.duel import Work
 
 CLASSES = {3: 17, 4: 15}
 MEAN, DEVIATION = 127.5, 73.9
+# Of the iteration: b and m as for UC Merced, and a batch of test and of validation tiles.
+BUDGET, MULTIPLIER, EVALUATED = 20, 3, 64
 NOTHING: Mapping[str, float] = {}
 
 
@@ -86,6 +91,44 @@ def score_in_jax(count: int, batch: int, size: int, bands: int, precision: str) 
         for _, predictions in predict_batches(model, variables, pool, rows, batch):
             predictions.embeddings.block_until_ready()
         return NOTHING
+
+    return work
+
+
+class NoStore:
+    """Keeps nothing."""
+
+    def restore(self) -> RunState | None:
+        return None
+
+    def save(self, state: RunState) -> None:
+        pass
+
+    def offer(self, state: RunState) -> None:
+        pass
+
+
+def iterate_in_jax(labelled: int, epochs: int, pool: int, size: int, bands: int, precision: str) -> Work:
+    """A whole iteration of the loop with MGE and warm start: fit, evaluation, scores of the pool, clustering."""
+    model, variables = fresh_model(size, bands, precision)
+    settings = Settings(query="mge", initial=labelled, budget=BUDGET, multiplier=MULTIPLIER, image_size=size)
+    settings = replace(settings, max_labels=labelled + BUDGET, recipe=Recipe(epochs=epochs))
+    archive = Archive(
+        "noise",
+        pixels(pool + 2 * EVALUATED, size, bands),
+        multi_labels(pool + 2 * EVALUATED, CLASSES[bands]),
+        tuple(map(str, range(pool + 2 * EVALUATED))),
+        tuple(map(str, range(CLASSES[bands]))),
+    )
+    rows = np.arange(len(archive.ids))
+    tiles = place(archive, Split(*np.split(rows, [pool, pool + EVALUATED])), settings.seed)
+    begun = [begin_trial(tiles.pool, settings, 0, ())._replace(variables=variables)]
+
+    def work() -> Mapping[str, float]:
+        state = begin_iteration(model, tiles.pool, settings, begun[0])
+        state = advance(model, tiles, settings, state, NoStore(), SilentWatcher())
+        begun[0] = begun[0]._replace(variables=state.variables)
+        return {"tiles": float(len(state.history[-1].selected))}
 
     return work
 

@@ -4,9 +4,20 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
-from tools.benchmarked import CLASSES, DEVIATION, MEAN, NOTHING, multi_labels, pixels
+from tools.benchmarked import (
+    BUDGET,
+    CLASSES,
+    DEVIATION,
+    EVALUATED,
+    MEAN,
+    MULTIPLIER,
+    NOTHING,
+    multi_labels,
+    pixels,
+)
 from tools.duel import Work
 from tools.torch_densenet import TorchDenseNet
 
@@ -36,25 +47,43 @@ def torch_augment(images: torch.Tensor) -> torch.Tensor:
     return ((images.float() - MEAN) / DEVIATION).contiguous(memory_format=torch.channels_last)
 
 
+class TorchTraining:
+    """A network with its optimiser, and the step of the fit."""
+
+    def __init__(self, bands: int, precision: str, compiled: bool) -> None:
+        self.network, self.device = torch_network(bands, compiled)
+        kernels = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
+        others = [parameter for parameter in self.network.parameters() if parameter.ndim == 1]
+        groups: list[dict[str, Any]] = [{"params": kernels, "weight_decay": 5e-4}, {"params": others}]
+        self.optimizer = torch.optim.SGD(groups, lr=0.025, momentum=0.9)
+        self.loss_of = torch.nn.BCEWithLogitsLoss(reduction="none")
+        self.cast = partial(torch.autocast, self.device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Augmentation, standardisation, forward, backward, SGD."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.cast():
+            logits = self.network(torch_augment(images))[0]
+        self.loss_of(logits.float(), labels).sum(1).mean().backward()
+        self.optimizer.step()
+
+    def predict(self, images: torch.Tensor, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Probabilities and embeddings of all tiles."""
+        with torch.inference_mode(), self.cast():
+            found = [self.network((chunk.float() - MEAN) / DEVIATION)[:2] for chunk in images.split(batch)]
+            logits, embeddings = (torch.cat(part) for part in zip(*found, strict=True))
+            return torch.sigmoid(logits.float()), embeddings.float()
+
+
 def train_in_torch(batch: int, size: int, bands: int, precision: str, compiled: bool) -> Work:
     """The same step in PyTorch."""
-    network, device = torch_network(bands, compiled)
-    images = torch_tiles(batch, size, bands, device)
-    labels = torch.from_numpy(multi_labels(batch, CLASSES[bands])).float().to(device)
-    kernels = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim == 1]
-    groups: list[dict[str, Any]] = [{"params": kernels, "weight_decay": 5e-4}, {"params": others}]
-    optimizer = torch.optim.SGD(groups, lr=0.025, momentum=0.9)
-    loss_of = torch.nn.BCEWithLogitsLoss(reduction="none")
-    cast = partial(torch.autocast, device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    training = TorchTraining(bands, precision, compiled)
+    images = torch_tiles(batch, size, bands, training.device)
+    labels = torch.from_numpy(multi_labels(batch, CLASSES[bands])).float().to(training.device)
 
     def work() -> Mapping[str, float]:
-        optimizer.zero_grad(set_to_none=True)
-        with cast():
-            logits = network(torch_augment(images))[0]
-        loss_of(logits.float(), labels).sum(1).mean().backward()
-        optimizer.step()
-        _wait(device)
+        training.step(images, labels)
+        _wait(training.device)
         return NOTHING
 
     return work
@@ -62,18 +91,44 @@ def train_in_torch(batch: int, size: int, bands: int, precision: str, compiled: 
 
 def score_in_torch(count: int, batch: int, size: int, bands: int, precision: str, compiled: bool) -> Work:
     """The same pass in PyTorch."""
-    network, device = torch_network(bands, compiled)
-    network.eval()
-    images = torch_tiles(count, size, bands, device)
-    cast = partial(torch.autocast, device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    training = TorchTraining(bands, precision, compiled)
+    training.network.eval()
+    images = torch_tiles(count, size, bands, training.device)
 
     def work() -> Mapping[str, float]:
-        with torch.inference_mode(), cast():
-            for chunk in images.split(batch):
-                logits, embedding, _ = network((chunk.float() - MEAN) / DEVIATION)
-                torch.sigmoid(logits), embedding
-        _wait(device)
+        training.predict(images, batch)
+        _wait(training.device)
         return NOTHING
+
+    return work
+
+
+def iterate_in_torch(
+    labelled: int, epochs: int, pool: int, size: int, bands: int, precision: str, compiled: bool
+) -> Work:
+    """The same iteration in PyTorch, with k-means by scikit-learn."""
+    from sklearn.cluster import KMeans
+
+    training = TorchTraining(bands, precision, compiled)
+    images = torch_tiles(pool + 2 * EVALUATED, size, bands, training.device)
+    labels = torch.from_numpy(multi_labels(pool, CLASSES[bands])).float().to(training.device)
+
+    def work() -> Mapping[str, float]:
+        training.network.train()
+        for _ in range(epochs):
+            for rows in torch.randperm(labelled, device=training.device).split(10):
+                training.step(images[rows], labels[rows])
+        training.network.eval()
+        training.predict(images[pool:], 64)  # test and validation
+        probabilities, embeddings = training.predict(images[labelled:pool], 64)
+        # Norm of the last layer's gradient under pseudo-labels, kernel and bias.
+        error = (probabilities - (probabilities > 0.5).float()).norm(dim=1)
+        scores = error * (1.0 + embeddings.square().sum(1)).sqrt()
+        candidates = scores.topk(BUDGET * MULTIPLIER).indices
+        points, own = embeddings[candidates].cpu().numpy(), scores[candidates].cpu().numpy()
+        clusters = KMeans(BUDGET, n_init=1, max_iter=100, tol=0.0).fit_predict(points)
+        chosen = {max(np.flatnonzero(clusters == cluster), key=lambda row: own[row]) for cluster in set(clusters)}
+        return {"tiles": float(len(chosen))}
 
     return work
 

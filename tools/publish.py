@@ -67,7 +67,7 @@ def list_tiles(folder: Path, configs: list[dict[str, Any]]) -> dict[str, str]:
     """A list for each seed and number of initial labels that runs on the archive in `folder` used, by file name."""
     lists = {}
     for config in configs:
-        name = f"{config['archive']}-seed{config['seed']}-initial{config['initial']}.csv"
+        name = f"{config['archive'].replace(' ', '-')}-seed{config['seed']}-initial{config['initial']}.csv"
         if name in lists:
             continue
         archive = open_archive(folder, config["image_size"], config["seed"])
