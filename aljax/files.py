@@ -1,10 +1,11 @@
 """Writing files so that a crash leaves the old content or the new, and telling whether content is still what it was."""
 
+import fcntl
 import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -77,6 +78,18 @@ def checksums(folder: Path) -> str:
             os.fsync(file.fileno())
         lines.append(f"{digest}  {path.relative_to(folder.parent).as_posix()}\n")
     return "".join(lines)
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Lets in one process at a time, as far as the folder's file system has locks; others wait until it is out."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

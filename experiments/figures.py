@@ -109,6 +109,8 @@ def plan(settings: FigureSettings, archive: ArchiveName, series: Series) -> list
         "precision": settings.precision,
         "trials": 1,
     }
+    if archive == "TreeSatAI" and settings.scale == "paper":
+        common["tiles_in"] = "cache"  # 12 GB, which runs side by side share
     base = replace(scaled_settings(archive, settings.scale), **common, **series.changes)
     return [PlannedRun(SCRIPTS[archive], replace(base, first_trial=trial)) for trial in range(1, settings.trials + 1)]
 

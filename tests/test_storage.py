@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -112,6 +113,24 @@ def test_cache_is_decoded_once(folder: Path, tmp_path: Path) -> None:
     shutil.rmtree(folder)
     np.testing.assert_array_equal(keep_tiles(archive, "cache", tmp_path / "cache").images, first)
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_processes_that_begin_together_decode_into_the_cache_once(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    archive = open_folder(folder, None, 16)
+    writes: list[Path] = []
+    write = storage._write
+
+    def write_slowly(images, path: Path) -> None:
+        writes.append(path)
+        time.sleep(0.2)
+        write(images, path)
+
+    monkeypatch.setattr(storage, "_write", write_slowly)
+    with ThreadPoolExecutor() as threads:
+        kept = list(threads.map(lambda _: keep_tiles(archive, "cache", tmp_path / "cache"), range(3)))
+    assert len(writes) == 1
+    for one in kept:
+        np.testing.assert_array_equal(one.images, expected(folder))
 
 
 def test_other_size_or_other_tiles_get_a_cache_of_their_own(folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 from aljax.data.archive import Archive
 from aljax.data.images import Images, in_order, load
 from aljax.errors import InputError
-from aljax.files import remove_leftovers, replacing
+from aljax.files import one_at_a_time, remove_leftovers, replacing
 
 TilesIn = Literal["auto", "memory", "cache", "disk"]
 MARGIN_BYTES = 2**26
@@ -63,9 +63,11 @@ def cached(images: Images, digest: str, folder: Path) -> np.memmap:
     if not path.exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(folder)
-            _check_room(images, folder)
-            _write(images, path)
+            with one_at_a_time(folder):
+                remove_leftovers(folder)
+                if not path.exists():  # another process may have written it meanwhile
+                    _check_room(images, folder)
+                    _write(images, path)
         except OSError as error:
             raise InputError(f"cannot write the cache {path} ({error.strerror}): choose another --cache-dir") from error
     return _open(path, images)
