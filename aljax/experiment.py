@@ -32,6 +32,7 @@ from aljax.processes import (
     join_processes,
     wait_for_all,
 )
+from aljax.programs import keep_programs, mend
 from aljax.progress import Progress
 from aljax.reporting import draw_curves, series_name, summary, table
 from aljax.settings import WHERE_AND_WHEN, Query, Settings, check_pool, check_settings
@@ -66,7 +67,7 @@ def _show_warning(otherwise: Callable[..., None]) -> Callable[..., None]:
     def show(message: Warning | str, category: type[Warning], *arguments: Any) -> None:
         if issubclass(category, InputWarning):
             print(f"warning: {one_line(str(message))}", file=sys.stderr)
-        else:
+        elif not mend(str(message)):
             otherwise(message, category, *arguments)
 
     return show
@@ -91,13 +92,11 @@ def parse_settings(kind: type[SomeSettings], module: str, description: str | Non
 def prepare_process() -> None:
     """What every script does before it computes.
 
-    Compiled programs are kept between processes (JAX_COMPILATION_CACHE_DIR moves them), memory between steps.
+    Compiled programs are kept between processes, memory between steps, and other processes of the run are joined.
     """
     keep_freed_memory()
     join_processes()
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(base / "aljax" / "xla"))
+    keep_programs()
 
 
 def run_experiment(

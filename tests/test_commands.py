@@ -13,6 +13,7 @@ from commands import run
 from conftest import tiny_network
 
 import aljax
+from aljax.programs import mend
 from experiments import quickstart, treesatai, ucmerced
 
 TINY = [
@@ -200,3 +201,36 @@ def test_import_is_light_and_offers_the_public_face() -> None:
         "select",
     ):
         assert callable(getattr(aljax, name))
+
+
+PROGRAM = """
+import jax
+from aljax.experiment import command, prepare_process
+
+def main():
+    prepare_process()
+    jax.jit(lambda x: x * 3 + 1)(1.0).block_until_ready()
+
+command(main)
+"""
+
+
+def test_compiled_program_that_a_kill_left_torn_is_replaced_without_a_word(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+    def say() -> str:
+        arguments = [sys.executable, "-c", PROGRAM]
+        return subprocess.run(arguments, capture_output=True, text=True, check=True).stderr
+
+    assert say() == ""
+    entries = {path: path.read_bytes() for path in tmp_path.glob("*-cache")}
+    assert entries
+    for path, content in entries.items():
+        path.write_bytes(content[: len(content) // 2])
+    assert say() == ""
+    assert {path: path.read_bytes() for path in tmp_path.glob("*-cache")}.keys() == entries.keys()
+    assert all(len(path.read_bytes()) > len(content) // 2 for path, content in entries.items())
+    # A warning that is not of the cache is shown.
+    assert not mend("Error reading something else")

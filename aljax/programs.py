@@ -1,0 +1,33 @@
+"""Compiled programs that are kept between processes, and mended where a killed process left one half written."""
+
+import glob
+import os
+import re
+from pathlib import Path
+
+import jax
+
+VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+# JAX warns of an entry that it cannot read, compiles anew, and keeps the bad entry for ever.
+UNREADABLE = re.compile(r"Error reading persistent compilation cache entry for '(\w+)")
+
+
+def programs_dir() -> Path:
+    """JAX_COMPILATION_CACHE_DIR, or `~/.cache/aljax/xla`, or where XDG_CACHE_HOME says."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(os.environ.get(VARIABLE, base / "aljax" / "xla"))
+
+
+def keep_programs() -> None:
+    """Keeps compiled programs in `programs_dir`."""
+    jax.config.update("jax_compilation_cache_dir", str(programs_dir()))
+
+
+def mend(warning: str) -> bool:
+    """Whether JAX warns of a program that it cannot read; if so, that program's entries make place for new ones."""
+    found = UNREADABLE.match(warning)
+    if found is None:
+        return False
+    for entry in programs_dir().glob(f"{glob.escape(found[1])}-*-cache"):
+        entry.unlink(missing_ok=True)
+    return True
