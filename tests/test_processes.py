@@ -78,7 +78,7 @@ def test_two_processes_make_the_run_of_one_with_two_devices(tmp_path, compiled) 
 
 
 def test_notice_to_one_process_stops_all_of_them_saved_and_they_go_on(tmp_path, compiled) -> None:
-    pair = start_pair(tmp_path / "run", compiled, 60)
+    pair = start_pair(tmp_path / "run", compiled, 20)
     history = tmp_path / "run" / "history.jsonl"
     deadline = time.monotonic() + 240
     while not history.exists() and time.monotonic() < deadline and pair[0].poll() is None:
@@ -87,7 +87,7 @@ def test_notice_to_one_process_stops_all_of_them_saved_and_they_go_on(tmp_path, 
     ended = end(pair)
     assert [status for status, _ in ended] == [143, 143], ended
     assert "stopped by SIGTERM; saved" in ended[0][1]
-    ended = end(start_pair(tmp_path / "run", compiled, 60))
+    ended = end(start_pair(tmp_path / "run", compiled, 20))
     assert [status for status, _ in ended] == [0, 0], ended
     finished = read_finished(tmp_path / "run")
     assert finished is not None
