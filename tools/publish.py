@@ -2,20 +2,20 @@
 
     python -m tools.publish runs/paper results/paper --ucmerced-dir data/ucmerced --treesatai-dir data/treesatai
 
-RUNS is the --run-dir of experiments.fig1 to table1. Copied are each figure's folder, and of each run config.json and
-history.jsonl, which names the tiles that were chosen; not the checkpoints. For each archive a CSV lists its tiles:
-the set that each is in, and the trials that begin with their labels. Both follow from the seed.
+RUNS is the --run-dir of experiments.fig1 to table1. Copied are each figure's folder, and config.json and history.jsonl of
+each finished run, which name the settings and the tiles that were chosen; not the checkpoints. For each archive a CSV
+lists its tiles: the set that each is in, and the trials that begin with their labels. Both follow from the seed.
 """
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from aljax.checkpointing import read_config
+from aljax.checkpointing import FinishedRun, read_finished
 from aljax.data.archive import Archive
 from aljax.data.open import open_archive
 from aljax.errors import InputError
@@ -40,10 +40,12 @@ def publish(
         ucmerced_dir: UC Merced, if runs used it
         treesatai_dir: TreeSatAI, if runs used it
     """
-    copies = {path.relative_to(runs): path.read_bytes() for path in find_files(runs)}
-    configs = [read_config(path.parent) for path in sorted(runs.glob("runs/*/config.json"))]
-    if not configs:
-        raise InputError(f"{runs} holds no runs: give the --run-dir of the figures")
+    folders = [path.parent for path in sorted(runs.glob("runs/*/config.json"))]
+    finished = [run for run in map(read_finished, folders) if run is not None]
+    if not finished:
+        raise InputError(f"{runs} holds no finished runs: give the --run-dir of the figures")
+    copies = {path.relative_to(runs): path.read_bytes() for path in find_files(runs, finished)}
+    configs = [run.config for run in finished]
     lists: dict[str, str] = {}
     for folder in (ucmerced_dir, treesatai_dir):
         if folder is not None:
@@ -57,10 +59,10 @@ def publish(
     print(f"{len(copies)} files of figures and {len(configs)} runs, {len(lists)} lists of tiles: {out}")
 
 
-def find_files(runs: Path) -> list[Path]:
+def find_files(runs: Path, finished: Sequence[FinishedRun]) -> list[Path]:
     """What is copied."""
     figures = [path for pattern in ("*/summary.json", "*/*.png", "*/table.md") for path in sorted(runs.glob(pattern))]
-    return figures + [path for name in ("config.json", "history.jsonl") for path in sorted(runs.glob(f"runs/*/{name}"))]
+    return figures + [run.run_dir / name for run in finished for name in ("config.json", "history.jsonl")]
 
 
 def list_tiles(folder: Path, configs: list[dict[str, Any]]) -> dict[str, str]:
