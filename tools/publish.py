@@ -2,9 +2,9 @@
 
     python -m tools.publish runs/paper results/paper --ucmerced-dir data/ucmerced --treesatai-dir data/treesatai
 
-RUNS is the --run-dir of experiments.fig1 to table1. Copied are each figure's folder, and each finished run's settings
-and choices (config.json, history.jsonl); not the checkpoints. For each archive a CSV lists its tiles: the set that each is
-in, and the trials that begin with their labels. Both follow from the seed.
+RUNS is the --run-dir of experiments.fig1 to table1. Copied are each figure's folder, and settings and choices of each
+finished run (config.json, history.jsonl); not the checkpoints. For each archive a CSV lists its tiles: the set that
+each is in, and the trials that begin with their labels. Both follow from the seed.
 """
 
 import csv
