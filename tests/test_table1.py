@@ -1,0 +1,52 @@
+"""Table I: measured like a run's own selection, and arranged like the paper's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import run as run_command
+from conftest import make_archive
+
+from aljax.data.archive import Split, place, random_split
+from aljax.densenet import DenseNet
+from aljax.recipe import Recipe
+from aljax.settings import Settings
+from experiments import table1
+from experiments.table1 import as_markdown, prepare_selection, with_few_to_evaluate
+
+
+def test_selection_is_timed_with_the_budget_of_the_settings(monkeypatch) -> None:
+    tiny = DenseNet(num_classes=3, depths=(1,), growth=4, stem_channels=8)
+    monkeypatch.setattr(table1, "DenseNet121", lambda classes, dtype: tiny)
+    archive = make_archive()
+    split = random_split(0, 60, 10, 10)
+    tiles = place(archive, with_few_to_evaluate(split), 0)
+    chosen = Settings(initial=8, budget=4, multiplier=2, max_labels=40, image_size=32, recipe=Recipe(batch_size=4))
+    selections = {query: prepare_selection(query, archive, tiles, chosen) for query in table1.QUERIES}
+    assert all(selection.seconds() > 0.0 for selection in selections.values())
+    assert selections["ll"].model.loss_head is not None
+    assert selections["mge"].model.loss_head is None
+
+
+def test_few_tiles_are_evaluated_and_all_of_the_pool_are_scored() -> None:
+    few = with_few_to_evaluate(Split(np.arange(300), np.arange(300, 500), np.arange(500, 700)))
+    assert [len(part) for part in few] == [300, 64, 64]
+
+
+def test_table_has_a_row_per_query_and_the_papers_seconds_beside_ours() -> None:
+    rows = {
+        query: {"seconds": seconds, "paper_seconds": 7.25, "parameters": 7_332_754}
+        for query, seconds in (("ll", 1.5), ("tpd", 2.5), ("mge", 3.5))
+    }
+    column = {"tiles": 1010, "image_size": 256, "budget": 20, "multiplier": 3, "rows": rows}
+    lines = as_markdown({"UC Merced": column, "TreeSatAI": column}, "device cpu").splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:5]] == ["LL+Clustering", "TPD+Clustering", "MGE+Clustering"]
+    assert lines[3].count("| 7,332,754 | 2.50 | 7.25 ") == 2
+    assert len({line.count("|") for line in lines[:5]}) == 1
+    assert "20 of 1,010 tiles of 256 x 256 pixels, m = 3" in lines[-1]
+
+
+@pytest.mark.parametrize("arguments", [("--rounds", 0), ("--ucmerced-dir", "nothing")])
+def test_what_cannot_be_measured_is_one_line(arguments, monkeypatch, tmp_path: Path, capsys) -> None:
+    assert run_command(monkeypatch, table1.main, "--run-dir", tmp_path, *arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
