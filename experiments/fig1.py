@@ -1,7 +1,7 @@
 """Figure 1: LL+Clustering with budgets of 10, 20, 40 and 80 tiles per iteration, on UC Merced.
 
     python -m experiments.fig1 --ucmerced-dir data/ucmerced
-    python -m experiments.fig1 --ucmerced-dir data/ucmerced --scale small    # about 27 minutes on two CPU cores
+    python -m experiments.fig1 --ucmerced-dir data/ucmerced --scale small    # for two CPU cores
 
 The paper's settings are the defaults and are work for a GPU. The paper finds that small budgets score higher with the
 same number of labels (Section III-B); it gives no numbers. A command that was stopped goes on when it is repeated, and

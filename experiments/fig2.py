@@ -1,7 +1,7 @@
 """Figure 2: LL alone against LL+Clustering with a budget of 20 tiles per iteration, on UC Merced.
 
     python -m experiments.fig2 --ucmerced-dir data/ucmerced
-    python -m experiments.fig2 --ucmerced-dir data/ucmerced --scale small    # about 13 minutes on two CPU cores
+    python -m experiments.fig2 --ucmerced-dir data/ucmerced --scale small    # for two CPU cores
 
 The paper's settings are the defaults and are work for a GPU. The paper finds that clustering improves the scores
 significantly at every number of labels (Section III-B); it gives no numbers. A command that was stopped goes on when

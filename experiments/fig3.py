@@ -3,7 +3,7 @@
     python -m experiments.fig3 --ucmerced-dir data/ucmerced --treesatai-dir data/treesatai
     python -m experiments.fig3 --ucmerced-dir data/ucmerced --treesatai-dir data/treesatai --scale small
 
-The paper's settings are the defaults and are work for a GPU; the small scale takes about 26 minutes on two CPU cores
+The paper's settings are the defaults and are work for a GPU; the small scale is for two CPU cores
 (UC Merced, and a small archive in TreeSatAI's format from tools.generate). The paper finds the warm start better on UC
 Merced and the cold start better on TreeSatAI (Section III-B); it gives no numbers. A command that was stopped goes on
 when it is repeated, and runs that another figure has made are taken from --run-dir.

@@ -1,7 +1,7 @@
 """Figure 4: the three query functions and random choice, warm start, on UC Merced.
 
     python -m experiments.fig4 --ucmerced-dir data/ucmerced
-    python -m experiments.fig4 --ucmerced-dir data/ucmerced --scale small    # about 25 minutes on two CPU cores
+    python -m experiments.fig4 --ucmerced-dir data/ucmerced --scale small    # for two CPU cores
 
 The paper's settings are the defaults and are work for a GPU. Expected (Section III-C): micro F1 of MGE+Clustering
 79.87 % with 200 labels, over two points above random, and 85.81 % with 400, over one; of LL+Clustering 86.29 %, too.

@@ -1,7 +1,7 @@
 """Figure 5: the three query functions and random choice, cold start, on TreeSatAI: (a) micro and (b) macro F1.
 
     python -m experiments.fig5 --treesatai-dir data/treesatai
-    python -m experiments.fig5 --treesatai-dir data/forests --scale small    # about 25 minutes on two CPU cores
+    python -m experiments.fig5 --treesatai-dir data/forests --scale small    # for two CPU cores
 
 The paper's settings are the defaults and are work for a GPU; the small scale is meant for a small archive in the format
 of TreeSatAI from tools.generate. Expected (Section III-C): micro F1 of LL+Clustering 69.90 % with 18,000 labels, over

@@ -3,7 +3,7 @@
     python -m experiments.table1 --ucmerced-dir data/ucmerced --treesatai-dir data/treesatai
     python -m experiments.table1 --ucmerced-dir data/ucmerced --treesatai-dir data/forests --scale small
 
-The second takes about two minutes on two CPU cores, with tiles of 64 pixels and an archive from tools.generate. A
+The second is for two CPU cores, with tiles of 64 pixels and an archive from tools.generate. A
 selection is what an iteration does after its fit: a pass over the unlabelled tiles, their scores, the clustering. Its
 cost does not depend on what the network has learnt, so the weights are random. The paper has 7.25, 10.84 and 7.06 s for
 LL, TPD and MGE on UC Merced (b = 20), 141.5, 188.1 and 142.2 s on TreeSatAI (b = 1000), on hardware that it does not
