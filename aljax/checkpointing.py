@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
-from aljax.checkpoints import CheckpointFolder, read_newest
+from aljax.checkpoints import Checkpoint, CheckpointFolder, read_newest
 from aljax.errors import InputError, InputWarning
 from aljax.files import disk_errors, remove_leftovers, write_atomically
 from aljax.history import Record
@@ -195,7 +195,10 @@ def read_history(run_dir: Path) -> list[Record]:
 
     Raises InputError if no checkpoint is sound, OSError or ValueError if the file cannot be read.
     """
-    newest = read_newest(run_dir / "checkpoints")
+    return _records(run_dir, read_newest(run_dir / "checkpoints"))
+
+
+def _records(run_dir: Path, newest: Checkpoint | None) -> list[Record]:
     if newest is not None:
         lines = newest.facts["history"]
     else:
@@ -219,7 +222,7 @@ def read_finished(run_dir: Path) -> FinishedRun | None:
         return None
     config = read_config(run_dir)
     newest = read_newest(run_dir / "checkpoints")
-    history = tuple(read_history(run_dir))
+    history = tuple(_records(run_dir, newest))
     over = bool(history) and not history[-1].selected
     if not over or history[-1].trial != config["first_trial"] + config["trials"] - 1:
         return None
