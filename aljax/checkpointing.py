@@ -23,7 +23,7 @@ from aljax.state import RunState
 from aljax.stopping import StoppedError
 
 # Of run directories; raised when this version cannot go on with what older ones wrote.
-FORMAT = 3
+FORMAT = 4
 
 
 @runtime_checkable

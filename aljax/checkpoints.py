@@ -136,7 +136,7 @@ class CheckpointFolder:
         self._folder.mkdir(exist_ok=True)
         self._remove_unfinished()
         options = ocp.CheckpointManagerOptions(
-            enable_async_checkpointing=False, multiprocessing_options=_alone(), create=jax.process_count() == 1
+            enable_async_checkpointing=False, multiprocessing_options=_alone(), create=False
         )
         self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
         return self

@@ -19,6 +19,7 @@ class Recipe:
     weight_decay: float = 5e-4  # on the kernels of F (not in the paper)
     ranking_weight: float = 1.0  # lambda of eq. 3 (not in the paper)
     ranking_margin: float = 1.0  # xi of eq. 2 (paper: 1)
+    head_rate: float = 1.0  # learning rate of F_L as a multiple of F's (paper: 1)
     cut_at: float = 0.6  # fraction of the epochs after which F_L no longer trains F (paper: 60 of 100)
 
 
@@ -29,7 +30,8 @@ def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
         return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
     sgd = optax.chain(optax.add_decayed_weights(recipe.weight_decay, mask=kernels), optax.trace(recipe.momentum))
-    return optax.partition({"network": sgd, "loss_head": optax.scale_by_adam()}, _part_of_each_leaf)
+    adam = optax.chain(optax.scale_by_adam(), optax.scale(recipe.head_rate))
+    return optax.partition({"network": sgd, "loss_head": adam}, _part_of_each_leaf)
 
 
 def _part_of_each_leaf(params: dict[str, PyTree]) -> dict[str, PyTree]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aljax.comparison import class_curves
+from aljax.comparison import Difference, class_curves
 from aljax.files import write_atomically
 from aljax.history import METRICS, Record, summarise
 
@@ -104,6 +104,31 @@ def draw_classes(
     figure.suptitle(f"{title}\nF1 of each class (%) against the number of labelled tiles", fontsize="medium")
     handles, names = grid[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    _save(figure, path)
+
+
+def draw_differences(path: Path, rows: Mapping[str, Mapping[str, Difference]], what: str, title: str) -> None:
+    """Writes a PNG: a line per row with its differences, in points, and their confidence intervals.
+
+    Each row has the same kinds of differences, one colour each.
+    """
+    kinds = list(next(iter(rows.values())))
+    figure = _figure(8.0, 0.45 * len(rows) + 1.8)
+    axes = figure.subplots()
+    axes.axvline(0.0, color="#999999", linewidth=1.0)
+    for number, (kind, (colour, marker, _)) in enumerate(zip(kinds, _styles(len(kinds)), strict=True)):
+        shown = [row[kind].scaled(100.0) for row in rows.values()]
+        # Side by side around the row's line, in the order of the legend.
+        heights = [row + 0.3 * (number - (len(kinds) - 1) / 2) for row in range(len(rows))]
+        reach = [0.0 if one.high is None else one.high - one.mean for one in shown]
+        means = [one.mean for one in shown]
+        axes.errorbar(means, heights, xerr=reach, fmt=marker, color=colour, capsize=3, linestyle="none", label=kind)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    axes.set_xlabel(f"{what}, with 95 % confidence intervals")
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend()
+    figure.suptitle(title, fontsize="medium")
     _save(figure, path)
 
 

@@ -71,6 +71,8 @@ def check_settings(settings: Settings) -> None:
         raise InputError(f"--checkpoint-seconds is {settings.checkpoint_seconds}: it must be at least 0")
     if not recipe.learning_rate > 0.0:
         raise InputError(f"--learning-rate is {recipe.learning_rate}: it must be above 0")
+    if not recipe.head_rate > 0.0:
+        raise InputError(f"--head-rate is {recipe.head_rate}: it must be above 0")
     for flag, fraction in (("--decay-at", recipe.decay_at), ("--cut-at", recipe.cut_at)):
         if not 0.0 <= fraction <= 1.0:
             raise InputError(f"{flag} is {fraction}: it is a fraction of the epochs, from 0 to 1")

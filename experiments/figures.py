@@ -117,26 +117,43 @@ def plan(settings: FigureSettings, archive: ArchiveName, series: Series) -> list
 
 def make_figure(figure: Figure, settings: FigureSettings) -> None:
     """Makes the runs that are missing, then the picture and the summary."""
-    if settings.trials < 1 or settings.jobs < 0:
-        raise InputError("--trials is at least 1, --jobs at least 0: change them")
     planned = {
         (panel.archive, series.name): plan(settings, panel.archive, series)
         for panel in figure.panels
         for series in panel.series
     }
-    missing = [run for runs in planned.values() for run in runs if read_finished(run.run_dir) is None]
-    if settings.print_commands:
-        print("\n".join(shlex.join(run.command()) for run in missing))
+    finished_runs = finish_runs([run for runs in planned.values() for run in runs], settings)
+    if finished_runs is None:
         return
-    make_runs(missing, settings.jobs)
-    finished: Finished = {key: [_finished(run) for run in runs] for key, runs in planned.items()}
+    finished: Finished = {key: [finished_runs[run.run_dir] for run in runs] for key, runs in planned.items()}
     histories = {key: [record for run in runs for record in run.history] for key, runs in finished.items()}
     panels = []
     for axes in figure.panels:
         shown = {series.name: histories[axes.archive, series.name] for series in axes.series}
         panels.append((axes.archive, Panel(axes.title, shown, axes.metric)))
-    folder = settings.run_dir / (figure.name + ("-small" if settings.scale == "small" else ""))
+    folder = folder_of(settings.run_dir, figure.name, settings.scale)
     write_figure(folder, describe(figure, settings.scale), panels, figure.quotes, figure.baseline, finished)
+
+
+def folder_of(run_dir: Path, name: str, scale: Scale) -> Path:
+    """Where a figure or table goes: each scale has its own."""
+    return run_dir / (name + ("-small" if scale == "small" else ""))
+
+
+def finish_runs(planned: Sequence[PlannedRun], settings: FigureSettings) -> dict[Path, FinishedRun] | None:
+    """The runs by their folders, after making those that are missing.
+
+    None if their commands were to be printed instead. Raises InputError if a run fails.
+    """
+    if settings.trials < 1 or settings.jobs < 0:
+        raise InputError("--trials is at least 1, --jobs at least 0: change them")
+    known = {run.run_dir: read_finished(run.run_dir) for run in planned}
+    missing = [run for run in planned if known[run.run_dir] is None]
+    if settings.print_commands:
+        print("\n".join(shlex.join(run.command()) for run in missing))
+        return None
+    make_runs(missing, settings.jobs)
+    return {run.run_dir: known[run.run_dir] or _finished(run) for run in planned}
 
 
 def describe(figure: Figure, scale: Scale) -> str:

@@ -38,6 +38,7 @@ from aljax.querying import choose, predict
 from aljax.reporting import series_name
 from aljax.settings import Query, Settings
 from aljax.state import Fitted, RunState
+from experiments.figures import folder_of
 from experiments.scales import ArchiveName, Scale, scaled_settings
 
 QUERIES: tuple[Query, ...] = ("ll", "tpd", "mge")
@@ -156,7 +157,7 @@ def main() -> None:
     columns = {name: measure_archive(name, settings) for name in names}
     machine = describe_machine()
     text = as_markdown(columns, ", ".join(f"{name} {value}" for name, value in machine.items()))
-    folder = settings.run_dir / ("table1" + ("-small" if settings.scale == "small" else ""))
+    folder = folder_of(settings.run_dir, "table1", settings.scale)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         summary = {"table": "table1", "scale": settings.scale, "machine": machine, "archives": columns}

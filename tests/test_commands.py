@@ -53,6 +53,7 @@ def small_sets(monkeypatch, tmp_path) -> None:
         (["--batch-size", "0"], "--batch-size is 0"),
         (["--learning-rate", "-1"], "--learning-rate is -1"),
         (["--learning-rate", "nan"], "--learning-rate is nan"),
+        (["--head-rate", "0"], "--head-rate is 0"),
         (["--decay-at", "2"], "--decay-at is 2"),
         (["--patience", "-1"], "--patience is -1"),
         (["--image-size", "8"], "--image-size is 8"),
@@ -82,7 +83,7 @@ def test_unknown_query_value_or_option_is_status_2(arguments, monkeypatch, tmp_p
 def test_missing_data_folder_is_named(monkeypatch, tmp_path, capsys) -> None:
     status = run(monkeypatch, ucmerced.main, "--data-dir", tmp_path / "nowhere", "--run-dir", tmp_path / "run")
     assert status == 2
-    assert f"--data-dir {tmp_path / 'nowhere'} is not a folder" in capsys.readouterr().err
+    assert f"{tmp_path / 'nowhere'} is not a folder" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -185,7 +185,7 @@ def test_class_table_stays_aligned_whatever_the_names() -> None:
         (["--bands", "0,1,2"], "--bands is '0,1,2': give one or three numbers from 1 to 4"),
         (["--bands", "1,2,5"], "--bands is '1,2,5': give one or three numbers from 1 to 4"),
         (["--bands", "red"], "--bands is 'red': give numbers between commas"),
-        (["--data-dir", "nowhere"], "--data-dir nowhere is not a folder"),
+        (["--data-dir", "nowhere"], "nowhere is not a folder"),
         (["--out", "nowhere/sheet.png"], "--out nowhere/sheet.png is in a folder that is not there: make it"),
         (["--out", "."], "--out . is a folder: name a file in it"),
         (["--labels", "nowhere.csv"], "nowhere.csv is not readable"),

@@ -16,7 +16,7 @@ def open_archive(data_dir: Path, size: int, seed: int = 0, labels: Path | None =
     UC Merced comes with the split of its experiment. Raises InputError for anything amiss.
     """
     if not data_dir.is_dir():
-        raise InputError(f"--data-dir {data_dir} is not a folder: give the one that holds the archive")
+        raise InputError(f"{data_dir} is not a folder: give the one that holds the archive")
     if labels is not None:
         return open_folder(data_dir, labels, size, separator)
     is_treesatai, is_ucmerced = _is_treesatai(data_dir), _is_ucmerced(data_dir)

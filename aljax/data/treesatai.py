@@ -89,7 +89,7 @@ def split_treesatai(seed: int, train: int, test: int) -> Split:
 def list_treesatai(data_dir: Path) -> Listing:
     """The tiles of the published lists that have a label. Raises InputError for anything amiss."""
     if not data_dir.is_dir():
-        raise InputError(f"--data-dir {data_dir} is not a folder: give the one that holds {LABEL_FILE}")
+        raise InputError(f"{data_dir} is not a folder: give the one that holds {LABEL_FILE}")
     table = read_tables(data_dir)
     files = _match(table.ids, find_tiles(data_dir), data_dir)
     return list_files(DATASET, GENERA, table.ids, table.labels, table.parts, FORM, files)
