@@ -147,7 +147,9 @@ def main() -> None:
             name: {
                 "changes": VARIANTS[name],
                 "run": planned[name].name,
-                "scores": {score: {"mean": one.mean, **one.difference._asdict()} for score, one in scores.items()},
+                "scores": {
+                    score: {"mean": one.mean, "difference": one.difference._asdict()} for score, one in scores.items()
+                },
             }
             for name, scores in measured.items()
         },

@@ -108,3 +108,11 @@ def traces() -> Callable[[Callable], int]:
 @pytest.fixture(scope="session")
 def key() -> jax.Array:
     return jax.random.key(0)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the figures' runs that the test has made, in its own process and on noise."""
+    from figure_runs import make_runs_here
+
+    return make_runs_here(monkeypatch)

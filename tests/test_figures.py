@@ -8,53 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tyro
 from commands import run as run_command
-from conftest import make_archive, tiny_network
+from conftest import make_archive
+from figure_runs import parse
 from PIL import Image
-from small_runs import RECIPE, run, settings
+from small_runs import run, settings
 
 from aljax.checkpointing import read_finished
 from aljax.data.archive import random_split
 from aljax.errors import InputError
-from aljax.experiment import run_experiment
 from aljax.history import TIMES
 from aljax.recipe import Recipe
 from aljax.run_names import PlannedRun, to_options
-from aljax.settings import Settings
-from aljax.side_by_side import Job, Place
-from experiments import fig1, fig2, fig3, fig4, fig5, figures, scales
+from experiments import fig1, fig2, fig3, fig4, fig5
 from experiments.treesatai import TreeSatAISettings
 from experiments.ucmerced import UCMercedSettings
 from tools import publish
-
-TINY = {"image_size": 32, "initial": 8, "budget": 4, "max_labels": 16, "recipe": RECIPE}
-SCRIPTS = {"experiments.ucmerced": UCMercedSettings, "experiments.treesatai": TreeSatAISettings}
-Made = list[str]
-
-
-def parse(kind: type[Settings], options: list[str]) -> Settings:
-    return tyro.cli(kind, args=options, config=(tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed))
-
-
-@pytest.fixture
-def made(monkeypatch) -> Made:
-    """Makes the figures' runs here, on noise and with a tiny network; the names of those that were made."""
-    names: Made = []
-
-    def run_here(jobs: list[Job], places: list[Place], on_poll) -> None:
-        for number, job in enumerate(jobs, start=1):
-            _, _, script, *options = job.command
-            chosen = parse(SCRIPTS[script], options)
-            archive = replace(make_archive(), name=script.rpartition(".")[2])
-            run_experiment(chosen, archive, random_split(chosen.seed, 60, 10, 10), tiny_network())
-            names.append(chosen.run_dir.name)
-            on_poll(number)
-
-    monkeypatch.setattr(scales, "SMALL", {"UC Merced": TINY, "TreeSatAI": TINY})
-    monkeypatch.setattr(figures, "find_places", lambda count: [Place({})])
-    monkeypatch.setattr(figures, "run_jobs", run_here)
-    return names
 
 
 def test_options_give_the_settings_that_they_were_made_of(tmp_path) -> None:

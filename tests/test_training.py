@@ -178,6 +178,16 @@ def test_optimiser_is_sgd_with_momentum_for_the_network_and_adam_for_the_loss_he
     np.testing.assert_allclose(second["loss_head"]["kernel"], 1.0, rtol=1e-4)
 
 
+def test_rate_of_the_loss_head_is_a_multiple_of_the_networks() -> None:
+    params = {"network": {"kernel": jnp.ones((2, 2))}, "loss_head": {"kernel": jnp.ones((2, 2))}}
+    updates = []
+    for rate in (1.0, 0.04):
+        optimizer = make_optimizer(Recipe(head_rate=rate))
+        updates.append(optimizer.update(params, optimizer.init(params), params)[0])
+    np.testing.assert_allclose(updates[1]["loss_head"]["kernel"], 0.04 * updates[0]["loss_head"]["kernel"])
+    np.testing.assert_array_equal(updates[1]["network"]["kernel"], updates[0]["network"]["kernel"])
+
+
 def test_total_loss_is_eq_3(ll_model, start, tiles: SplitTiles) -> None:
     from aljax.losses import bce_loss, random_pairs, ranking_loss
     from aljax.model import forward
