@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from aljax.checkpointing import FinishedRun, read_finished
 from aljax.errors import InputError
+from aljax.recipe import Recipe
 from aljax.reporting import Panel
 from aljax.run_names import PlannedRun
 from aljax.settings import Settings
@@ -35,8 +36,17 @@ class FigureSettings:
     trials: int = 3  # repetitions with another initial labelled set (paper: 3)
     seed: int = 0  # of every random draw
     precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions
+    momentum: float = Recipe.momentum  # of SGD (not in the paper)
+    weight_decay: float = Recipe.weight_decay  # on the kernels of F (not in the paper)
+    ranking_weight: float = Recipe.ranking_weight  # lambda of eq. 3 (not in the paper)
+    head_rate: float = Recipe.head_rate  # learning rate of F_L as a multiple of F's (paper: 1)
     jobs: int = 0  # runs side by side; 0: one per accelerator or, without one, per CPU core
     print_commands: bool = False  # print the commands of the runs that are missing, for a cluster, and stop
+
+    @property
+    def left_open(self) -> dict[str, float]:
+        """The settings of the training that the paper does not give, or that this project doubts."""
+        return {name: getattr(self, name) for name in ("momentum", "weight_decay", "ranking_weight", "head_rate")}
 
     def data_dir(self, archive: ArchiveName) -> Path:
         """The folder of an archive, which the figure's own settings name."""
@@ -111,8 +121,15 @@ def plan(settings: FigureSettings, archive: ArchiveName, series: Series) -> list
     }
     if archive == "TreeSatAI" and settings.scale == "paper":
         common["tiles_in"] = "cache"  # 12 GB, which runs side by side share
-    base = replace(scaled_settings(archive, settings.scale), **common, **series.changes)
+    base = change(scaled_settings(archive, settings.scale), {**common, **settings.left_open, **series.changes})
     return [PlannedRun(SCRIPTS[archive], replace(base, first_trial=trial)) for trial in range(1, settings.trials + 1)]
+
+
+def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """Settings with some changed, whether they are of the recipe or not."""
+    of_recipe = {name: value for name, value in changes.items() if hasattr(settings.recipe, name)}
+    others = {name: value for name, value in changes.items() if name not in of_recipe}
+    return replace(settings, recipe=replace(settings.recipe, **of_recipe), **others)
 
 
 def make_figure(figure: Figure, settings: FigureSettings) -> None:
@@ -132,7 +149,7 @@ def make_figure(figure: Figure, settings: FigureSettings) -> None:
         shown = {series.name: histories[axes.archive, series.name] for series in axes.series}
         panels.append((axes.archive, Panel(axes.title, shown, axes.metric)))
     folder = folder_of(settings.run_dir, figure.name, settings.scale)
-    write_figure(folder, describe(figure, settings.scale), panels, figure.quotes, figure.baseline, finished)
+    write_figure(folder, describe(figure, settings), panels, figure.quotes, figure.baseline, finished)
 
 
 def folder_of(run_dir: Path, name: str, scale: Scale) -> Path:
@@ -156,12 +173,19 @@ def finish_runs(planned: Sequence[PlannedRun], settings: FigureSettings) -> dict
     return {run.run_dir: known[run.run_dir] or _finished(run) for run in planned}
 
 
-def describe(figure: Figure, scale: Scale) -> str:
-    """The figure's title, with the scale."""
+def describe(figure: Figure, settings: FigureSettings) -> str:
+    """The figure's title, with the scale, and what is not the default of the settings that the paper leaves open."""
     archives = list(dict.fromkeys(axes.archive for axes in figure.panels))
-    sizes = [(f"{name}: " if len(archives) > 1 else "") + describe_scale(name, scale) for name in archives]
-    kind = "small scale, not the paper's" if scale == "small" else "the paper's scale"
-    return f"{figure.title}\n{kind}: {'; '.join(sizes)}"
+    sizes = [(f"{name}: " if len(archives) > 1 else "") + describe_scale(name, settings.scale) for name in archives]
+    kind = "small scale, not the paper's" if settings.scale == "small" else "the paper's scale"
+    title = f"{figure.title}\n{kind}: {'; '.join(sizes)}"
+    return f"{title}\n{changed}" if (changed := describe_changed(settings)) else title
+
+
+def describe_changed(settings: FigureSettings) -> str:
+    """In words: "momentum 0, ranking weight 0.1"; empty where all are the defaults."""
+    changed = {name: value for name, value in settings.left_open.items() if value != getattr(Recipe, name)}
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in changed.items())
 
 
 def make_runs(missing: Sequence[PlannedRun], jobs: int) -> None:

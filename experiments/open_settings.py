@@ -12,7 +12,7 @@ are kept in --run-dir as the runs of the figures are, and a command that was sto
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import tyro
@@ -24,8 +24,7 @@ from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
 from aljax.reporting import draw_differences
 from aljax.run_names import PlannedRun
-from aljax.settings import Settings
-from experiments.figures import OnUCMerced, finish_runs, folder_of
+from experiments.figures import OnUCMerced, change, describe_changed, finish_runs, folder_of
 from experiments.scales import SCRIPTS, scaled_settings
 
 
@@ -61,7 +60,6 @@ class Measured(NamedTuple):
 
 def plan(settings: StudySettings) -> dict[str, PlannedRun]:
     """The run of each variant, with all its trials."""
-    base = scaled_settings("UC Merced", settings.scale)
     common: dict[str, Any] = {
         "run_dir": settings.run_dir / "runs",
         "data_dir": settings.ucmerced_dir,
@@ -71,17 +69,8 @@ def plan(settings: StudySettings) -> dict[str, PlannedRun]:
         "initial": settings.labels,
         "max_labels": settings.labels,
     }
-    return {
-        name: PlannedRun(SCRIPTS["UC Merced"], change(replace(base, **common), changes))
-        for name, changes in VARIANTS.items()
-    }
-
-
-def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """Settings with some changed, those of the recipe too."""
-    of_recipe = {name: value for name, value in changes.items() if hasattr(settings.recipe, name)}
-    others = {name: value for name, value in changes.items() if name not in of_recipe}
-    return replace(settings, recipe=replace(settings.recipe, **of_recipe), **others)
+    base = change(scaled_settings("UC Merced", settings.scale), {**common, **settings.left_open})
+    return {name: PlannedRun(SCRIPTS["UC Merced"], change(base, changes)) for name, changes in VARIANTS.items()}
 
 
 def measure(finished: Mapping[str, FinishedRun]) -> dict[str, dict[str, Measured]]:
@@ -139,6 +128,8 @@ def main() -> None:
         f"What the settings that the paper leaves open do: UC Merced, {sizes.image_size} px, "
         f"{sizes.recipe.epochs} epochs, {settings.labels} random tiles, {settings.trials} trials"
     )
+    if changed := describe_changed(settings):
+        title += f"\n{changed}, where nothing else is said"
     text = as_markdown(measured)
     summary = {
         "title": title,

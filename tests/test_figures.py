@@ -140,6 +140,18 @@ def test_commands_of_missing_runs_are_printed_and_nothing_is_made(made, monkeypa
     }
 
 
+def test_settings_that_the_paper_leaves_open_reach_the_runs_and_the_title(made, monkeypatch, tmp_path) -> None:
+    options = ("--run-dir", tmp_path, "--scale", "small", "--trials", 1)
+    assert run_command(monkeypatch, fig2.main, *options, "--momentum", 0.5, "--head-rate", 0.1) == 0
+    summary = json.loads((tmp_path / "fig2-small" / "summary.json").read_text())
+    assert summary["title"][-1] == "momentum 0.5, head rate 0.1"
+    assert summary["settings"]["UC Merced"]["momentum"] == 0.5
+    assert summary["settings"]["UC Merced"]["head_rate"] == 0.1
+    assert run_command(monkeypatch, fig2.main, *options) == 0
+    assert len(set(made)) == 4
+    assert len(json.loads((tmp_path / "fig2-small" / "summary.json").read_text())["title"]) == 2
+
+
 def test_runs_on_different_data_are_not_put_into_one_figure(made, monkeypatch, tmp_path, capsys) -> None:
     options = ("--run-dir", tmp_path, "--scale", "small", "--trials", 1)
     assert run_command(monkeypatch, fig2.main, *options) == 0
