@@ -10,6 +10,10 @@ from jaxtyping import Array, Float, Int
 
 from aljax.arrays import AnyArray
 
+# Seeding looks at the distances of more points than there are, so a table of all of them is less work, if it fits:
+# 2 GiB hold those of 23,170 points.
+TABLE_BYTES = 2 << 30
+
 
 class KMeans(NamedTuple):
     """A clustering of n points in d dimensions into k clusters."""
@@ -41,7 +45,7 @@ def _kmeans(key: Array, points: Array, num_clusters: int, max_iterations: int) -
     # Distances come from inner products; around the mean these lose the fewest digits.
     mean = points.mean(0)
     points = points - mean
-    centers = _seed(key, points, num_clusters)
+    centers = points[_seed(key, points, num_clusters)]
     centers, assignment, distances = _lloyd(points, centers, max_iterations)
     return KMeans(centers + mean, assignment, distances.sum())
 
@@ -58,22 +62,26 @@ def _squared_distances(points: Array, norms: Array, centers: Array) -> Array:
 
 
 def _seed(key: Array, points: Array, num_clusters: int) -> Array:
-    """Greedy k-means++: of 2 + log k candidates drawn by squared distance, the one that helps most."""
-    count, dimension = points.shape
+    """Greedy k-means++: of 2 + log k candidates drawn by squared distance, the one that helps most; indices (k,)."""
+    count = points.shape[0]
     norms = _squared_norms(points)
     candidates = 2 + int(math.log(num_clusters))
+    table = _squared_distances(points, norms, points) if 4 * count**2 <= TABLE_BYTES else None
 
-    def add_center(index: Array | int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        centers, nearest = carry
-        drawn = _draw_by_weight(jax.random.fold_in(key, index), nearest, candidates)
-        reduced = jnp.minimum(nearest[:, None], _squared_distances(points, norms, points[drawn]))
-        best = jnp.argmin(reduced.sum(0))
-        return centers.at[index].set(points[drawn[best]]), reduced[:, best]
+    def distances_to(drawn: Array) -> Array:
+        """(c,) -> (c, n)."""
+        return _squared_distances(points, norms, points[drawn]).T if table is None else table[drawn]
 
-    first = jax.random.randint(jax.random.fold_in(key, 0), (), 0, count)
-    centers = jnp.zeros((num_clusters, dimension)).at[0].set(points[first])
-    nearest = _squared_distances(points, norms, points[first][None])[:, 0]
-    return jax.lax.fori_loop(1, num_clusters, add_center, (centers, nearest))[0]
+    def add_center(number: Array | int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        chosen, nearest = carry
+        drawn = _draw_by_weight(jax.random.fold_in(key, number), nearest, candidates)
+        reduced = jnp.minimum(nearest, distances_to(drawn))
+        best = jnp.argmin(reduced.sum(1))
+        return chosen.at[number].set(drawn[best]), reduced[best]
+
+    first = jax.random.randint(jax.random.fold_in(key, 0), (1,), 0, count)
+    chosen = jnp.zeros(num_clusters, first.dtype).at[0].set(first[0])
+    return jax.lax.fori_loop(1, num_clusters, add_center, (chosen, distances_to(first)[0]))[0]
 
 
 def _draw_by_weight(key: Array, weights: Array, draws: int) -> Array:
