@@ -2,8 +2,11 @@
 
 import ctypes
 import os
+import platform
 import sys
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
 import jax
 
@@ -14,8 +17,21 @@ def describe_machine() -> dict[str, str | int]:
     """Device, its number of cores where it is a CPU (sums are rounded in another order on more), and versions."""
     device = jax.local_devices()[0]
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = {"cores": usable} if device.platform == "cpu" else {}
-    return {"device": device.device_kind, **cores, "jax": jax.__version__, "aljax": __version__}
+    versions: dict[str, str | int] = {"jax": jax.__version__, "aljax": __version__}
+    if device.platform != "cpu":
+        return {"device": device.device_kind, **versions}
+    return {"device": f"cpu ({_name_of_cpu()})", "cores": usable, **versions}
+
+
+@cache
+def _name_of_cpu() -> str:
+    """As the system tells it; other models have other instructions, which round in another order."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # another system than Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def keep_freed_memory() -> None:

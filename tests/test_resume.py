@@ -11,7 +11,7 @@ from conftest import make_archive
 from small_runs import KilledError, run, run_until_save, settings
 from tiles_on_disk import on_disk
 
-from aljax.checkpointing import RunStore
+from aljax.checkpointing import FORMAT, RunStore
 from aljax.errors import InputError, InputWarning
 from aljax.state import Fitted, Predicted, RunState, Training
 from tools.compare import read_run
@@ -175,7 +175,9 @@ def test_run_of_another_version_is_refused(tmp_path) -> None:
     config = json.loads(path.read_text())
     for old in ({**config, "format": 1}, {name: value for name, value in config.items() if name != "format"}):
         path.write_text(json.dumps(old))
-        with pytest.raises(InputError, match=r"written by another version of aljax \(format 1 where this one has 3\)"):
+        with pytest.raises(
+            InputError, match=rf"written by another version of aljax \(format 1 where this one has {FORMAT}\)"
+        ):
             run(chosen)
 
 
@@ -185,7 +187,9 @@ def test_run_that_moves_to_another_device_goes_on_and_says_so(tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr("aljax.checkpointing.describe_machine", lambda: there)
         run_until_save(chosen, 12, monkeypatch)
-    with pytest.warns(InputWarning, match="device cpu instead of NVIDIA H100 80GB HBM3 and .* not the same bytes"):
+    with pytest.warns(
+        InputWarning, match=r"device cpu \(.+\) instead of NVIDIA H100 80GB HBM3 and .* not the same bytes"
+    ):
         run(chosen)
     assert differences(contents(chosen.run_dir), whole) == []
 

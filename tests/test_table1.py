@@ -1,5 +1,6 @@
 """Table I: measured like a run's own selection, and arranged like the paper's."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,27 @@ def test_table_has_a_row_per_query_and_the_papers_seconds_beside_ours() -> None:
 def test_what_cannot_be_measured_is_one_line(arguments, monkeypatch, tmp_path: Path, capsys) -> None:
     assert run_command(monkeypatch, table1.main, "--run-dir", tmp_path, *arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_command_that_was_stopped_goes_on_with_the_archive_that_it_was_at(monkeypatch, tmp_path: Path, capsys) -> None:
+    rows = {query: {"seconds": 1.0, "paper_seconds": 2.0, "parameters": 3} for query in table1.QUERIES}
+    column = {"tiles": 10, "image_size": 32, "budget": 2, "multiplier": 2, "rows": rows}
+    measured: list[str] = []
+
+    def measure(name: str, settings: table1.TableSettings) -> dict[str, object]:
+        measured.append(name)
+        if measured == ["UC Merced", "TreeSatAI"]:
+            raise KeyboardInterrupt
+        return column
+
+    monkeypatch.setattr(table1, "measure_archive", measure)
+    assert run_command(monkeypatch, table1.main, "--run-dir", tmp_path) == 130
+    assert run_command(monkeypatch, table1.main, "--run-dir", tmp_path) == 0
+    assert measured == ["UC Merced", "TreeSatAI", "TreeSatAI"]
+    summary = json.loads((tmp_path / "table1" / "summary.json").read_text())
+    assert summary["archives"] == {"UC Merced": column, "TreeSatAI": column}
+    assert {path.name for path in (tmp_path / "table1").iterdir()} == {"summary.json", "table.md"}
+    assert summary["machine"]["device"] in capsys.readouterr().out
+    # A command that has ended is measured anew when it is repeated.
+    assert run_command(monkeypatch, table1.main, "--run-dir", tmp_path) == 0
+    assert len(measured) == 5
