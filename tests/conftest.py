@@ -13,20 +13,13 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 hook = install_import_hook("aljax", "typechecking.typechecker")
 
 import jax  # noqa: E402
-import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from tiny import make_archive, tiny_network  # noqa: E402
 
 from aljax.data.archive import Archive, SplitTiles, place, random_split  # noqa: E402
 from aljax.densenet import DenseNet  # noqa: E402
 from aljax.loss_head import LossHead  # noqa: E402
 from aljax.model import Model  # noqa: E402
-
-NUM_CLASSES = 3
-SIZE = 32
-
-
-def tiny_network(num_classes: int = NUM_CLASSES) -> DenseNet:
-    return DenseNet(num_classes=num_classes, depths=(1, 2), growth=4, stem_channels=8)
 
 
 @pytest.fixture(scope="session")
@@ -42,16 +35,6 @@ def model(network: DenseNet) -> Model:
 @pytest.fixture(scope="session")
 def ll_model(network: DenseNet) -> Model:
     return Model(network, LossHead(width=8))
-
-
-def make_archive(num_tiles: int = 60, seed: int = 0) -> Archive:
-    """Noise tiles in which each class, if present, brightens one band: learnable in a few steps."""
-    rng = np.random.default_rng(seed)
-    labels = (rng.random((num_tiles, NUM_CLASSES)) < 0.4).astype(np.uint8)
-    noise = rng.integers(0, 120, (num_tiles, SIZE, SIZE, NUM_CLASSES))
-    images = (noise + 120 * labels[:, None, None, :]).astype(np.uint8)
-    names = tuple(f"class{index}" for index in range(NUM_CLASSES))
-    return Archive("noise", images, labels, tuple(f"tile{index:03d}" for index in range(num_tiles)), names)
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import tyro
-from conftest import make_archive, tiny_network
 from small_runs import RECIPE
+from tiny import make_archive, tiny_network
 
 from aljax.data.archive import random_split
 from aljax.experiment import run_experiment

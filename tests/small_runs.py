@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from conftest import make_archive, tiny_network
+from tiny import make_archive, tiny_network
 
 from aljax.checkpointing import RunStore
 from aljax.checkpoints import list_checkpoints

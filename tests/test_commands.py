@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from archives_on_disk import write_treesatai
 from commands import run
-from conftest import tiny_network
+from tiny import tiny_network
 
 import aljax
 from aljax.programs import mend

@@ -13,7 +13,7 @@ import sys
 sys.path.insert(0, sys.argv[2])
 import jax
 import numpy as np
-from conftest import make_archive, tiny_network
+from tiny import make_archive, tiny_network
 from aljax.data.archive import place, random_split
 from aljax.fitting import begin_fit, fit
 from aljax.model import Model, init_variables

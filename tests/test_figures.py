@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run as run_command
-from conftest import make_archive
 from figure_runs import parse
 from PIL import Image
 from small_runs import run, settings
+from tiny import make_archive
 
 from aljax.checkpointing import read_finished
 from aljax.data.archive import random_split

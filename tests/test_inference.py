@@ -5,9 +5,9 @@ import json
 import jax
 import numpy as np
 import pytest
-from conftest import make_archive
 from small_runs import run, run_until_save, settings
 from test_resume import damage, newest
+from tiny import make_archive
 
 import aljax
 from aljax.errors import InputError, InputWarning

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import make_archive
 from small_runs import KilledError, run, run_until_save, settings
 from tiles_on_disk import on_disk
+from tiny import make_archive
 
 from aljax.checkpointing import FORMAT, RunStore
 from aljax.errors import InputError, InputWarning
@@ -223,7 +223,7 @@ FULL_DISK = """
 import resource, signal, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from conftest import make_archive
+from tiny import make_archive
 from small_runs import run, settings
 from aljax.experiment import command
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

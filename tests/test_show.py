@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from archives_on_disk import write_treesatai, write_ucmerced
 from commands import run
-from conftest import make_archive
 from PIL import Image
 from tiles_on_disk import pixels, write_geotiff, write_png
+from tiny import make_archive
 
 from aljax import contact_sheet as sheet
 from aljax.contact_sheet import class_table, contact_sheet, stretch

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import make_archive, tiny_network
 from tiles_on_disk import on_disk, pixels, write_geotiff
+from tiny import make_archive, tiny_network
 
 from aljax.data import storage
 from aljax.data.archive import random_split

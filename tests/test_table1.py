@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run as run_command
-from conftest import make_archive
+from tiny import make_archive
 
 from aljax.data.archive import Split, place, random_split
 from aljax.densenet import DenseNet

@@ -41,7 +41,7 @@ class Shape(NamedTuple):
     stem: int
 
 
-TINY = Shape((1, 2), 4, 8)  # the network of conftest
+TINY = Shape((1, 2), 4, 8)  # the network of tiny.py
 THREE_BLOCKS = Shape((2, 1, 3), 4, 8)
 DENSENET121 = Shape((6, 12, 24, 16), 32, 64)
 
