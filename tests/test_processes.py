@@ -1,15 +1,16 @@
 """Several processes make one run together: the run of one process, and it stops and goes on like one."""
 
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_runs import RECIPE, run, settings
 
 from aljax.checkpointing import read_finished
 from aljax.checkpoints import read_newest
@@ -20,18 +21,21 @@ SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from small_runs import RECIPE, run, settings
-from dataclasses import replace
+from test_processes import make_run
 from aljax.experiment import command, prepare_process
 
 def main():
     prepare_process()
-    # Twenty epochs to be stopped in, at a rate so low that rounding stays rounding.
-    recipe = replace(RECIPE, epochs=20, learning_rate=1e-3)
-    run(settings(Path(sys.argv[1]), query="tpd", max_labels=12, checkpoint_seconds=60.0, recipe=recipe))
+    make_run(Path(sys.argv[1]))
 
 command(main)
 """
+
+
+def make_run(run_dir: Path) -> None:
+    """Six epochs to be stopped in, at a rate so low that rounding stays rounding."""
+    recipe = replace(RECIPE, epochs=6, learning_rate=1e-3)
+    run(settings(run_dir, query="tpd", max_labels=12, checkpoint_seconds=60.0, recipe=recipe))
 
 
 def start(run_dir: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
@@ -44,13 +48,8 @@ def start_pair(run_dir: Path, environment: dict[str, str]) -> list[subprocess.Po
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    joined = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    return [start(run_dir, devices(1, environment) | joined | {"JAX_PROCESS_ID": str(index)}) for index in range(2)]
-
-
-def devices(count: int, environment: dict[str, str]) -> dict[str, str]:
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
-    return {**environment, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    joined = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PLATFORMS": "cpu"}
+    return [start(run_dir, {**environment, **joined, "JAX_PROCESS_ID": str(index)}) for index in range(2)]
 
 
 def end(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
@@ -59,7 +58,7 @@ def end(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
     return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
 
 
-def test_two_processes_stop_together_and_make_the_run_of_one_with_two_devices(tmp_path, compiled) -> None:
+def test_two_processes_stop_together_and_make_the_run_of_one(tmp_path, compiled) -> None:
     pair = start_pair(tmp_path / "two", compiled)
     history = tmp_path / "two" / "history.jsonl"
     deadline = time.monotonic() + 240
@@ -75,8 +74,7 @@ def test_two_processes_stop_together_and_make_the_run_of_one_with_two_devices(tm
 
     ended = end(start_pair(tmp_path / "two", compiled))
     assert [status for status, _ in ended] == [0, 0], ended
-    ended = end([start(tmp_path / "one", devices(2, compiled))])
-    assert [status for status, _ in ended] == [0], ended
+    make_run(tmp_path / "one")
     one, two = read_finished(tmp_path / "one"), read_finished(tmp_path / "two")
     assert one is not None
     assert two is not None
