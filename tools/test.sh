@@ -7,6 +7,5 @@ aljax_environment test
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m mypy
-# Two processes: compiling, which most of the time goes into, uses one core. The tests of a file stay together, because
-# they share what is compiled.
-exec "$python" -m pytest -n 2 --dist loadfile "$@"
+# Two processes: compiling, which most of the time goes into, uses one core.
+exec "$python" -m pytest -n 2 "$@"
