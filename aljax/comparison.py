@@ -27,6 +27,13 @@ class Difference(NamedTuple):
         low, high = (None if bound is None else factor * bound for bound in (self.low, self.high))
         return Difference(factor * self.mean, low, high, self.trials)
 
+    def in_points(self, digits: int) -> str:
+        """As text, with the interval if there is one: "+6.3 [+2.7, +10.0]"."""
+        mean, low, high, _ = self.scaled(100.0)
+        if low is None or high is None:
+            return f"{mean:+.{digits}f}"
+        return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
 
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
     """Of values by trial; None if no trial is in both.

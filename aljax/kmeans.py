@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from aljax.arrays import AnyArray
 
-# Seeding looks at the distances of more points than there are, so a table of all of them is less work, if it fits:
-# 2 GiB hold those of 23,170 points.
+# Of the distances between all points, which seeding looks up where it draws more candidates than there are points:
+# 2 GiB hold those of 23,170.
 TABLE_BYTES = 2 << 30
 
 
@@ -66,7 +66,8 @@ def _seed(key: Array, points: Array, num_clusters: int) -> Array:
     count = points.shape[0]
     norms = _squared_norms(points)
     candidates = 2 + int(math.log(num_clusters))
-    table = _squared_distances(points, norms, points) if 4 * count**2 <= TABLE_BYTES else None
+    in_table = candidates * num_clusters >= count and 4 * count**2 <= TABLE_BYTES
+    table = _squared_distances(points, norms, points) if in_table else None
 
     def distances_to(drawn: Array) -> Array:
         """(c,) -> (c, n)."""

@@ -112,17 +112,21 @@ QUERIES = (
 
 def plan(settings: FigureSettings, archive: ArchiveName, series: Series) -> list[PlannedRun]:
     """The runs of a series, one per trial."""
+    base = change(common_settings(settings, archive), {"trials": 1, **series.changes})
+    return [PlannedRun(SCRIPTS[archive], replace(base, first_trial=trial)) for trial in range(1, settings.trials + 1)]
+
+
+def common_settings(settings: FigureSettings, archive: ArchiveName) -> Settings:
+    """What all runs on an archive have in common, in the folder of all runs."""
     common: dict[str, Any] = {
         "run_dir": settings.run_dir / "runs",
         "data_dir": settings.data_dir(archive),
         "seed": settings.seed,
         "precision": settings.precision,
-        "trials": 1,
     }
     if archive == "TreeSatAI" and settings.scale == "paper":
         common["tiles_in"] = "cache"  # 12 GB, which runs side by side share
-    base = change(scaled_settings(archive, settings.scale), {**common, **settings.left_open, **series.changes})
-    return [PlannedRun(SCRIPTS[archive], replace(base, first_trial=trial)) for trial in range(1, settings.trials + 1)]
+    return change(scaled_settings(archive, settings.scale), {**common, **settings.left_open})
 
 
 def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:

@@ -24,7 +24,7 @@ from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
 from aljax.reporting import draw_differences
 from aljax.run_names import PlannedRun
-from experiments.figures import OnUCMerced, change, describe_changed, finish_runs, folder_of
+from experiments.figures import OnUCMerced, change, common_settings, describe_changed, finish_runs, folder_of
 from experiments.scales import SCRIPTS, scaled_settings
 
 
@@ -60,16 +60,8 @@ class Measured(NamedTuple):
 
 def plan(settings: StudySettings) -> dict[str, PlannedRun]:
     """The run of each variant, with all its trials."""
-    common: dict[str, Any] = {
-        "run_dir": settings.run_dir / "runs",
-        "data_dir": settings.ucmerced_dir,
-        "seed": settings.seed,
-        "precision": settings.precision,
-        "trials": settings.trials,
-        "initial": settings.labels,
-        "max_labels": settings.labels,
-    }
-    base = change(scaled_settings("UC Merced", settings.scale), {**common, **settings.left_open})
+    sizes = {"trials": settings.trials, "initial": settings.labels, "max_labels": settings.labels}
+    base = change(common_settings(settings, "UC Merced"), sizes)
     return {name: PlannedRun(SCRIPTS["UC Merced"], change(base, changes)) for name, changes in VARIANTS.items()}
 
 
@@ -99,18 +91,10 @@ def as_markdown(measured: Mapping[str, Mapping[str, Measured]]) -> str:
     lines = [f"| training | {' | '.join(heads)} |", "|---" * (1 + 2 * len(SCORES)) + "|"]
     for name, scores in measured.items():
         cells = [
-            f"{100 * one.mean:.1f} | {'' if name == ALONE else as_words(one.difference.scaled(100.0))}"
-            for one in scores.values()
+            f"{100 * one.mean:.1f} | {'' if name == ALONE else one.difference.in_points(1)}" for one in scores.values()
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def as_words(difference: Difference) -> str:
-    """With its interval, if there is one."""
-    if difference.low is None:
-        return f"{difference.mean:+.1f}"
-    return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
 
 
 def main() -> None:

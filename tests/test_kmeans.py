@@ -1,5 +1,7 @@
 """k-means++ and Lloyd, with scikit-learn as the yardstick."""
 
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from sklearn.datasets import make_blobs
 
 from aljax import kmeans
 from aljax.kmeans import _kmeans
+
+seeding = sys.modules["aljax.kmeans"]  # the function hides the module
 
 
 def test_inertia_is_within_one_percent_of_scikit_learn() -> None:
@@ -73,3 +77,19 @@ def test_impossible_number_of_clusters_is_refused(num_clusters: int) -> None:
 def test_points_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="not finite"):
         kmeans(jax.random.key(0), np.array([[np.nan], [0.0]], np.float32), 1)
+
+
+def seed_with(points: np.ndarray, num_clusters: int) -> np.ndarray:
+    seed = jax.jit(
+        lambda key: seeding._seed(key, jax.numpy.asarray(points), num_clusters)
+    )  # a new function is traced anew
+    return np.asarray(seed(jax.random.key(1)))
+
+
+@pytest.mark.parametrize("num_clusters", [3, 40], ids=["few candidates", "more candidates than points"])
+def test_distances_in_a_table_seed_like_those_that_are_computed(num_clusters: int, monkeypatch) -> None:
+    points = make_blobs(96, 16, centers=8, cluster_std=2.0, random_state=2)[0].astype(np.float32)
+    as_it_is = seed_with(points, num_clusters)
+    monkeypatch.setattr(seeding, "TABLE_BYTES", 0)
+    np.testing.assert_array_equal(seed_with(points, num_clusters), as_it_is)
+    assert len(set(as_it_is.tolist())) == num_clusters

@@ -203,7 +203,7 @@ def damage_labels_zip(folder: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no folder": (lambda d: d.rename(d.with_name("gone")), "is not a folder"),
+    "no folder": (lambda d: d.rename(d.with_name("gone")), "/[^ ]+ is not a folder: give the one that holds"),
     "no labels": (lambda d: shutil.rmtree(d / "labels"), f"no {LABEL_FILE} in .*put it, or labels.zip, there"),
     "json broken": (lambda d: (d / "labels" / LABEL_FILE).write_text('{"a": ['), f"{LABEL_FILE} is not readable as"),
     "json too deep": (lambda d: (d / "labels" / LABEL_FILE).write_text("[" * 200_000), "is not readable as JSON"),

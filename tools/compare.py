@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from aljax.checkpointing import read_history
-from aljax.comparison import compare_with
+from aljax.comparison import Difference, compare_with
 from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
@@ -148,9 +148,7 @@ def print_comparison(numbers: dict[str, dict[str, Any]], baseline: str | None) -
         line = f"  {name:<30}{100 * found['area_under_curve']:6.2f}"
         difference = found.get("area_difference")
         if difference is not None:
-            line += f"  {100 * difference['mean']:+.2f}"
-            if difference["low"] is not None:
-                line += f" [{100 * difference['low']:+.2f}, {100 * difference['high']:+.2f}]"
+            line += f"  {Difference(**difference).in_points(2)}"
             line += f" in {difference['trials']} paired trial{'s' if difference['trials'] > 1 else ''}"
             line += _labels_needed(found["labels_saved"], baseline or "")
         print(line)
