@@ -23,7 +23,7 @@ from aljax.state import RunState
 from aljax.stopping import StoppedError
 
 # Of run directories; raised when this version cannot go on with what older ones wrote.
-FORMAT = 4
+FORMAT = 5
 
 
 @runtime_checkable

@@ -37,7 +37,7 @@ from aljax.progress import Progress
 from aljax.reporting import draw_curves, series_name, summary, table
 from aljax.settings import WHERE_AND_WHEN, Query, Settings, check_pool, check_settings
 from aljax.stopping import StoppedError, StopRequest
-from aljax.weights import Weights, check_weights, load_weights
+from aljax.weights import Weights, check_normalisation, check_weights, load_weights
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
@@ -106,7 +106,7 @@ def run_experiment(
     check_settings(settings)
     check_pool(settings, len(split.pool))
     published = None if settings.init_weights is None else load_weights(settings.init_weights)
-    tiles = place(archive, split, settings.seed)
+    tiles = place(archive, split, settings.seed, normalisation=settings.normalisation)
     network = replace(network, num_classes=len(archive.class_names), dtype=jnp.dtype(settings.precision))
     model = Model(network, LossHead() if settings.query == "ll" else None)
     name = series_name(settings.query, settings.clustering)
@@ -168,11 +168,12 @@ def print_report(folder: Path, histories: dict[str, tuple[Record, ...]]) -> None
 
 
 def check_start(settings: Settings, model: Model, tiles: SplitTiles, published: Weights | None) -> None:
-    """Raises InputError if the published weights are of another network."""
+    """Raises InputError if the published weights are of another network, or for pixels of another normalisation."""
     if published is not None:
         bands = tiles.pool.images.shape[-1]
-        shapes = jax.eval_shape(lambda key: init_variables(key, model, settings.image_size, bands), jax.random.key(0))
+        shapes = init_variables.shapes(jax.random.key(0), model, settings.image_size, bands)
         check_weights(published, shapes)
+        check_normalisation(published, settings.normalisation)
 
 
 def configuration(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ from jaxtyping import Array, Float
 from aljax.arrays import AnyArray
 from aljax.densenet import DenseNet, Outputs
 from aljax.loss_head import LossHead
+from aljax.traces import program
 
 Variables = Mapping[str, Any]
 """{"params": {"network": ..., "loss_head": ...}, "batch_stats": ...}; `loss_head` only where there is one."""
@@ -25,7 +25,7 @@ class Model:
     loss_head: LossHead | None = None
 
 
-@partial(jax.jit, static_argnames=("model", "size", "bands"))
+@program(static=("model", "size", "bands"))
 def init_variables(key: Array, model: Model, size: int, bands: int) -> Variables:
     """Fresh random float32 variables for tiles of `size` x `size` pixels. Jitted: eager it takes minutes."""
     images = jnp.zeros((1, size, size, bands))

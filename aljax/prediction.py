@@ -1,7 +1,6 @@
 """One compiled pass over a set of tiles: probabilities, embeddings and predicted losses, batch by batch."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,6 +12,7 @@ from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics, standardise
 from aljax.devices import divide, gather
 from aljax.model import Model, Variables, forward
+from aljax.traces import program
 
 
 class Predictions(NamedTuple):
@@ -24,7 +24,7 @@ class Predictions(NamedTuple):
     """None without a loss head."""
 
 
-@partial(jax.jit, static_argnames="model")
+@program(static=("model",), results=(Predictions,))
 def _predict_batch(
     model: Model, variables: Variables, images: Shaped[AnyArray, "b h w bands"], statistics: BandStatistics
 ) -> Predictions:

@@ -8,10 +8,12 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from aljax.settings import WHERE_AND_WHEN, Settings
+from aljax.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,20 @@ class PlannedRun:
 
 
 def defining(settings: Settings) -> dict[str, Any]:
-    """The settings that make a run this run, whatever part of the settings they are in, by name."""
+    """The settings that make a run this run, whatever part of the settings they are in, by name.
+
+    Weights to start from count by their content, wherever they lie.
+    """
     flat = asdict(settings)
     recipe = flat.pop("recipe")
+    if settings.init_weights is not None:
+        flat["init_weights"] = _content(settings.init_weights)
     return {name: value for name, value in {**flat, **recipe}.items() if name not in WHERE_AND_WHEN}
+
+
+@cache
+def _content(weights: Path) -> str:
+    return load_weights(weights).sha256
 
 
 def to_options(settings: Settings, replaced: Mapping[str, Any]) -> list[str]:

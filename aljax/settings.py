@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from aljax.data.augmentation import Normalisation
 from aljax.data.storage import TilesIn
 from aljax.errors import InputError
 from aljax.recipe import Recipe
@@ -35,10 +36,11 @@ class Settings:
     min_gain: float = 0.001  # smallest rise of the validation micro F1 that counts as a gain
     seed: int = 0  # of every random draw: split, initial sets, weights, batches, queries
     image_size: int = 256  # height and width in pixels to which tiles are resized (paper: 256 and 288)
+    normalisation: Normalisation = "standardise"  # by mean and deviation of each band, or scale pixels from 0 to 1
     precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; weights stay float32
     deterministic: bool = False  # same bytes on every run on a GPU too, at a cost in speed (CPU and TPU: always)
     checkpoint_seconds: float = 60.0  # least time between checkpoints inside an iteration; its end is always saved
-    init_weights: Path | None = None  # published weights to start from (see tools.convert_weights); None: random ones
+    init_weights: Path | None = None  # file of tools.convert_weights with weights to start from; None: random ones
     recipe: Recipe = field(default_factory=Recipe)  # training
 
 

@@ -13,6 +13,7 @@ from aljax.devices import divide, gather
 from aljax.losses import bce_loss, random_pairs, ranking_loss
 from aljax.model import Model, Variables, forward
 from aljax.recipe import Recipe, make_optimizer
+from aljax.traces import program
 
 
 class TrainState(NamedTuple):
@@ -89,7 +90,7 @@ def _step(
     return gather((TrainState({"params": params, "batch_stats": stats}, optimizer), Sums(sums.loss + loss, bad_step)))
 
 
-@partial(jax.jit, static_argnames=("model", "recipe"), donate_argnames="carry")
+@program(static=("model", "recipe"), donated=("carry",))
 def train_on_batch(
     model: Model,
     recipe: Recipe,
@@ -104,7 +105,7 @@ def train_on_batch(
     return carry, jnp.copy(carry[1].loss)
 
 
-@partial(jax.jit, static_argnames=("model", "recipe", "batch_size"), donate_argnames="carry")
+@program(static=("model", "recipe", "batch_size"), donated=("carry",))
 def train_on_device(
     model: Model,
     recipe: Recipe,

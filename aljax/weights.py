@@ -1,7 +1,8 @@
-"""A file of converted weights, and its way into the fresh variables of a model.
+"""A file of weights to start from, and its way into the fresh variables of a model.
 
 The file is safetensors; a tensor is called by its place in the tree, `params/block1/layer1/norm1/scale`. It holds
-everything but the head, whose classes are those of other images. `aljax.conversion` makes it.
+everything but the head, whose classes are those of other images. `tools.convert_weights` makes it, of published
+weights or of a run.
 """
 
 import hashlib
@@ -16,10 +17,11 @@ import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save
 
+from aljax.data.augmentation import Normalisation
 from aljax.errors import InputError
 from aljax.model import Variables
 
-FORMAT = 1
+FORMAT = 2
 
 Tensors = Mapping[str, np.ndarray]
 """Arrays by name."""
@@ -49,6 +51,8 @@ class Weights(NamedTuple):
     """float32, `params/...` and `batch_stats/...`."""
     bands: tuple[str, ...]
     """What the inputs of the first convolution are, in order."""
+    normalisation: Normalisation
+    """Of the pixels that the network was trained on."""
     sha256: str
     """Of the file they were read from."""
 
@@ -91,9 +95,17 @@ def example_bands(count: int) -> str:
     return {1: "PAN", 3: "R,G,B", 4: "IR,G,B,R"}.get(count, f"R,G,B,... ({count} names)")
 
 
-def to_bytes(tensors: Tensors, bands: Sequence[str], source: TensorFile) -> bytes:
-    """The file of converted tensors; the same tensors give the same bytes."""
-    about = {"format": FORMAT, "bands": list(bands), "source": source.path.name, "source_sha256": source.sha256}
+def to_bytes(
+    tensors: Tensors, bands: Sequence[str], normalisation: Normalisation, source: str, source_sha256: str
+) -> bytes:
+    """The file of converted tensors, with the name and the SHA-256 of what they are from; the same give the same."""
+    about = {
+        "format": FORMAT,
+        "bands": list(bands),
+        "normalisation": normalisation,
+        "source": source,
+        "source_sha256": source_sha256,
+    }
     # One entry: safetensors writes several in an order that changes from process to process.
     return save(dict(tensors), {"aljax": json.dumps(about)})
 
@@ -103,16 +115,25 @@ def load_weights(path: Path) -> Weights:
     file = read_tensors(path)
     try:
         about: dict[str, Any] = json.loads(file.metadata["aljax"])
-        known, bands = about["format"] == FORMAT, tuple(map(str, about["bands"]))
+        known, bands, normalisation = about["format"] == FORMAT, tuple(map(str, about["bands"])), about["normalisation"]
     except (KeyError, TypeError, ValueError):
-        known, bands = False, ()
+        known = False
     if not known:
         raise InputError(
-            f"{path} is not in the form of this version of aljax: convert the published file with "
-            "python -m tools.convert_weights WEIGHTS.safetensors --out FILE"
+            f"{path} is not in the form of this version of aljax: convert the published file or the run with "
+            "python -m tools.convert_weights SOURCE --out FILE"
         )
     tensors = {name: tensor.astype(np.float32) for name, tensor in file.tensors.items()}
-    return Weights(path, tensors, bands, file.sha256)
+    return Weights(path, tensors, bands, normalisation, file.sha256)
+
+
+def check_normalisation(weights: Weights, normalisation: Normalisation) -> None:
+    """Raises InputError unless the weights were trained on pixels of this normalisation."""
+    if weights.normalisation != normalisation:
+        raise InputError(
+            f"--init-weights {weights.path} was trained on pixels of another normalisation: "
+            f"use --normalisation {weights.normalisation}"
+        )
 
 
 def check_weights(weights: Weights, variables: Variables) -> None:
@@ -145,6 +166,11 @@ def start_from(weights: Weights, variables: Variables) -> Variables:
     params = variables["params"]
     network = {**new["params"], "head": params["network"]["head"]}
     return {"params": {**params, "network": network}, "batch_stats": new["batch_stats"]}
+
+
+def of_network(variables: Variables) -> Tensors:
+    """The tensors of a model's network, but its head, under the names of the file."""
+    return {name: np.asarray(leaf) for name, leaf in _without_head(variables).items()}
 
 
 def _without_head(variables: Variables) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from tqdm import tqdm
 
 from aljax.checkpointing import FinishedRun, read_finished
+from aljax.data.augmentation import Normalisation
 from aljax.errors import InputError
 from aljax.recipe import Recipe
 from aljax.reporting import Panel
@@ -25,6 +26,8 @@ from aljax.side_by_side import Job, find_places, run_jobs
 from experiments.figure_report import Finished, write_figure
 from experiments.quotes import Lead, Score
 from experiments.scales import SCRIPTS, ArchiveName, Scale, describe_scale, scaled_settings
+
+LEFT_OPEN = ("momentum", "weight_decay", "ranking_weight", "head_rate", "normalisation", "init_weights")
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,15 @@ class FigureSettings:
     weight_decay: float = Recipe.weight_decay  # on the kernels of F (not in the paper)
     ranking_weight: float = Recipe.ranking_weight  # lambda of eq. 3 (not in the paper)
     head_rate: float = Recipe.head_rate  # learning rate of F_L as a multiple of F's (paper: 1)
+    normalisation: Normalisation = Settings.normalisation  # of pixels (not in the paper)
+    init_weights: Path | None = None  # file of tools.convert_weights with weights to start from; None: random ones
     jobs: int = 0  # runs side by side; 0: one per accelerator or, without one, per CPU core
     print_commands: bool = False  # print the commands of the runs that are missing, for a cluster, and stop
 
     @property
-    def left_open(self) -> dict[str, float]:
+    def left_open(self) -> dict[str, Any]:
         """The settings of the training that the paper does not give, or that this project doubts."""
-        return {name: getattr(self, name) for name in ("momentum", "weight_decay", "ranking_weight", "head_rate")}
+        return {name: getattr(self, name) for name in LEFT_OPEN}
 
     def data_dir(self, archive: ArchiveName) -> Path:
         """The folder of an archive, which the figure's own settings name."""
@@ -188,8 +193,15 @@ def describe(figure: Figure, settings: FigureSettings) -> str:
 
 def describe_changed(settings: FigureSettings) -> str:
     """In words: "momentum 0, ranking weight 0.1"; empty where all are the defaults."""
-    changed = {name: value for name, value in settings.left_open.items() if value != getattr(Recipe, name)}
-    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in changed.items())
+    default = FigureSettings().left_open
+    changed = {name: value for name, value in settings.left_open.items() if value != default[name]}
+    return ", ".join(f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in changed.items())
+
+
+def _in_words(value: float | str | Path) -> str:
+    if isinstance(value, Path):
+        return value.name
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def make_runs(missing: Sequence[PlannedRun], jobs: int) -> None:

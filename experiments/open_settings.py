@@ -4,15 +4,17 @@
     python -m experiments.open_settings --ucmerced-dir data/ucmerced --scale small    # for two CPU cores
 
 Every network trains once on the same randomly drawn tiles, --labels of them in each trial; nothing is selected. So a
-difference is that of the training, trial by trial. Two questions: what momentum and weight decay do to the
-network F, and what training the loss head F_L costs F, by the weight lambda of its loss, its own learning rate, and
-how long its gradient reaches F. Choose by the validation scores; the test scores are there to be reported. Trainings
-are kept in --run-dir as the runs of the figures are, and a command that was stopped goes on when it is repeated.
+difference is that of the training, trial by trial. Two questions: what momentum, weight decay, the normalisation of
+pixels and, with --init-weights, a start from other than random weights do to the network F; and what training the
+loss head F_L costs F, by the weight lambda of its loss, its own learning rate, and how long its gradient reaches F.
+Choose by the validation scores; the test scores are there to be reported. Trainings are kept in --run-dir as the runs
+of the figures are, and a command that was stopped goes on when it is repeated.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import tyro
@@ -42,6 +44,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     ALONE: {"query": "random"},
     "F alone, momentum 0": {"query": "random", "momentum": 0.0},
     "F alone, weight decay 0": {"query": "random", "weight_decay": 0.0},
+    "F alone, pixels from 0 to 1": {"query": "random", "normalisation": "scale"},
     "F with F_L": {"query": "ll"},
     "F with F_L, lambda 0.1": {"query": "ll", "ranking_weight": 0.1},
     "F with F_L, lambda 0.01": {"query": "ll", "ranking_weight": 0.01},
@@ -58,11 +61,21 @@ class Measured(NamedTuple):
     difference: Difference
 
 
+def variants(settings: StudySettings) -> dict[str, Mapping[str, Any]]:
+    """Those of all studies, and one that starts from --init-weights where they are given."""
+    start = settings.init_weights
+    if start is None:
+        return dict(VARIANTS)
+    return {**VARIANTS, f"F alone, from {start.stem}": {"query": "random", "init_weights": start}}
+
+
 def plan(settings: StudySettings) -> dict[str, PlannedRun]:
     """The run of each variant, with all its trials."""
     sizes = {"trials": settings.trials, "initial": settings.labels, "max_labels": settings.labels}
-    base = change(common_settings(settings, "UC Merced"), sizes)
-    return {name: PlannedRun(SCRIPTS["UC Merced"], change(base, changes)) for name, changes in VARIANTS.items()}
+    base = change(common_settings(replace(settings, init_weights=None), "UC Merced"), sizes)
+    return {
+        name: PlannedRun(SCRIPTS["UC Merced"], change(base, changes)) for name, changes in variants(settings).items()
+    }
 
 
 def measure(finished: Mapping[str, FinishedRun]) -> dict[str, dict[str, Measured]]:
@@ -97,6 +110,10 @@ def as_markdown(measured: Mapping[str, Mapping[str, Measured]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _name(path: Path) -> str:
+    return path.name
+
+
 def main() -> None:
     """Makes the trainings that are missing, then writes table, picture and summary."""
     settings = tyro.cli(StudySettings, prog="python -m experiments.open_settings", description=__doc__)
@@ -112,7 +129,7 @@ def main() -> None:
         f"What the settings that the paper leaves open do: UC Merced, {sizes.image_size} px, "
         f"{sizes.recipe.epochs} epochs, {settings.labels} random tiles, {settings.trials} trials"
     )
-    if changed := describe_changed(settings):
+    if changed := describe_changed(replace(settings, init_weights=None)):
         title += f"\n{changed}, where nothing else is said"
     text = as_markdown(measured)
     summary = {
@@ -120,7 +137,7 @@ def main() -> None:
         "compared_with": ALONE,
         "trainings": {
             name: {
-                "changes": VARIANTS[name],
+                "changes": variants(settings)[name],
                 "run": planned[name].name,
                 "scores": {
                     score: {"mean": one.mean, "difference": one.difference._asdict()} for score, one in scores.items()
@@ -138,7 +155,7 @@ def main() -> None:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "table.md", text)
-        write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        write_atomically(folder / "summary.json", json.dumps(summary, indent=2, default=_name) + "\n")
         draw_differences(folder / "differences.png", shown, f"Micro F1 against {ALONE} (points)", title)
     print(f"{text}\npicture: {folder / 'differences.png'}")
 

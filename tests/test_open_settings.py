@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from commands import run as run_command
 from PIL import Image
+from small_runs import run, settings
 
 from aljax.checkpointing import read_finished
+from aljax.weights import load_weights
 from experiments import open_settings
+from tools import convert_weights
 
 
 def test_every_training_has_the_same_tiles_and_one_setting_changed(made, monkeypatch, tmp_path, capsys) -> None:
@@ -20,16 +23,17 @@ def test_every_training_has_the_same_tiles_and_one_setting_changed(made, monkeyp
     runs = {name: read_finished(tmp_path / "runs" / one["run"]) for name, one in trainings.items()}
     alone = runs[open_settings.ALONE]
     assert alone is not None
-    for name, run in runs.items():
-        assert run is not None
-        assert [(record.trial, record.num_labeled) for record in run.history] == [(1, 12), (2, 12)]
-        differing = {key for key, value in run.config.items() if value != alone.config[key]}
+    for name, one in runs.items():
+        assert one is not None
+        assert [(record.trial, record.num_labeled) for record in one.history] == [(1, 12), (2, 12)]
+        differing = {key for key, value in one.config.items() if value != alone.config[key]}
         changes = trainings[name]["changes"]
-        assert differing == {key for key, value in changes.items() if value != alone.config[key]}
-        assert {key: run.config[key] for key in changes} == changes
+        derived = {"mean", "deviation"} if "normalisation" in changes else set()
+        assert differing == derived | {key for key, value in changes.items() if value != alone.config[key]}
+        assert {key: one.config[key] for key in changes} == changes
         for score in open_settings.SCORES:
-            pairs = zip(run.history, alone.history, strict=True)
-            mean = np.mean([getattr(one, score) - getattr(other, score) for one, other in pairs])
+            pairs = zip(one.history, alone.history, strict=True)
+            mean = np.mean([getattr(its, score) - getattr(other, score) for its, other in pairs])
             found = trainings[name]["scores"][score]["difference"]
             assert found["mean"] == pytest.approx(mean)
             assert found["low"] <= mean <= found["high"]
@@ -43,6 +47,26 @@ def test_every_training_has_the_same_tiles_and_one_setting_changed(made, monkeyp
         assert np.asarray(picture.convert("L")).std() > 10
     assert run_command(monkeypatch, open_settings.main, *options) == 0
     assert len(made) == len(open_settings.VARIANTS)  # nothing is made twice
+
+
+def test_start_from_weights_is_one_more_training(made, monkeypatch, tmp_path, capsys) -> None:
+    run(settings(tmp_path / "other", max_labels=8, checkpoint_seconds=60.0))
+    file = tmp_path / "elsewhere.safetensors"
+    convert_weights.convert_weights(tmp_path / "other", file)
+    options = ("--run-dir", tmp_path, "--scale", "small", "--trials", 2, "--labels", 12, "--init-weights", file)
+    assert run_command(monkeypatch, open_settings.main, *options) == 0
+    assert len(made) == len(open_settings.VARIANTS) + 1
+    summary = json.loads((tmp_path / "open-settings-small" / "summary.json").read_text())
+    trainings = summary["trainings"]
+    starts = {
+        name: read_finished(tmp_path / "runs" / one["run"]).config["init_weights"] for name, one in trainings.items()
+    }
+    started = starts.pop("F alone, from elsewhere")
+    assert started == load_weights(file).sha256
+    assert set(starts.values()) == {None}
+    assert trainings["F alone, from elsewhere"]["changes"] == {"query": "random", "init_weights": file.name}
+    assert "elsewhere" not in summary["title"]
+    assert "| F alone, from elsewhere | " in capsys.readouterr().out
 
 
 def test_fewer_labels_than_a_batch_are_refused(monkeypatch, tmp_path, capsys) -> None:

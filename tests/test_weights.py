@@ -204,9 +204,10 @@ def test_file_keeps_every_number_says_where_it_is_from_and_is_the_same_each_time
     tensors = published(THREE_BLOCKS)
     source = read_tensors(write(tmp_path / "source.safetensors", tensors))
     _, mapped = convert(source, ("R", "G", "B"))
-    (tmp_path / "file").write_bytes(to_bytes(mapped, ("R", "G", "B"), source))
+    (tmp_path / "file").write_bytes(to_bytes(mapped, ("R", "G", "B"), "standardise", source.path.name, source.sha256))
     back = load_weights(tmp_path / "file")
     assert back.bands == ("R", "G", "B")
+    assert back.normalisation == "standardise"
     assert back.sha256 == hashlib.sha256((tmp_path / "file").read_bytes()).hexdigest()
     assert set(back.tensors) == set(mapped)
     for name, tensor in mapped.items():

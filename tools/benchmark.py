@@ -57,6 +57,14 @@ def rows_of_network(precision: str, on_cpu: bool) -> Iterator[Row]:
         yield Row(f"score, batch {batch}, {precision}", ways)
 
 
+def rows_of_start(precision: str) -> Iterator[Row]:
+    """A process that finds the programs of one before it; the first time there are none."""
+    from tools import benchmarked
+
+    arguments = {"batch": 10, "size": 256, "bands": 3, "precision": precision}
+    yield Row(f"start and first step, batch 10, {precision}", [Way("aljax", benchmarked.start_in_jax, arguments)])
+
+
 def rows_of_iteration(precision: str, on_cpu: bool) -> Iterator[Row]:
     """A whole iteration of active learning: fit, evaluation, selection."""
     from tools import benchmarked
@@ -136,6 +144,7 @@ def all_rows(settings: Settings) -> Iterator[Row]:
     precisions = settings.precision or (("float32",) if on_cpu else ("float32", "bfloat16"))
     for precision in precisions:
         yield from rows_of_network(precision, on_cpu)
+        yield from rows_of_start(precision)
     yield from rows_of_scores()
     yield from rows_of_kmeans()
     for precision in precisions:

@@ -1,7 +1,12 @@
 """The works of tools.benchmark: each function sets one up and returns what does it once and waits for it."""
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
@@ -20,6 +25,7 @@ from aljax.model import Model, Variables, init_variables
 from aljax.pool import Pool
 from aljax.prediction import predict_batches
 from aljax.processes import SilentWatcher
+from aljax.programs import VARIABLE
 from aljax.querying import uncertainty
 from aljax.recipe import Recipe
 from aljax.scores import gradient_embeddings, mge_scores
@@ -78,6 +84,31 @@ def train_in_jax(batch: int, size: int, bands: int, precision: str) -> Work:
         return NOTHING
 
     return work
+
+
+FIRST_STEP = "from tools.benchmarked import begin_first_step; begin_first_step({})"
+
+
+def start_in_jax(**arguments: Any) -> Work:
+    """A process from its start to the first step of a fit, with what the process before it kept."""
+    folder = TemporaryDirectory(prefix="aljax-programs-")
+    command = [sys.executable, "-c", FIRST_STEP.format(", ".join(f"{name}={arguments[name]!r}" for name in arguments))]
+
+    def work() -> Mapping[str, float]:
+        environment = {**os.environ, VARIABLE: folder.name}
+        started = time.time()
+        # The folder lasts as long as this function.
+        process = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+        return {"to the first step": float(process.stdout) - started}
+
+    return work
+
+
+def begin_first_step(batch: int, size: int, bands: int, precision: str) -> None:
+    """Prints the time at which the first step is under way, and ends."""
+    _, done = train_on_batch(*arguments_of_step(batch, size, bands, precision))
+    print(time.time(), flush=True)
+    done.block_until_ready()
 
 
 def score_in_jax(count: int, batch: int, size: int, bands: int, precision: str) -> Work:

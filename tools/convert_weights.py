@@ -1,59 +1,109 @@
-"""Converts published DenseNet weights, so that an experiment can start from them with --init-weights.
+"""Converts published DenseNet weights, or those of a run, so that an experiment can start from them.
 
     python -m tools.convert_weights densenet121.safetensors --out weights/rgb.safetensors
     python -m tools.convert_weights densenet121.safetensors --out weights/trees.safetensors --bands IR,G,B,R
+    python -m tools.convert_weights runs/other-archive --out weights/other-archive.safetensors
 
-The source is a safetensors file with the names of torchvision or timm, for example `model.safetensors` of
-timm/densenet121.ra_in1k on Hugging Face. Pickles (.pth, .bin) are not read; for one, the error says how to write its
-weights as safetensors. The last layer is not taken over: its classes are those of other images.
+The file is for --init-weights. The source is a safetensors file with the names of torchvision or timm, for example
+`model.safetensors` of timm/densenet121.ra_in1k on Hugging Face, or the folder of a run, whose newest fitted network is
+taken. Pickles (.pth, .bin) are not read; for one, the error says how to write its weights as safetensors. The last
+layer is not taken over: its classes are those of other images.
 """
 
+import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tyro
 
+from aljax.checkpointing import read_config
 from aljax.conversion import SOURCE_BANDS, convert, describe, parse_bands
+from aljax.data.augmentation import Normalisation
 from aljax.densenet import DenseNet
 from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import write_atomically
-from aljax.weights import TensorFile, Tensors, read_tensors, to_bytes
+from aljax.inference import load
+from aljax.weights import TensorFile, Tensors, example_bands, of_network, read_tensors, to_bytes
 
 
 def convert_weights(source: tyro.conf.Positional[Path], out: Path, bands: str = ",".join(SOURCE_BANDS)) -> None:
     """Reads, converts, writes, and says what went where.
 
     Args:
-        source: safetensors file with the weights of a DenseNet, with the names of torchvision or timm
+        source: safetensors file with a DenseNet's weights under the names of torchvision or timm; or a run's folder
         out: file to write; it replaces one of that name
-        bands: names of the tiles' bands in their order; R, G and B keep their kernels, any other takes their mean
+        bands: names of the tiles' bands in their order; R, G and B keep their kernels, any other takes their mean. Of a
+            run: names of its own bands
     """
     names = parse_bands(bands)
-    file = read_tensors(source)
+    found = _of_run(source, names) if source.is_dir() else _of_file(read_tensors(source), names)
     if out.is_dir() or (out.exists() and out.samefile(source)):
         raise InputError(f"--out {out} is {'a folder' if out.is_dir() else 'the source'}: name another file")
-    network, tensors = convert(file, names)
-    _write(out, to_bytes(tensors, names, file))
-    print(_account(file, network, tensors, names))
+    _write(out, to_bytes(found.tensors, names, found.normalisation, source.resolve().name, found.sha256))
+    print(_account(source, found))
     print(f"written: {out} (for an experiment: --init-weights {out})")
 
 
-def _account(file: TensorFile, network: DenseNet, tensors: Tensors, bands: tuple[str, ...]) -> str:
-    """What was mapped, what not."""
-    parameters, statistics = (
-        sum(tensor.size for name, tensor in tensors.items() if name.startswith(part))
-        for part in ("params/", "batch_stats/")
-    )
+class Found(NamedTuple):
+    """What a source gives."""
+
+    network: DenseNet
+    tensors: Tensors
+    normalisation: Normalisation
+    sha256: str
+    bands: str
+    """In words, with what became of their kernels."""
+    num_classes: int
+    """Of the head that is left out; 0 if there is none."""
+
+
+def _of_file(file: TensorFile, bands: tuple[str, ...]) -> Found:
+    """Of published weights, which expect the pixels standardised."""
+    network, tensors = convert(file, bands)
     kernels = [band if band in SOURCE_BANDS else f"{band} (mean of R, G and B)" for band in bands]
     scale = "" if set(bands) == set(SOURCE_BANDS) else f", all times {len(SOURCE_BANDS)}/{len(bands)}"
     head = file.tensors.get("classifier.weight", np.empty((0, 0)))
+    return Found(network, tensors, "standardise", file.sha256, ", ".join(kernels) + scale, len(head))
+
+
+def _of_run(run_dir: Path, bands: tuple[str, ...]) -> Found:
+    """Of a run, whose bands stay as they are."""
+    trained = load(run_dir)
+    count = len(trained.statistics.mean)
+    if len(bands) != count:
+        raise InputError(
+            f"the tiles of {run_dir} have {count} bands and --bands names {len(bands)} ({', '.join(bands)}): "
+            f"name theirs in order, such as --bands {example_bands(count)}"
+        )
+    tensors = of_network(trained.variables)
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensor).data)
+    return Found(
+        trained.model.network,
+        tensors,
+        read_config(run_dir)["normalisation"],
+        digest.hexdigest(),
+        f"{', '.join(bands)} as in the run",
+        len(trained.class_names),
+    )
+
+
+def _account(source: Path, found: Found) -> str:
+    """What was mapped, what not."""
+    parameters, statistics = (
+        sum(tensor.size for name, tensor in found.tensors.items() if name.startswith(part))
+        for part in ("params/", "batch_stats/")
+    )
+    left_out = f" (the {found.num_classes} classes of the source are left out)" if found.num_classes else ""
     return (
-        f"source: {file.path}, a {describe(network)}, SHA-256 {file.sha256}\n"
-        f"mapped: {len(tensors)} tensors, {parameters:,} parameters and {statistics:,} batch statistics\n"
-        f"bands:  {', '.join(kernels)}{scale}\n"
-        f"fresh:  the head{f' (the {len(head)} classes of the source are left out)' if len(head) else ''}, "
-        "and the loss head of --query ll"
+        f"source: {source}, a {describe(found.network)}, SHA-256 {found.sha256}\n"
+        f"mapped: {len(found.tensors)} tensors, {parameters:,} parameters and {statistics:,} batch statistics\n"
+        f"bands:  {found.bands}\n"
+        f"fresh:  the head{left_out}, and the loss head of --query ll"
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Shaped, UInt8
 
 from aljax.arrays import AnyArray
-from aljax.data.augmentation import BandStatistics
+from aljax.data.augmentation import BandStatistics, Normalisation
 from aljax.data.images import Images, stream
 from aljax.devices import own_share, replicate, spread
 from aljax.errors import InputError
@@ -121,15 +121,25 @@ class SplitTiles(NamedTuple):
     pool_ids: tuple[str, ...]
 
 
-def place(archive: Archive, split: Split, seed: int, on_device: bool | None = None) -> SplitTiles:
-    """The three sets, standardised by the pool's mean and deviation per band.
+def place(
+    archive: Archive,
+    split: Split,
+    seed: int,
+    on_device: bool | None = None,
+    normalisation: Normalisation = "standardise",
+) -> SplitTiles:
+    """The three sets, standardised by the pool's mean and deviation per band or scaled from 0 to 1.
 
     The statistics come from a fixed sample of at most 1,000 pool tiles, never from validation or test. Pixels
     go to the accelerator once if there is one with room for them (or as `on_device` says); otherwise batches do.
+    Raises InputError where tiles cannot be scaled.
     """
-    sample = jax.random.permutation(derive_key(seed, Purpose.NORMALISATION), len(split.pool))
-    sample = split.pool[np.asarray(sample[:MAX_TILES_FOR_STATISTICS])]
-    statistics = band_statistics(archive.images, np.sort(sample))
+    if normalisation == "scale":
+        statistics = whole_range(archive.images)
+    else:
+        sample = jax.random.permutation(derive_key(seed, Purpose.NORMALISATION), len(split.pool))
+        sample = split.pool[np.asarray(sample[:MAX_TILES_FOR_STATISTICS])]
+        statistics = band_statistics(archive.images, np.sort(sample))
     resident = _fits_on_device(archive.images) if on_device is None else on_device
 
     def tiles(indices: np.ndarray) -> Tiles:
@@ -148,6 +158,17 @@ def _fits_on_device(images: Images) -> bool:
     if memory is None:
         return True
     return images.nbytes <= MEMORY_SHARE_FOR_TILES * (memory["bytes_limit"] - memory["bytes_in_use"])
+
+
+def whole_range(images: Images) -> BandStatistics:
+    """What scales whole-number pixels from 0 to 1. Raises InputError for others: their type has no largest value."""
+    if images.dtype.kind != "u":
+        raise InputError(
+            f"--normalisation scale divides by the largest value of a whole-number type, and the tiles are of type "
+            f"{images.dtype.name}: use --normalisation standardise"
+        )
+    bands = images.shape[-1]
+    return BandStatistics(np.zeros(bands, np.float32), np.full(bands, np.iinfo(images.dtype).max, np.float32))
 
 
 def band_statistics(images: Images, indices: Int[np.ndarray, " n"]) -> BandStatistics:

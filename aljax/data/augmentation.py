@@ -1,6 +1,6 @@
 """Random flips and quarter turns, and standardisation, on the device."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,14 @@ from jaxtyping import Array, Float, Shaped
 
 from aljax.arrays import AnyArray
 
+Normalisation = Literal["standardise", "scale"]
+
 
 class BandStatistics(NamedTuple):
-    """Mean and standard deviation of each band, in the units of the pixels."""
+    """What is taken off each band and what it is then divided by, in the units of the pixels.
+
+    Mean and standard deviation where tiles are standardised; zero and the largest value where they are scaled.
+    """
 
     mean: Float[AnyArray, " bands"]
     deviation: Float[AnyArray, " bands"]

@@ -1,0 +1,214 @@
+"""Jitted functions whose traces are kept between processes, beside what XLA compiled of them.
+
+JAX keeps what XLA compiled, but finds it by the traced program, and Python traces a network of 121 layers for longer
+than the compiled one takes to load. So the traces are kept too, in the form of `jax.export`, under a name that the
+sources, the versions, the settings and the shapes give.
+"""
+
+import functools
+import hashlib
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+
+import jax
+from jax import export
+
+from aljax.files import remove_leftovers, write_atomically
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+# What the same function can be traced to differently in one version of JAX.
+_TRACED_UNDER = (
+    *("jax_default_matmul_precision", "jax_default_prng_impl", "jax_enable_x64", "jax_numpy_dtype_promotion"),
+    "jax_threefry_partitionable",
+)
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax")
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+class Signature(NamedTuple):
+    """What a program is traced for."""
+
+    static: tuple[tuple[str, Hashable], ...]
+    tree: Hashable
+    """Structure of the other arguments."""
+    leaves: tuple[tuple[tuple[int, ...], str], ...]
+    """Shape and type of each array in them."""
+    traced_under: tuple[str, ...]
+
+
+class Call(NamedTuple):
+    """A call's arguments."""
+
+    signature: Signature
+    static: Mapping[str, Any]
+    dynamic: tuple[Any, ...]
+    """Trees of arrays, or of their shapes."""
+
+
+class Program(Generic[Parameters, Result]):
+    """A jitted function whose traces are kept where JAX keeps what it compiled, on one device.
+
+    Elsewhere, and inside another traced function, it is what `jax.jit` gives.
+    """
+
+    def __init__(
+        self,
+        function: Callable[Parameters, Result],
+        static: tuple[str, ...] = (),
+        donated: tuple[str, ...] = (),
+        results: tuple[type, ...] = (),
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._static = static
+        self._donated = donated
+        self._results = results
+        self._names = tuple(inspect.signature(function).parameters)
+        self._dynamic = tuple(name for name in self._names if name not in static)
+        self._jitted: Any = jax.jit(function, static_argnames=static, donate_argnames=donated)
+        self._loaded: dict[Signature, Callable[..., Any]] = {}
+        self._lock = threading.Lock()
+        self.lower = self._jitted.lower
+
+    def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        call = self._describe(args, kwargs)
+        if not are_kept() or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(call.dynamic)):
+            return self._jitted(*args, **kwargs)
+        result: Result = self._find(call)(*call.dynamic)
+        return result
+
+    def load(self, *args: Any, **kwargs: Any) -> None:
+        """Loads the program for arguments like these, whose shapes suffice; does nothing where none is kept."""
+        if are_kept():
+            self._find(self._describe(args, kwargs))
+
+    def shapes(self, *args: Any, **kwargs: Any) -> Any:
+        """Shapes and types of the result, without tracing where a trace is kept."""
+        call = self._describe(args, kwargs)
+        exported = self._read(call) if are_kept() else None
+        if exported is None:
+            arrays = dict(zip(self._dynamic, call.dynamic, strict=True))
+            return jax.eval_shape(lambda arrays: self._function(**call.static, **arrays), arrays)  # type: ignore[call-arg]
+        leaves = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in exported.out_avals]
+        return jax.tree.unflatten(exported.out_tree, leaves)
+
+    def _cache_size(self) -> int:
+        """Number of programs so far, as of a function that `jax.jit` gave."""
+        return int(self._jitted._cache_size()) + len(self._loaded)
+
+    def _describe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+        arguments = {**dict(zip(self._names, args, strict=False)), **kwargs}
+        static = {name: arguments[name] for name in self._static}
+        dynamic = tuple(arguments[name] for name in self._dynamic)
+        leaves, tree = jax.tree.flatten(dynamic)
+        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+        under = tuple(str(_configured(name)) for name in _TRACED_UNDER)
+        return Call(Signature(tuple(static.items()), tree, shapes, under), static, dynamic)
+
+    def _find(self, call: Call) -> Callable[..., Any]:
+        if call.signature not in self._loaded:
+            with self._lock:  # who comes second waits
+                if call.signature not in self._loaded:
+                    self._loaded[call.signature] = self._load(call)
+        return self._loaded[call.signature]
+
+    def _load(self, call: Call) -> Callable[..., Any]:
+        """The compiled program, from its trace in a file or after tracing it."""
+
+        def traced(*arrays: Any) -> Any:
+            return self._function(**call.static, **dict(zip(self._dynamic, arrays, strict=True)))  # type: ignore[call-arg]
+
+        traced.__name__ = self._function.__name__
+        donated = tuple(self._dynamic.index(name) for name in self._donated)
+        exported = self._read(call)
+        if exported is None:
+            try:
+                exported = export.export(jax.jit(traced))(*call.dynamic)
+                blob = bytes(exported.serialize())
+            except (ValueError, NotImplementedError):
+                # There are operations that only the process that traced them can run.
+                return jax.jit(traced, donate_argnums=donated)
+            _write(self._path(call), blob)
+        return jax.jit(exported.call, donate_argnums=donated).lower(*call.dynamic).compile()
+
+    def _read(self, call: Call) -> export.Exported | None:
+        for kind in (*_named_tuples(call.dynamic), *self._results):
+            _register(kind)
+        return _read(self._path(call))
+
+    def _path(self, call: Call) -> Path:
+        name = f"{self._function.__module__}.{self._function.__qualname__}"
+        signature = call.signature._replace(tree=str(call.signature.tree))
+        digest = hashlib.sha256(repr((name, *signature, *_origin(), jax.default_backend())).encode()).hexdigest()
+        return Path(_configured("jax_compilation_cache_dir")) / "traces" / f"{self._function.__name__}-{digest[:32]}"
+
+
+def program(
+    static: tuple[str, ...] = (), donated: tuple[str, ...] = (), results: tuple[type, ...] = ()
+) -> Callable[[Callable[Parameters, Result]], Program[Parameters, Result]]:
+    """Makes a function a `Program`; `results` are the named tuples of its result that its arguments do not have."""
+    return lambda function: Program(function, static, donated, results)
+
+
+def are_kept() -> bool:
+    """Whether JAX keeps compiled programs, and traces are those of one device with nothing to debug."""
+    debugged = _configured("jax_debug_nans") or _configured("jax_disable_jit")
+    return bool(_configured("jax_compilation_cache_dir")) and jax.device_count() == 1 and not debugged
+
+
+def _configured(name: str) -> Any:
+    return getattr(jax.config, name)
+
+
+@functools.cache
+def _origin() -> tuple[str, ...]:
+    """What the traces of this process are made by: sources and versions."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest(), sys.version, *(f"{name} {version(name)}" for name in _LIBRARIES)
+
+
+def _read(path: Path) -> export.Exported | None:
+    """A trace, if it is there and whole."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, blob = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(blob).digest() != digest:
+        return None
+    return export.deserialize(bytearray(blob))
+
+
+def _write(path: Path, blob: bytes) -> None:
+    """Keeps a trace, where that is possible: without it the next process traces again."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
+        write_atomically(path, hashlib.sha256(blob).digest() + blob)
+
+
+def _named_tuples(tree: Any) -> set[type]:
+    """The kinds of named tuples in a tree of arguments."""
+    if isinstance(tree, Mapping):
+        return set().union(*map(_named_tuples, tree.values()))
+    if not isinstance(tree, tuple | list):
+        return set()
+    own = {type(tree)} if hasattr(tree, "_fields") else set()
+    return own.union(*map(_named_tuples, tree))
+
+
+@functools.cache
+def _register(kind: type) -> None:
+    """Tells JAX how to write a kind of named tuple into a file."""
+    export.register_namedtuple_serialization(kind, serialized_name=f"{kind.__module__}.{kind.__qualname__}")

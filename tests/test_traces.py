@@ -1,0 +1,187 @@
+"""Traces that outlive their process: the same program, found again, and never one of something else."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aljax import traces
+from aljax.data.archive import place, random_split
+from aljax.fitting import begin_fit, fit, load_steps
+from aljax.model import init_variables
+from aljax.recipe import Recipe
+from aljax.traces import Program
+from aljax.training import train_on_batch, train_on_device
+
+
+class Sums(NamedTuple):
+    """A kind of result that no argument has."""
+
+    total: jax.Array
+    parts: dict[str, jax.Array]
+
+
+class Pair(NamedTuple):
+    """A kind of argument."""
+
+    first: jax.Array
+    second: jax.Array
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Where traces are kept during a test."""
+    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    yield tmp_path / "traces"
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture
+def calls() -> list[str]:
+    """One entry for each time that Python ran the function."""
+    return []
+
+
+@pytest.fixture
+def summing(calls: list[str]):
+    """Makes the program anew, as another process does."""
+
+    def make() -> Program:
+        def add(scale: float, pair: Pair, key: jax.Array) -> Sums:
+            calls.append("traced")
+            noise = jax.random.normal(key, pair.first.shape)
+            parts = {"noise": noise + pair.first, "product": pair.first @ pair.second}
+            return Sums(scale * parts["product"].sum(), parts)
+
+        return Program(add, static=("scale",), donated=("pair",), results=(Sums,))
+
+    return make
+
+
+def pair(size: int = 4, kind: type = np.float32) -> Pair:
+    rng = np.random.default_rng(size)
+    return Pair(*(jnp.asarray(rng.normal(size=(size, size)), kind) for _ in range(2)))
+
+
+def same(first: object, second: object) -> bool:
+    return jax.tree.all(jax.tree.map(lambda a, b: bool(np.array_equal(a, b)), first, second))
+
+
+def test_another_process_finds_the_trace_and_computes_the_same(folder, calls, summing) -> None:
+    key = jax.random.key(3)
+    plain = jax.jit(summing()._function, static_argnames="scale")(2.0, pair(), key)
+    calls.clear()
+    first = summing()(2.0, pair(), key)
+    assert calls == ["traced"]
+    (path,) = folder.iterdir()
+    before = path.read_bytes()
+    second = summing()(2.0, pair(), key=key)
+    assert calls == ["traced"]
+    assert isinstance(second, Sums)
+    assert same(first, plain)
+    assert same(second, first)
+    assert path.read_bytes() == before
+
+
+def test_program_is_loaded_once_and_takes_the_memory_of_what_it_is_given(folder, calls, summing) -> None:
+    program = summing()
+    given = [pair() for _ in range(3)]
+    for one in given:
+        program(2.0, one, jax.random.key(0))
+    assert calls == ["traced"]
+    assert program._cache_size() == 1
+    assert all(one.first.is_deleted() for one in given)
+
+
+def test_whatever_changes_a_trace_gives_another(folder, calls, summing, monkeypatch) -> None:
+    key = jax.random.key(0)
+    summing()(2.0, pair(), key)
+    summing()(3.0, pair(), key)
+    summing()(2.0, pair(5), key)
+    summing()(2.0, pair(kind=jnp.bfloat16), key)
+    with jax.default_matmul_precision("highest"):
+        summing()(2.0, pair(), key)
+    monkeypatch.setattr(traces, "_origin", lambda: ("other sources",))
+    summing()(2.0, pair(), key)
+    assert len(calls) == len(list(folder.iterdir())) == 6
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "empty"])
+def test_damaged_trace_is_made_again(damage: str, folder, calls, summing) -> None:
+    first = summing()(2.0, pair(), jax.random.key(0))
+    (path,) = folder.iterdir()
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    path.write_bytes({"bit": bytes(flipped), "cut": whole[:-7], "empty": b""}[damage])
+    assert same(summing()(2.0, pair(), jax.random.key(0)), first)
+    assert len(calls) == 2
+    summing()(2.0, pair(), jax.random.key(0))
+    assert len(calls) == 2
+
+
+def test_folder_that_cannot_be_written_stops_nothing(folder, calls, summing) -> None:
+    folder.write_text("not a folder")
+    for _ in range(2):
+        summing()(2.0, pair(), jax.random.key(0))
+    assert len(calls) == 2
+
+
+def test_inside_another_trace_and_without_a_cache_it_is_plain_jit(tmp_path, folder, calls, summing) -> None:
+    program = summing()
+    shapes = jax.eval_shape(lambda given: program(2.0, given, jax.random.key(0)), pair())
+    assert shapes.total.shape == ()
+    assert not folder.exists()
+    jax.config.update("jax_compilation_cache_dir", None)
+    program(2.0, pair(), jax.random.key(0))
+    assert not folder.exists()
+    assert not program._loaded
+
+
+def test_function_that_cannot_be_kept_runs_all_the_same(folder) -> None:
+    def shifted(values: jax.Array) -> jax.Array:
+        return jax.pure_callback(lambda found: found + 1, values, values)
+
+    np.testing.assert_array_equal(Program(shifted)(jnp.arange(3.0)), [1.0, 2.0, 3.0])
+
+
+def test_error_of_the_function_is_its_own(folder) -> None:
+    def wrong(values: jax.Array) -> jax.Array:
+        raise ValueError("as it is")
+
+    with pytest.raises(ValueError, match="as it is"):
+        Program(wrong)(jnp.arange(3.0))
+
+
+def test_variables_of_a_model_are_the_same_with_and_without_a_kept_trace(folder, model) -> None:
+    plain = init_variables._jitted(jax.random.key(0), model, 32, 3)
+    for _ in range(2):
+        init_variables._loaded.clear()
+        assert same(init_variables(jax.random.key(0), model, 32, 3), plain)
+    (path,) = folder.iterdir()
+    assert path.name.startswith("init_variables-")
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_steps_are_loaded_ahead_as_the_fit_takes_them(on_device: bool, folder, archive, model, monkeypatch) -> None:
+    programs = (train_on_device, train_on_batch) if on_device else (train_on_batch, train_on_device)
+    for program in programs:
+        monkeypatch.setattr(program, "_loaded", {})
+    tiles = place(archive, random_split(0, len(archive.ids), 10, 10), seed=0, on_device=on_device).pool
+    recipe = Recipe(epochs=2, batch_size=4)
+    mask = np.arange(tiles.num_tiles) < 8
+    load_steps(model, recipe, tiles, 8)
+    loaded = dict(programs[0]._loaded)
+    assert len(loaded) == 1
+    variables = init_variables(jax.random.key(0), model, 32, 3)
+    fit(model, recipe, begin_fit(recipe, variables), tiles, mask, jax.random.key)
+    assert programs[0]._loaded == loaded
+    assert not programs[1]._loaded
+    assert init_variables.shapes(jax.random.key(0), model, 32, 3) == jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dict(variables)
+    )
