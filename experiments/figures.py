@@ -43,7 +43,7 @@ class FigureSettings:
     weight_decay: float = Recipe.weight_decay  # on the kernels of F (not in the paper)
     ranking_weight: float = Recipe.ranking_weight  # lambda of eq. 3 (not in the paper)
     head_rate: float = Recipe.head_rate  # learning rate of F_L as a multiple of F's (paper: 1)
-    normalisation: Normalisation = Settings.normalisation  # of pixels (not in the paper)
+    normalisation: Normalisation = Settings.normalisation  # by mean and deviation of each band, or from 0 to 1
     init_weights: Path | None = None  # file of tools.convert_weights with weights to start from; None: random ones
     jobs: int = 0  # runs side by side; 0: one per accelerator or, without one, per CPU core
     print_commands: bool = False  # print the commands of the runs that are missing, for a cluster, and stop

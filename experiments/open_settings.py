@@ -36,6 +36,7 @@ class StudySettings(OnUCMerced):
 
     trials: int = 6  # trainings of each kind, with other tiles
     labels: int = 120  # labelled tiles of each training
+    init_weights: Path | None = None  # file of tools.convert_weights that one more training of F starts from
 
 
 # What is changed, by the name of the training. All are compared with the first.
