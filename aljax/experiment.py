@@ -171,7 +171,7 @@ def check_start(settings: Settings, model: Model, tiles: SplitTiles, published: 
     """Raises InputError if the published weights are of another network, or for pixels of another normalisation."""
     if published is not None:
         bands = tiles.pool.images.shape[-1]
-        shapes = init_variables.shapes(jax.random.key(0), model, settings.image_size, bands)
+        shapes = jax.eval_shape(lambda key: init_variables(key, model, settings.image_size, bands), jax.random.key(0))
         check_weights(published, shapes)
         check_normalisation(published, settings.normalisation)
 

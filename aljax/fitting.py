@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -12,9 +11,8 @@ from jaxtyping import Array, Bool, Int
 
 from aljax.data.archive import Tiles
 from aljax.errors import NonFiniteLossError
-from aljax.model import Model, Variables, init_variables
+from aljax.model import Model, Variables
 from aljax.recipe import Recipe, learning_rate
-from aljax.traces import are_kept
 from aljax.training import Batch, Epoch, Sums, TrainState, init_optimizer, shuffled, train_on_batch, train_on_device
 
 CALLS_AHEAD = 3
@@ -38,27 +36,6 @@ def begin_fit(recipe: Recipe, variables: Variables) -> Fit:
     """A fit before its first step: optimisers afresh, and a copy of the variables, which stay valid."""
     variables = jax.device_put(variables, may_alias=False)
     return Fit(TrainState(variables, init_optimizer(recipe, variables["params"])), _no_sums(), 0, 0)
-
-
-def load_steps(model: Model, recipe: Recipe, tiles: Tiles, num_labelled: int) -> None:
-    """Loads the program of the steps that `fit` will take with so many labelled tiles, where programs are kept."""
-    if not are_kept():
-        return
-    size, bands = tiles.images.shape[2:]
-    variables = init_variables.shapes(jax.random.key(0), model, size, bands)
-    optimizer = jax.eval_shape(partial(init_optimizer, recipe), variables["params"])
-    carry = TrainState(variables, optimizer), _no_sums()
-    batch_size = min(recipe.batch_size, num_labelled)
-    epoch = make_epoch(recipe, 0, jax.random.key(0))
-    if tiles.on_device is not None:
-        whole, order = Batch(tiles.on_device, tiles.labels), np.zeros(tiles.num_tiles, np.int32)
-        steps = np.zeros(2, np.int32)
-        train_on_device.load(model, recipe, batch_size, carry, whole, tiles.statistics, epoch, order, steps)
-        return
-    images = jax.ShapeDtypeStruct((batch_size, *tiles.images.shape[1:]), tiles.images.dtype)
-    labels = jax.ShapeDtypeStruct((batch_size, *tiles.labels.shape[1:]), tiles.labels.dtype)
-    batch = Batch(images, labels)  # type: ignore[arg-type]
-    train_on_batch.load(model, recipe, carry, batch, tiles.statistics, epoch, np.asarray(0, np.int32))
 
 
 def fit(

@@ -1,7 +1,6 @@
 """The active-learning loop: fit, evaluate, predict, score, select, label, save."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -11,7 +10,7 @@ from jaxtyping import Int
 
 from aljax.data.archive import SplitTiles, Tiles
 from aljax.errors import NonFiniteLossError
-from aljax.fitting import Fit, begin_fit, fit, load_steps
+from aljax.fitting import Fit, begin_fit, fit
 from aljax.history import Record
 from aljax.keys import Purpose, derive_key
 from aljax.model import Model, init_variables
@@ -97,11 +96,7 @@ def begin_iteration(
     if variables is None or settings.start == "cold":
         key = derive_key(settings.seed, Purpose.WEIGHTS, state.trial, iteration)
         size, bands = pool.images.shape[2:]
-        with ThreadPoolExecutor(1) as beside:
-            # Both take seconds to load, each on a core of its own.
-            loaded = beside.submit(load_steps, model, settings.recipe, pool, state.pool.num_labelled)
-            variables = init_variables(key, model, size, bands)
-            loaded.result()
+        variables = init_variables(key, model, size, bands)
         if published is not None:
             variables = start_from(published, variables)
     start = Training(begin_fit(settings.recipe, variables))

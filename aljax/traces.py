@@ -9,7 +9,6 @@ import functools
 import hashlib
 import inspect
 import sys
-import threading
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -39,7 +38,7 @@ class Signature(NamedTuple):
     static: tuple[tuple[str, Hashable], ...]
     tree: Hashable
     """Structure of the other arguments."""
-    leaves: tuple[tuple[tuple[int, ...], str], ...]
+    leaves: tuple[tuple[tuple[int, ...], Any], ...]
     """Shape and type of each array in them."""
     traced_under: tuple[str, ...]
 
@@ -50,7 +49,7 @@ class Call(NamedTuple):
     signature: Signature
     static: Mapping[str, Any]
     dynamic: tuple[Any, ...]
-    """Trees of arrays, or of their shapes."""
+    """Trees of arrays."""
 
 
 class Program(Generic[Parameters, Result]):
@@ -75,30 +74,16 @@ class Program(Generic[Parameters, Result]):
         self._dynamic = tuple(name for name in self._names if name not in static)
         self._jitted: Any = jax.jit(function, static_argnames=static, donate_argnames=donated)
         self._loaded: dict[Signature, Callable[..., Any]] = {}
-        self._lock = threading.Lock()
         self.lower = self._jitted.lower
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         call = self._describe(args, kwargs)
-        if not are_kept() or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(call.dynamic)):
+        if not _are_kept() or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(call.dynamic)):
             return self._jitted(*args, **kwargs)
-        result: Result = self._find(call)(*call.dynamic)
+        if call.signature not in self._loaded:
+            self._loaded[call.signature] = self._load(call)
+        result: Result = self._loaded[call.signature](*call.dynamic)
         return result
-
-    def load(self, *args: Any, **kwargs: Any) -> None:
-        """Loads the program for arguments like these, whose shapes suffice; does nothing where none is kept."""
-        if are_kept():
-            self._find(self._describe(args, kwargs))
-
-    def shapes(self, *args: Any, **kwargs: Any) -> Any:
-        """Shapes and types of the result, without tracing where a trace is kept."""
-        call = self._describe(args, kwargs)
-        exported = self._read(call) if are_kept() else None
-        if exported is None:
-            arrays = dict(zip(self._dynamic, call.dynamic, strict=True))
-            return jax.eval_shape(lambda arrays: self._function(**call.static, **arrays), arrays)  # type: ignore[call-arg]
-        leaves = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in exported.out_avals]
-        return jax.tree.unflatten(exported.out_tree, leaves)
 
     def _cache_size(self) -> int:
         """Number of programs so far, as of a function that `jax.jit` gave."""
@@ -109,16 +94,9 @@ class Program(Generic[Parameters, Result]):
         static = {name: arguments[name] for name in self._static}
         dynamic = tuple(arguments[name] for name in self._dynamic)
         leaves, tree = jax.tree.flatten(dynamic)
-        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         under = tuple(str(_configured(name)) for name in _TRACED_UNDER)
         return Call(Signature(tuple(static.items()), tree, shapes, under), static, dynamic)
-
-    def _find(self, call: Call) -> Callable[..., Any]:
-        if call.signature not in self._loaded:
-            with self._lock:  # who comes second waits
-                if call.signature not in self._loaded:
-                    self._loaded[call.signature] = self._load(call)
-        return self._loaded[call.signature]
 
     def _load(self, call: Call) -> Callable[..., Any]:
         """The compiled program, from its trace in a file or after tracing it."""
@@ -128,7 +106,10 @@ class Program(Generic[Parameters, Result]):
 
         traced.__name__ = self._function.__name__
         donated = tuple(self._dynamic.index(name) for name in self._donated)
-        exported = self._read(call)
+        for kind in (*_named_tuples(call.dynamic), *self._results):
+            _register(kind)
+        path = self._path(call)
+        exported = _read(path)
         if exported is None:
             try:
                 exported = export.export(jax.jit(traced))(*call.dynamic)
@@ -136,13 +117,8 @@ class Program(Generic[Parameters, Result]):
             except (ValueError, NotImplementedError):
                 # There are operations that only the process that traced them can run.
                 return jax.jit(traced, donate_argnums=donated)
-            _write(self._path(call), blob)
+            _write(path, blob)
         return jax.jit(exported.call, donate_argnums=donated).lower(*call.dynamic).compile()
-
-    def _read(self, call: Call) -> export.Exported | None:
-        for kind in (*_named_tuples(call.dynamic), *self._results):
-            _register(kind)
-        return _read(self._path(call))
 
     def _path(self, call: Call) -> Path:
         name = f"{self._function.__module__}.{self._function.__qualname__}"
@@ -158,7 +134,7 @@ def program(
     return lambda function: Program(function, static, donated, results)
 
 
-def are_kept() -> bool:
+def _are_kept() -> bool:
     """Whether JAX keeps compiled programs, and traces are those of one device with nothing to debug."""
     debugged = _configured("jax_debug_nans") or _configured("jax_disable_jit")
     return bool(_configured("jax_compilation_cache_dir")) and jax.device_count() == 1 and not debugged

@@ -10,12 +10,8 @@ import numpy as np
 import pytest
 
 from aljax import traces
-from aljax.data.archive import place, random_split
-from aljax.fitting import begin_fit, fit, load_steps
 from aljax.model import init_variables
-from aljax.recipe import Recipe
 from aljax.traces import Program
-from aljax.training import train_on_batch, train_on_device
 
 
 class Sums(NamedTuple):
@@ -165,23 +161,3 @@ def test_variables_of_a_model_are_the_same_with_and_without_a_kept_trace(folder,
         assert same(init_variables(jax.random.key(0), model, 32, 3), plain)
     (path,) = folder.iterdir()
     assert path.name.startswith("init_variables-")
-
-
-@pytest.mark.parametrize("on_device", [False, True])
-def test_steps_are_loaded_ahead_as_the_fit_takes_them(on_device: bool, folder, archive, model, monkeypatch) -> None:
-    programs = (train_on_device, train_on_batch) if on_device else (train_on_batch, train_on_device)
-    for program in programs:
-        monkeypatch.setattr(program, "_loaded", {})
-    tiles = place(archive, random_split(0, len(archive.ids), 10, 10), seed=0, on_device=on_device).pool
-    recipe = Recipe(epochs=2, batch_size=4)
-    mask = np.arange(tiles.num_tiles) < 8
-    load_steps(model, recipe, tiles, 8)
-    loaded = dict(programs[0]._loaded)
-    assert len(loaded) == 1
-    variables = init_variables(jax.random.key(0), model, 32, 3)
-    fit(model, recipe, begin_fit(recipe, variables), tiles, mask, jax.random.key)
-    assert programs[0]._loaded == loaded
-    assert not programs[1]._loaded
-    assert init_variables.shapes(jax.random.key(0), model, 32, 3) == jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dict(variables)
-    )

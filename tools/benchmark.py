@@ -62,7 +62,7 @@ def rows_of_start(precision: str) -> Iterator[Row]:
     from tools import benchmarked
 
     arguments = {"batch": 10, "size": 256, "bands": 3, "precision": precision}
-    yield Row(f"start and first step, batch 10, {precision}", [Way("aljax", benchmarked.start_in_jax, arguments)])
+    yield Row(f"start, batch 10, {precision}", [Way("aljax", benchmarked.start_in_jax, arguments)])
 
 
 def rows_of_iteration(precision: str, on_cpu: bool) -> Iterator[Row]:
