@@ -94,6 +94,15 @@ def test_program_is_loaded_once_and_takes_the_memory_of_what_it_is_given(folder,
     assert all(one.first.is_deleted() for one in given)
 
 
+def test_arrays_may_come_from_anywhere(folder, calls, summing) -> None:
+    program, device = summing(), jax.devices()[0]
+    mesh = jax.sharding.NamedSharding(jax.make_mesh((1,), ("batch",)), jax.sharding.PartitionSpec())
+    placed = [pair(), jax.device_put(pair(), device), jax.device_put(pair(), mesh), Pair(*map(np.asarray, pair()))]
+    results = [program(2.0, one, jax.random.key(0)) for one in placed]
+    assert all(same(result, results[0]) for result in results)
+    assert program._cache_size() == 1
+
+
 def test_whatever_changes_a_trace_gives_another(folder, calls, summing, monkeypatch) -> None:
     key = jax.random.key(0)
     summing()(2.0, pair(), key)
