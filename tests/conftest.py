@@ -1,6 +1,7 @@
 """Shapes in signatures are checked in every test, and every test is small."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,10 @@ from jaxtyping import install_import_hook
 
 # Several processes of tests share an accelerator where there is one.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+# What a shell starts in the background ignores Ctrl-C; tests send it to themselves and to processes of theirs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything of aljax is imported.
 hook = install_import_hook("aljax", "typechecking.typechecker")
