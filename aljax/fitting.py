@@ -34,9 +34,10 @@ class Fit(NamedTuple):
 
 def begin_fit(recipe: Recipe, variables: Variables) -> Fit:
     """A fit before its first step: optimisers afresh, and a copy of the variables, which stay valid."""
+    # jnp.copy compiles a program per shape, a second in all; arrays of several processes can be copied only so.
     if jax.process_count() == 1:
         variables = jax.device_put(variables, may_alias=False)
-    else:  # a small program per shape: a second of compilation
+    else:
         variables = jax.tree.map(jnp.copy, variables)
     return Fit(TrainState(variables, init_optimizer(recipe, variables["params"])), _no_sums(), 0, 0)
 

@@ -77,8 +77,8 @@ class Program(Generic[Parameters, Result]):
         self.lower = self._jitted.lower
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        call = self._describe(args, kwargs)
-        if not _are_kept() or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(call.dynamic)):
+        call = self._describe(args, kwargs) if _are_kept() else None
+        if call is None:
             return self._jitted(*args, **kwargs)
         if call.signature not in self._loaded:
             self._loaded[call.signature] = self._load(call)
@@ -89,11 +89,14 @@ class Program(Generic[Parameters, Result]):
         """Number of programs so far, as of a function that `jax.jit` gave."""
         return int(self._jitted._cache_size()) + len(self._loaded)
 
-    def _describe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+    def _describe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
+        """The call, or None inside another traced function."""
         arguments = {**dict(zip(self._names, args, strict=False)), **kwargs}
         static = {name: arguments[name] for name in self._static}
         dynamic = tuple(arguments[name] for name in self._dynamic)
         leaves, tree = jax.tree.flatten(dynamic)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return None
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         under = tuple(str(_configured(name)) for name in _TRACED_UNDER)
         return Call(Signature(tuple(static.items()), tree, shapes, under), static, dynamic)
