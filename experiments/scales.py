@@ -18,7 +18,7 @@ PAPER: Mapping[ArchiveName, Settings] = {"UC Merced": UCMercedSettings(), "TreeS
 # each, and the scores jump from one iteration to the next.
 SMALL: Mapping[ArchiveName, Mapping[str, Any]] = {
     "UC Merced": {"image_size": 64, "max_labels": 120, "recipe": Recipe(epochs=20)},
-    "TreeSatAI": {"image_size": 64, "initial": 80, "budget": 80, "max_labels": 240, "recipe": Recipe(epochs=18)},
+    "TreeSatAI": {"image_size": 64, "initial": 80, "budget": 80, "max_labels": 240, "recipe": Recipe(epochs=12)},
 }
 
 
