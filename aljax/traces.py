@@ -2,14 +2,18 @@
 
 JAX keeps what XLA compiled, but finds it by the traced program, and Python traces a network of 121 layers for longer
 than the compiled one takes to load. So the traces are kept too, in the form of `jax.export`, under a name that the
-sources, the versions, the settings and the shapes give.
+sources, the versions, the settings and the shapes give. From its trace a large program is compiled by another process:
+compiling leaves the heap so full of holes that every step after it would take a quarter longer on two CPU cores.
 """
 
 import functools
 import hashlib
+import importlib
 import inspect
+import os
+import subprocess
 import sys
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +34,15 @@ _TRACED_UNDER = (
 )
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax")
 _DIGEST_BYTES = hashlib.sha256().digest_size
+# What XLA is told beside its defaults, by backend. On CPUs YNNPACK runs products and sums faster than XLA's own kernels
+# and convolutions slower; left out of the default list are the convolutions.
+_OPTIONS = {
+    "cpu": {
+        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE",
+    }
+}
+# Bytes of a trace from which on its program is large: those of DenseNet121, not those of the quickstart's network.
+_LARGE = 1 << 18
 
 
 class Signature(NamedTuple):
@@ -119,9 +132,10 @@ class Program(Generic[Parameters, Result]):
                 blob = bytes(exported.serialize())
             except (ValueError, NotImplementedError):
                 # There are operations that only the process that traced them can run.
-                return jax.jit(traced, donate_argnums=donated)
-            _write(path, blob)
-        return jax.jit(exported.call, donate_argnums=donated).lower(*call.dynamic).compile()
+                return jax.jit(traced, donate_argnums=donated, compiler_options=compiler_options())
+            if _write(path, blob) and len(blob) >= _LARGE and jax.default_backend() == "cpu":
+                _compile_elsewhere(path, donated, (*_named_tuples(call.dynamic), *self._results))
+        return _compile(exported, donated)
 
     def _path(self, call: Call) -> Path:
         name = f"{self._function.__module__}.{self._function.__qualname__}"
@@ -169,12 +183,56 @@ def _read(path: Path) -> export.Exported | None:
     return export.deserialize(bytearray(blob))
 
 
-def _write(path: Path, blob: bytes) -> None:
-    """Keeps a trace, where that is possible: without it the next process traces again."""
+def _write(path: Path, blob: bytes) -> bool:
+    """Keeps a trace, and says whether that was possible: without it the next process traces again."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent)
         write_atomically(path, hashlib.sha256(blob).digest() + blob)
+        return True
+    return False
+
+
+def _compile(exported: export.Exported, donated: tuple[int, ...]) -> Callable[..., Any]:
+    """The compiled program, which JAX keeps."""
+    shapes = [jax.ShapeDtypeStruct(one.shape, one.dtype) for one in exported.in_avals]
+    arguments, _ = jax.tree.unflatten(exported.in_tree, shapes)
+    jitted = jax.jit(exported.call, donate_argnums=donated, compiler_options=compiler_options())
+    return jitted.lower(*arguments).compile()
+
+
+@functools.cache
+def compiler_options() -> dict[str, Any]:
+    """What this backend's XLA is told; nothing if this version of it does not know the words."""
+    options = _OPTIONS.get(jax.default_backend(), {})
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return options
+
+
+def _compile_elsewhere(path: Path, donated: tuple[int, ...], kinds: Iterable[type]) -> None:
+    """Has another process compile the program of a trace. Where that fails, this one will."""
+    names = [f"{kind.__module__}:{kind.__qualname__}" for kind in kinds]
+    script = f"from aljax.traces import compile_kept; compile_kept({str(path)!r}, {donated!r}, {names!r})"
+    environment = {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(_configured("jax_compilation_cache_dir")),
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))),
+    }
+    subprocess.run([sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL, check=False)
+
+
+def compile_kept(path: str, donated: tuple[int, ...], kinds: Iterable[str]) -> None:
+    """Compiles the program of a trace in a file, for other processes; `kinds` are the named tuples in it."""
+    for kind in kinds:
+        module, _, name = kind.partition(":")
+        _register(getattr(importlib.import_module(module), name))
+    exported = _read(Path(path))
+    if exported is not None:
+        _compile(exported, donated)
 
 
 def _named_tuples(tree: Any) -> set[type]:

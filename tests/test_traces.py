@@ -1,5 +1,6 @@
 """Traces that outlive their process: the same program, found again, and never one of something else."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -170,3 +171,71 @@ def test_variables_of_a_model_are_the_same_with_and_without_a_kept_trace(folder,
         assert same(init_variables(jax.random.key(0), model, 32, 3), plain)
     (path,) = folder.iterdir()
     assert path.name.startswith("init_variables-")
+
+
+@pytest.fixture
+def everything_kept() -> Iterator[None]:
+    """JAX keeps programs, however quickly they compile."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0.0)
+    yield
+    jax.config.update(name, before)
+
+
+def test_large_program_is_compiled_by_another_process(folder, everything_kept, model, monkeypatch) -> None:
+    def programs() -> set[str]:
+        return {path.name for path in folder.parent.glob("jit_call-*-cache")}
+
+    kept: list[set[str]] = []
+    run = subprocess.run
+
+    def run_and_look(*args, **kwargs):
+        assert not programs()
+        assert run(*args, **kwargs).returncode == 0
+        kept.append(programs())
+
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setattr(subprocess, "run", run_and_look)
+    monkeypatch.setattr(traces, "_LARGE", 1000)
+    init_variables._loaded.clear()
+    plain = init_variables._jitted(jax.random.key(0), model, 32, 3)
+    assert same(init_variables(jax.random.key(0), model, 32, 3), plain)
+    (by_the_other,) = kept
+    assert len(by_the_other) == 1
+    assert programs() == by_the_other  # this process has found it and compiled none
+
+
+def test_program_that_another_process_cannot_compile_is_compiled_here(folder, calls, summing, monkeypatch) -> None:
+    monkeypatch.setattr(traces, "_LARGE", 0)
+    first = summing()(2.0, pair(), jax.random.key(0))  # Pair is of a module that only the tests find
+    monkeypatch.setattr(traces, "_LARGE", 1 << 30)
+    assert same(summing()(2.0, pair(), jax.random.key(0)), first)
+    assert calls == ["traced"]
+
+
+def test_xla_that_does_not_know_an_option_is_told_nothing(monkeypatch) -> None:
+    backend = jax.default_backend()
+    try:
+        for options, told in (({"xla_cpu_enable_fast_math": False}, True), ({"xla_of_another_day": False}, False)):
+            monkeypatch.setattr(traces, "_OPTIONS", {backend: options})
+            traces.compiler_options.cache_clear()
+            assert traces.compiler_options() == (options if told else {})
+    finally:
+        traces.compiler_options.cache_clear()
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the CPU backend")
+def test_convolutions_are_left_to_xla_and_products_are_not() -> None:
+    assert traces.compiler_options()
+
+    def convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def in_library(function, *shapes: tuple[int, ...]) -> bool:
+        arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+        compiled = jax.jit(function, compiler_options=traces.compiler_options()).lower(*arguments).compile()
+        return "__ynn_fusion" in compiled.as_text()
+
+    assert not in_library(convolve, (4, 32, 32, 64), (3, 3, 64, 32))
+    assert in_library(jnp.matmul, (4096, 256), (256, 128))

@@ -21,6 +21,7 @@ from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
 from aljax.machine import describe_machine
+from aljax.traces import compiler_options
 from aljax.training import train_on_batch
 from tools.benchmarked import arguments_of_step
 
@@ -46,7 +47,7 @@ def profile(
     if min(batch, items) < 1 or size < 32 or bands not in (3, 4):
         raise InputError("--batch and --items are at least 1, --size at least 32, --bands 3 or 4: change them")
     model, recipe, carry, *rest = arguments_of_step(batch, size, bands, precision)
-    step = train_on_batch.lower(model, recipe, carry, *rest).compile()
+    step = train_on_batch.lower(model, recipe, carry, *rest).compile(compiler_options())
     carry, _ = jax.block_until_ready(step(carry, *rest))
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
