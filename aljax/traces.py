@@ -68,7 +68,7 @@ class Call(NamedTuple):
 class Program(Generic[Parameters, Result]):
     """A jitted function whose traces are kept where JAX keeps what it compiled, on one device.
 
-    Elsewhere, and inside another traced function, it is what `jax.jit` gives.
+    Elsewhere it is what `jax.jit` gives with the same options for XLA, inside another traced function without them.
     """
 
     def __init__(
@@ -85,22 +85,31 @@ class Program(Generic[Parameters, Result]):
         self._results = results
         self._names = tuple(inspect.signature(function).parameters)
         self._dynamic = tuple(name for name in self._names if name not in static)
-        self._jitted: Any = jax.jit(function, static_argnames=static, donate_argnames=donated)
+        self._jit = functools.partial(jax.jit, function, static_argnames=static, donate_argnames=donated)
+        self._jitted: Any = self._jit()
         self._loaded: dict[Signature, Callable[..., Any]] = {}
         self.lower = self._jitted.lower
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         call = self._describe(args, kwargs) if _are_kept() else None
         if call is None:
-            return self._jitted(*args, **kwargs)
+            plain = self._jitted if _any_is_traced(jax.tree.leaves((args, kwargs))) else self._jitted_as_told
+            return plain(*args, **kwargs)
         if call.signature not in self._loaded:
             self._loaded[call.signature] = self._load(call)
         result: Result = self._loaded[call.signature](*call.dynamic)
         return result
 
+    @functools.cached_property
+    def _jitted_as_told(self) -> Any:
+        """Not for use inside another traced function, whose own options count."""
+        options = compiler_options()
+        return self._jit(compiler_options=options) if options else self._jitted
+
     def _cache_size(self) -> int:
         """Number of programs so far, as of a function that `jax.jit` gave."""
-        return int(self._jitted._cache_size()) + len(self._loaded)
+        plain = {self._jitted, self._jitted_as_told}
+        return sum(int(one._cache_size()) for one in plain) + len(self._loaded)
 
     def _describe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
         """The call, or None inside another traced function."""
@@ -108,7 +117,7 @@ class Program(Generic[Parameters, Result]):
         static = {name: arguments[name] for name in self._static}
         dynamic = tuple(arguments[name] for name in self._dynamic)
         leaves, tree = jax.tree.flatten(dynamic)
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        if _any_is_traced(leaves):
             return None
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         under = tuple(str(_configured(name)) for name in _TRACED_UNDER)
@@ -133,7 +142,8 @@ class Program(Generic[Parameters, Result]):
             except (ValueError, NotImplementedError):
                 # There are operations that only the process that traced them can run.
                 return jax.jit(traced, donate_argnums=donated, compiler_options=compiler_options())
-            if _write(path, blob) and len(blob) >= _LARGE and jax.default_backend() == "cpu":
+            large = len(blob) >= _LARGE and jax.default_backend() == "cpu"
+            if _write(path, blob) and large and sys.executable:
                 _compile_elsewhere(path, donated, (*_named_tuples(call.dynamic), *self._results))
         return _compile(exported, donated)
 
@@ -155,6 +165,10 @@ def _are_kept() -> bool:
     """Whether JAX keeps compiled programs, and traces are those of one device with nothing to debug."""
     debugged = _configured("jax_debug_nans") or _configured("jax_disable_jit")
     return bool(_configured("jax_compilation_cache_dir")) and jax.device_count() == 1 and not debugged
+
+
+def _any_is_traced(leaves: Iterable[Any]) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
 
 
 def _configured(name: str) -> Any:
@@ -222,7 +236,8 @@ def _compile_elsewhere(path: Path, donated: tuple[int, ...], kinds: Iterable[typ
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))),
     }
-    subprocess.run([sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL, check=False)
+    with suppress(OSError):
+        subprocess.run([sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL, check=False)
 
 
 def compile_kept(path: str, donated: tuple[int, ...], kinds: Iterable[str]) -> None:

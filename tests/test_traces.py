@@ -144,9 +144,11 @@ def test_inside_another_trace_and_without_a_cache_it_is_plain_jit(tmp_path, fold
     assert shapes.total.shape == ()
     assert not folder.exists()
     jax.config.update("jax_compilation_cache_dir", None)
-    program(2.0, pair(), jax.random.key(0))
+    for _ in range(2):
+        program(2.0, pair(), jax.random.key(0))
     assert not folder.exists()
     assert not program._loaded
+    assert program._cache_size() == 1
 
 
 def test_function_that_cannot_be_kept_runs_all_the_same(folder) -> None:
