@@ -164,7 +164,8 @@ def program(
 def _are_kept() -> bool:
     """Whether JAX keeps compiled programs, and traces are those of one device with nothing to debug."""
     debugged = _configured("jax_debug_nans") or _configured("jax_disable_jit")
-    return bool(_configured("jax_compilation_cache_dir")) and jax.device_count() == 1 and not debugged
+    kept = _configured("jax_enable_compilation_cache") and _configured("jax_compilation_cache_dir")
+    return bool(kept) and jax.device_count() == 1 and not debugged
 
 
 def _any_is_traced(leaves: Iterable[Any]) -> bool:

@@ -143,6 +143,10 @@ def test_inside_another_trace_and_without_a_cache_it_is_plain_jit(tmp_path, fold
     shapes = jax.eval_shape(lambda given: program(2.0, given, jax.random.key(0)), pair())
     assert shapes.total.shape == ()
     assert not folder.exists()
+    jax.config.update("jax_enable_compilation_cache", False)
+    program(2.0, pair(), jax.random.key(0))
+    jax.config.update("jax_enable_compilation_cache", True)
+    assert not folder.exists()
     jax.config.update("jax_compilation_cache_dir", None)
     for _ in range(2):
         program(2.0, pair(), jax.random.key(0))
