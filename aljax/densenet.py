@@ -75,10 +75,10 @@ class BatchNorm(nn.Module):
             unbiased = moments.variance * (count / max(count - 1, 1))
             running_mean.value = _moving_average(running_mean.value, moments.mean)
             running_variance.value = _moving_average(running_variance.value, unbiased)
-        # Folded into one multiply-add per element; the fold itself is per channel and stays float32.
+        # Folded into one multiply-add per element, in float32: so are the sums in its gradient.
         multiplier = scale * jax.lax.rsqrt(moments.variance + BN_EPSILON)
         shift = bias - moments.mean * multiplier
-        return maps * multiplier.astype(self.dtype) + shift.astype(self.dtype)
+        return (maps.astype(jnp.float32) * multiplier + shift).astype(self.dtype)
 
 
 def _moving_average(old: Float[Array, " k"], new: Float[Array, " k"]) -> Float[Array, " k"]:

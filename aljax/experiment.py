@@ -83,10 +83,16 @@ def parse_settings(kind: type[SomeSettings], module: str, description: str | Non
     if settings.init_weights is not None:
         load_weights(settings.init_weights)  # a file that cannot be used is refused before the tiles are read
     if settings.deterministic:
-        # Read when JAX first looks for a device. Excludes kernels that add in any order, and the choice of kernels
-        # by timing them.
-        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+        ask_for_determinism()
     return settings
+
+
+def ask_for_determinism() -> None:
+    """Excludes kernels of a GPU that add in any order, and the choice of kernels by timing them.
+
+    To be called before JAX first looks for a device.
+    """
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
 
 
 def prepare_process() -> None:

@@ -93,12 +93,21 @@ class Program(Generic[Parameters, Result]):
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         call = self._describe(args, kwargs) if _are_kept() else None
         if call is None:
-            plain = self._jitted if _any_is_traced(jax.tree.leaves((args, kwargs))) else self._jitted_as_told
-            return plain(*args, **kwargs)
+            told = self._jitted_as_told
+            inside = told is not self._jitted and _any_is_traced(jax.tree.leaves((args, kwargs)))
+            return (self._jitted if inside else told)(*args, **kwargs)
+        result: Result = self._loaded_for(call)(*call.dynamic)
+        return result
+
+    def compiled(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Any:
+        """What a call with these arguments runs, as `jax.stages.Compiled`; it takes those that are arrays, in order."""
+        call = self._describe(args, kwargs) if _are_kept() else None
+        return self.lower(*args, **kwargs).compile(compiler_options()) if call is None else self._loaded_for(call)
+
+    def _loaded_for(self, call: Call) -> Callable[..., Any]:
         if call.signature not in self._loaded:
             self._loaded[call.signature] = self._load(call)
-        result: Result = self._loaded[call.signature](*call.dynamic)
-        return result
+        return self._loaded[call.signature]
 
     @functools.cached_property
     def _jitted_as_told(self) -> Any:
@@ -131,7 +140,8 @@ class Program(Generic[Parameters, Result]):
 
         traced.__name__ = self._function.__name__
         donated = tuple(self._dynamic.index(name) for name in self._donated)
-        for kind in (*_named_tuples(call.dynamic), *self._results):
+        kinds = (*_named_tuples(call.dynamic), *self._results)
+        for kind in kinds:
             _register(kind)
         path = self._path(call)
         exported = _read(path)
@@ -144,7 +154,7 @@ class Program(Generic[Parameters, Result]):
                 return jax.jit(traced, donate_argnums=donated, compiler_options=compiler_options())
             large = len(blob) >= _LARGE and jax.default_backend() == "cpu"
             if _write(path, blob) and large and sys.executable:
-                _compile_elsewhere(path, donated, (*_named_tuples(call.dynamic), *self._results))
+                _compile_elsewhere(path, donated, kinds)
         return _compile(exported, donated)
 
     def _path(self, call: Call) -> Path:
@@ -221,7 +231,8 @@ def compiler_options() -> dict[str, Any]:
     """What this backend's XLA is told; nothing if this version of it does not know the words."""
     options = _OPTIONS.get(jax.default_backend(), {})
     try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+        if options:
+            jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except jax.errors.JaxRuntimeError:
         return {}
     return options

@@ -5,8 +5,9 @@
 
 The ways of a row take turns, each in a process of its own. Printed are the median of the rounds with their range, how
 many times faster aljax is, what the first time took (mostly compilation), and the largest memory. PyTorch is an extra:
-pip install -e .[torch]; without it its lines are missing. Selections are those of Table I, on a share of the pool where
-a whole one would take hours.
+pip install -e .[torch]; without it its lines are missing. On an accelerator training is timed over 32 steps in a row,
+also with what --deterministic asks for. Selections are those of Table I, on a share of the pool where a whole one would
+take hours.
 """
 
 import json
@@ -20,7 +21,8 @@ from typing import Any, NamedTuple
 from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import write_atomically
-from tools.duel import Timing, Way, duel
+from aljax.fitting import STEPS_PER_CALL
+from tools.duel import Timing, Way, duels
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Settings:
     rounds: int = 5  # rounds of each row
     pool_share: float = 0.0  # share of the pool in a selection; 0: all on an accelerator, 1/20 on a CPU
     precision: tuple[str, ...] = ()  # float32, bfloat16 or both (default: both on an accelerator, float32 on a CPU)
+    builders: int = 1  # how many ways get ready (compile) at once; several: those of all rows before any is timed
     out: Path | None = None  # JSON file for the figures
 
 
@@ -46,11 +49,13 @@ def rows_of_network(precision: str, on_cpu: bool) -> Iterator[Row]:
     from tools import benchmarked
 
     common = {"size": 256, "bands": 3, "precision": precision}
-    # A step on 100 tiles keeps about 35 GB of activations.
     for batch in (10,) if on_cpu else (10, 100):
-        arguments = {"batch": batch, **common}
+        arguments = {"batch": batch, "steps": 1 if on_cpu else STEPS_PER_CALL, **common}
         ways = [Way("aljax", benchmarked.train_in_jax, arguments), *torch_ways("train", arguments)]
-        yield Row(f"train, batch {batch}, {precision}", ways)
+        if not on_cpu and batch == 10:
+            ways.append(Way("deterministic", benchmarked.train_in_jax, {**arguments, "deterministic": True}))
+        steps = "" if on_cpu else f", {STEPS_PER_CALL} steps"
+        yield Row(f"train, batch {batch}, {precision}{steps}", ways)
     for batch in (64, 256):
         arguments = {"count": batch * (1 if on_cpu else 4), "batch": batch, **common}
         ways = [Way("aljax", benchmarked.score_in_jax, arguments), *torch_ways("score", arguments)]
@@ -88,15 +93,16 @@ def torch_ways(work: str, arguments: dict[str, Any]) -> list[Way]:
     ]
 
 
-def rows_of_scores() -> Iterator[Row]:
+def rows_of_scores(on_cpu: bool) -> Iterator[Row]:
     """MGE scores with and without the gradients themselves."""
     from tools import benchmarked
 
+    count = 4000 if on_cpu else 37_531
     ways = [
-        Way(name, benchmarked.mge_in_jax, {"count": 4000, "materialised": name == "gradients"})
+        Way(name, benchmarked.mge_in_jax, {"count": count, "materialised": name == "gradients"})
         for name in ("aljax", "gradients")
     ]
-    yield Row("mge_scores, 4000 tiles", ways)
+    yield Row(f"mge_scores, {count} tiles", ways)
 
 
 def rows_of_kmeans() -> Iterator[Row]:
@@ -145,7 +151,7 @@ def all_rows(settings: Settings) -> Iterator[Row]:
     for precision in precisions:
         yield from rows_of_network(precision, on_cpu)
         yield from rows_of_start(precision)
-    yield from rows_of_scores()
+    yield from rows_of_scores(on_cpu)
     yield from rows_of_kmeans()
     for precision in precisions:
         yield from rows_of_iteration(precision, on_cpu)
@@ -189,24 +195,23 @@ def main() -> None:
     import tyro
 
     settings = tyro.cli(Settings, prog="python -m tools.benchmark", description=__doc__)
-    if settings.rounds < 1 or not 0.0 <= settings.pool_share <= 1.0:
-        raise InputError("--rounds is at least 1, --pool-share between 0 and 1: change them")
+    if min(settings.rounds, settings.builders) < 1 or not 0.0 <= settings.pool_share <= 1.0:
+        raise InputError("--rounds and --builders are at least 1, --pool-share between 0 and 1: change them")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share an accelerator
     about = machine()
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     print(HEADER, flush=True)
+    rows = [row for row in all_rows(settings) if not settings.rows or row.name.startswith(settings.rows)]
+    if not rows:
+        raise InputError(f"--rows {' '.join(settings.rows)} names no row: give beginnings of names, such as kmeans")
     results = {}
-    for row in all_rows(settings):
-        if settings.rows and not row.name.startswith(settings.rows):
-            continue
-        timings = duel(row.ways, settings.rounds)
+    for row, timings in zip(rows, duels([row.ways for row in rows], settings.rounds, settings.builders), strict=True):
         results[row.name] = {
             name: timing if isinstance(timing, str) else timing._asdict() for name, timing in timings.items()
         }
         print("\n".join(lines(row, timings)), flush=True)
         if settings.out is not None:
             write_atomically(settings.out, json.dumps({"machine": about, "rows": results}, indent=2) + "\n")
-    if not results:
-        raise InputError(f"--rows {' '.join(settings.rows)} names no row: give beginnings of names, such as kmeans")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 from aljax.data.archive import Archive, Split, Tiles, place
 from aljax.data.augmentation import BandStatistics
 from aljax.densenet import DenseNet121
-from aljax.experiment import prepare_process
+from aljax.experiment import ask_for_determinism, prepare_process
 from aljax.fitting import begin_fit, make_epoch
 from aljax.kmeans import kmeans
 from aljax.loop import advance, begin_iteration, begin_trial
@@ -31,7 +31,7 @@ from aljax.scores import gradient_embeddings, mge_scores
 from aljax.settings import Query, Settings
 from aljax.shortlist import Shortlist
 from aljax.state import RunState
-from aljax.training import Batch, train_on_batch
+from aljax.training import Batch, train_on_batch, train_on_device
 from tools.duel import Work
 
 CLASSES = {3: 17, 4: 15}
@@ -63,26 +63,42 @@ def statistics(bands: int) -> BandStatistics:
     return BandStatistics(np.full(bands, MEAN, np.float32), np.full(bands, DEVIATION, np.float32))
 
 
-def arguments_of_step(batch: int, size: int, bands: int, precision: str) -> tuple[Any, ...]:
-    """What `train_on_batch` takes."""
+def arguments_of_step(batch: int, size: int, bands: int, precision: str, steps: int = 1) -> tuple[Any, ...]:
+    """What `train_on_batch` takes, with tiles for so many steps."""
     model, variables = fresh_model(size, bands, precision)
     recipe = Recipe()
     start = begin_fit(recipe, variables)
-    tiles = Batch(*map(jax.device_put, (pixels(batch, size, bands), multi_labels(batch, CLASSES[bands]))))
+    count = batch * steps
+    tiles = Batch(*map(jax.device_put, (pixels(count, size, bands), multi_labels(count, CLASSES[bands]))))
     epoch, step = make_epoch(recipe, 0, jax.random.key(1)), np.asarray(0, np.int32)
     return model, recipe, (start.state, start.sums), tiles, statistics(bands), epoch, step
 
 
-def train_in_jax(batch: int, size: int, bands: int, precision: str) -> Work:
-    """One step of the fit: augmentation, standardisation, forward, backward, SGD."""
-    model, recipe, *carries, tiles, own_statistics, epoch, step = arguments_of_step(batch, size, bands, precision)
+def train_in_jax(
+    batch: int, size: int, bands: int, precision: str, steps: int = 1, deterministic: bool = False
+) -> Work:
+    """Steps of the fit: augmentation, standardisation, forward, backward, SGD; several as on an accelerator."""
+    if deterministic:
+        ask_for_determinism()
+    model, recipe, *carries, tiles, own_statistics, epoch, step = arguments_of_step(
+        batch, size, bands, precision, steps
+    )
 
-    def work() -> Mapping[str, float]:
+    def single() -> Mapping[str, float]:
         carries[0], done = train_on_batch(model, recipe, carries[0], tiles, own_statistics, epoch, step)
         done.block_until_ready()
         return NOTHING
 
-    return work
+    order, first_and_end = np.arange(batch * steps, dtype=np.int32), np.array([0, steps], np.int32)
+
+    def several() -> Mapping[str, float]:
+        carries[0], done = train_on_device(
+            model, recipe, batch, carries[0], tiles, own_statistics, epoch, order, first_and_end
+        )
+        done.block_until_ready()
+        return NOTHING
+
+    return single if steps == 1 else several
 
 
 FIRST_STEP = "from tools.benchmarked import begin_first_step; begin_first_step({})"

@@ -75,14 +75,15 @@ class TorchTraining:
             return torch.sigmoid(logits.float()), embeddings.float()
 
 
-def train_in_torch(batch: int, size: int, bands: int, precision: str, compiled: bool) -> Work:
-    """The same step in PyTorch."""
+def train_in_torch(batch: int, size: int, bands: int, precision: str, compiled: bool, steps: int = 1) -> Work:
+    """The same steps in PyTorch."""
     training = TorchTraining(bands, precision, compiled)
-    images = torch_tiles(batch, size, bands, training.device)
-    labels = torch.from_numpy(multi_labels(batch, CLASSES[bands])).float().to(training.device)
+    images = torch_tiles(batch * steps, size, bands, training.device)
+    labels = torch.from_numpy(multi_labels(batch * steps, CLASSES[bands])).float().to(training.device)
 
     def work() -> Mapping[str, float]:
-        training.step(images, labels)
+        for tiles, own_labels in zip(images.split(batch), labels.split(batch), strict=True):
+            training.step(tiles, own_labels)
         _wait(training.device)
         return NOTHING
 

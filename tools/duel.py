@@ -1,12 +1,15 @@
 """Timing several ways to do the same work, each in a process of its own, in turns.
 
-Machines are noisy, so the ways alternate round by round. Processes of their own keep threads and memory apart.
+Machines are noisy, so the ways alternate round by round. Processes of their own keep threads and memory apart. Nothing
+is timed while anything is being built.
 """
 
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -45,35 +48,54 @@ class Timing(NamedTuple):
 
 def duel(ways: Sequence[Way], rounds: int) -> dict[str, Timing | str]:
     """Times all ways in turns; a way that fails gives its error instead."""
-    workers = [_Worker(way) for way in ways]
-    # One builds at a time: compilers use all cores.
-    failed = {worker.way.name: reason for worker in workers if (reason := worker.begin())}
-    running = [worker for worker in workers if worker.way.name not in failed]
+    return next(duels([ways], rounds))
+
+
+def duels(works: Sequence[Sequence[Way]], rounds: int, builders: int = 1) -> Iterator[dict[str, Timing | str]]:
+    """Times the ways of each work in turns, work by work.
+
+    One builder makes the ways of a work ready one by one, because compilers use all cores. Several make those of all
+    works ready first, that many at once: for machines with more cores than a compiler uses, and room for all ways.
+    """
+    together = max(len(works), 1) if builders > 1 else 1
+    for start in range(0, len(works), together):
+        group = [[_Worker(way) for way in ways] for ways in works[start : start + together]]
+        with ThreadPoolExecutor(builders) as pool:
+            list(pool.map(_Worker.begin, chain.from_iterable(group)))
+        for workers in group:
+            yield _in_turns(workers, rounds)
+
+
+def _in_turns(workers: Sequence["_Worker"], rounds: int) -> dict[str, Timing | str]:
+    running = [worker for worker in workers if worker.failure is None]
     for _ in range(rounds):
         for worker in running:
             worker.measure()
-    timings: dict[str, Timing | str] = {worker.way.name: worker.end() for worker in running}
-    return {way.name: (timings | failed)[way.name] for way in ways}
+    return {worker.way.name: worker.failure or worker.end() for worker in workers}
 
 
 class _Worker:
     def __init__(self, way: Way) -> None:
         self.way = way
+        self.failure: str | None = None
         self._seconds: list[float] = []
 
-    def begin(self) -> str | None:
-        """Starts the process; returns why it failed, or None."""
+    def begin(self) -> None:
+        """Starts the process and waits until it has done its work once, or has failed."""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, self.way.build, dict(self.way.arguments)))
         self._process.start()
         theirs.close()
         try:
-            self._first = self._connection.recv()
+            begun: float | str = self._connection.recv()
         except EOFError:
             self._process.join()
-            return f"ended with status {self._process.exitcode}"
-        return self._first if isinstance(self._first, str) else None
+            begun = f"ended with status {self._process.exitcode}"
+        if isinstance(begun, str):
+            self.failure = begun
+        else:
+            self._first = begun
 
     def measure(self) -> None:
         self._connection.send("again")
@@ -95,15 +117,11 @@ def _serve(connection: Connection, build: Callable[..., Work], arguments: dict[s
         except Exception as error:
             connection.send(f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
             return
-        first = time.perf_counter() - started
-        started = time.perf_counter()
-        work()
-        once = time.perf_counter() - started
-        repeats = max(1, round(LEAST_SECONDS / max(once, 1e-9)))
-        connection.send(first)
+        connection.send(time.perf_counter() - started)
         while connection.recv() == "again":
-            started = time.perf_counter()
-            for _ in range(repeats):
+            started, elapsed, repeats = time.perf_counter(), 0.0, 0
+            while elapsed < LEAST_SECONDS:
                 figures = dict(work())
-            connection.send((time.perf_counter() - started) / repeats)
+                elapsed, repeats = time.perf_counter() - started, repeats + 1
+            connection.send(elapsed / repeats)
     connection.send((peak_device_bytes() or memory.bytes, figures))

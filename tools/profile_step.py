@@ -2,7 +2,8 @@
 
     python -m tools.profile_step --out profile.txt
 
-On a CPU the operations run one after the other, so their sum is the step. On a GPU they are the kernels.
+On a CPU the operations run one after the other, so their sum is the step. On a GPU they are the kernels, and the step
+is one of those that run there in a row.
 """
 
 import gzip
@@ -15,14 +16,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import numpy as np
 import tyro
 
 from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
+from aljax.fitting import STEPS_PER_CALL
 from aljax.machine import describe_machine
-from aljax.traces import compiler_options
-from aljax.training import train_on_batch
+from aljax.training import train_on_batch, train_on_device
 from tools.benchmarked import arguments_of_step
 
 
@@ -46,8 +48,15 @@ def profile(
     """
     if min(batch, items) < 1 or size < 32 or bands not in (3, 4):
         raise InputError("--batch and --items are at least 1, --size at least 32, --bands 3 or 4: change them")
-    model, recipe, carry, *rest = arguments_of_step(batch, size, bands, precision)
-    step = train_on_batch.lower(model, recipe, carry, *rest).compile(compiler_options())
+    on_cpu = jax.default_backend() == "cpu"
+    steps = 1 if on_cpu else STEPS_PER_CALL
+    model, recipe, carry, tiles, statistics, epoch, number = arguments_of_step(batch, size, bands, precision, steps)
+    if on_cpu:
+        rest: tuple[Any, ...] = (tiles, statistics, epoch, number)
+        step = train_on_batch.compiled(model, recipe, carry, *rest)
+    else:
+        rest = (tiles, statistics, epoch, np.arange(batch * steps, dtype=np.int32), np.array([0, 1], np.int32))
+        step = train_on_device.compiled(model, recipe, batch, carry, *rest)
     carry, _ = jax.block_until_ready(step(carry, *rest))
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
@@ -81,7 +90,7 @@ def read_program(text: str) -> dict[str, str]:
     """
     pattern = r"^\s+(?:ROOT )?%?([\w.\-]+) = (\S+?\[[\d,]*\])[^\n]*?op_name=\"([^\"]*)\""
     return {
-        name: f"{shape} {origin.replace('jit(train_on_batch)/', '')}"
+        name: f"{shape} {re.sub(r'^(jit[(]call[)]/call_exported|jit[(]train_on_batch[)])/', '', origin)}"
         for name, shape, origin in re.findall(pattern, text, re.MULTILINE)
     }
 
