@@ -13,6 +13,8 @@ from aljax.arrays import AnyArray
 # Of the distances between all points, which seeding looks up where it draws more candidates than there are points:
 # 2 GiB hold those of 23,170.
 TABLE_BYTES = 2 << 30
+# Points and centres that are compared at once on a CPU: its caches hold their distances.
+BLOCK = 1024, 256
 
 
 class KMeans(NamedTuple):
@@ -45,9 +47,10 @@ def _kmeans(key: Array, points: Array, num_clusters: int, max_iterations: int) -
     # Distances come from inner products; around the mean these lose the fewest digits.
     mean = points.mean(0)
     points = points - mean
-    centers = points[_seed(key, points, num_clusters)]
-    centers, assignment, distances = _lloyd(points, centers, max_iterations)
-    return KMeans(centers + mean, assignment, distances.sum())
+    chosen, assignment, distances = _seed(key, points, num_clusters)
+    start = _Clusters(points[chosen], assignment, distances, jnp.ones(num_clusters, bool))
+    found = _lloyd(points, start, max_iterations)
+    return KMeans(found.centers + mean, found.assignment, found.distances.sum())
 
 
 def _squared_norms(points: Array) -> Array:
@@ -61,8 +64,11 @@ def _squared_distances(points: Array, norms: Array, centers: Array) -> Array:
     return jnp.maximum(norms[:, None] + _squared_norms(centers) - 2.0 * product, 0.0)
 
 
-def _seed(key: Array, points: Array, num_clusters: int) -> Array:
-    """Greedy k-means++: of 2 + log k candidates drawn by squared distance, the one that helps most; indices (k,)."""
+def _seed(key: Array, points: Array, num_clusters: int) -> tuple[Array, Array, Array]:
+    """Greedy k-means++: of 2 + log k candidates drawn by squared distance, the one that helps most.
+
+    Gives the chosen points (k,), and for each point the nearest of them (n,) with its squared distance (n,).
+    """
     count = points.shape[0]
     norms = _squared_norms(points)
     candidates = 2 + int(math.log(num_clusters))
@@ -73,16 +79,18 @@ def _seed(key: Array, points: Array, num_clusters: int) -> Array:
         """(c,) -> (c, n)."""
         return _squared_distances(points, norms, points[drawn]).T if table is None else table[drawn]
 
-    def add_center(number: Array | int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        chosen, nearest = carry
+    def add_center(number: Array | int, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        chosen, assignment, nearest = carry
         drawn = _draw_by_weight(jax.random.fold_in(key, number), nearest, candidates)
-        reduced = jnp.minimum(nearest, distances_to(drawn))
-        best = jnp.argmin(reduced.sum(1))
-        return chosen.at[number].set(drawn[best]), reduced[best]
+        distances = distances_to(drawn)
+        best = jnp.argmin(jnp.minimum(nearest, distances).sum(1))
+        assignment = jnp.where(distances[best] < nearest, number, assignment)
+        return chosen.at[number].set(drawn[best]), assignment, jnp.minimum(nearest, distances[best])
 
     first = jax.random.randint(jax.random.fold_in(key, 0), (1,), 0, count)
     chosen = jnp.zeros(num_clusters, first.dtype).at[0].set(first[0])
-    return jax.lax.fori_loop(1, num_clusters, add_center, (chosen, distances_to(first)[0]))[0]
+    start = chosen, jnp.zeros(count, first.dtype), distances_to(first)[0]
+    return jax.lax.fori_loop(1, num_clusters, add_center, start)
 
 
 def _draw_by_weight(key: Array, weights: Array, draws: int) -> Array:
@@ -90,28 +98,93 @@ def _draw_by_weight(key: Array, weights: Array, draws: int) -> Array:
     weights = jnp.where(weights.sum() > 0.0, weights, 1.0)
     cumulative = jnp.cumsum(weights)
     targets = jax.random.uniform(key, (draws,)) * cumulative[-1]
-    return jnp.minimum(jnp.searchsorted(cumulative, targets, side="right"), weights.shape[0] - 1)
+    # All comparisons at once: a binary search is a loop, whose every round an accelerator waits for.
+    found = jnp.searchsorted(cumulative, targets, side="right", method="compare_all")
+    return jnp.minimum(found, weights.shape[0] - 1)
 
 
-def _lloyd(points: Array, centers: Array, max_iterations: int) -> tuple[Array, Array, Array]:
+class _Clusters(NamedTuple):
+    centers: Array
+    assignment: Array
+    distances: Array
+    """Of each point to its centre, squared."""
+    changed: Array
+    """Which clusters have won or lost a point since their centre was last computed."""
+
+
+def _lloyd(points: Array, start: _Clusters, max_iterations: int) -> _Clusters:
     norms = _squared_norms(points)
 
-    def assign(centers: Array) -> tuple[Array, Array]:
-        distances = _squared_distances(points, norms, centers)
-        return distances.argmin(1), distances.min(1)
+    def unsettled(carry: tuple[_Clusters, Array]) -> Array:
+        clusters, iteration = carry
+        return clusters.changed.any() & (iteration < max_iterations)
 
-    def unsettled(carry: tuple) -> Array:
-        _, _, _, moved, iteration = carry
-        return moved & (iteration < max_iterations)
+    def iterate(carry: tuple[_Clusters, Array]) -> tuple[_Clusters, Array]:
+        clusters, iteration = carry
+        clusters = clusters._replace(centers=_means(points, clusters.assignment, clusters.centers))
+        assignment, distances = _reassign(points, norms, clusters)
+        moved = assignment != clusters.assignment
+        changed = jnp.zeros_like(clusters.changed).at[assignment].max(moved).at[clusters.assignment].max(moved)
+        return _Clusters(clusters.centers, assignment, distances, changed), iteration + 1
 
-    def iterate(carry: tuple) -> tuple:
-        centers, assignment, _, _, iteration = carry
-        centers = _means(points, assignment, centers)
-        new_assignment, distances = assign(centers)
-        return centers, new_assignment, distances, (new_assignment != assignment).any(), iteration + 1
+    return jax.lax.while_loop(unsettled, iterate, (start, jnp.array(0)))[0]
 
-    start = (centers, *assign(centers), jnp.array(True), 0)
-    return jax.lax.while_loop(unsettled, iterate, start)[:3]
+
+def _reassign(points: Array, norms: Array, clusters: _Clusters) -> tuple[Array, Array]:
+    """Nearest centre of each point and its squared distance, the lowest of equally near ones.
+
+    A point whose own centre stands still can only be won by a centre that moved. So points and centres are put in an
+    order, those of changed clusters first, and block by block points are compared with all centres or the moved ones.
+    """
+    (count, _), (num_clusters, _) = points.shape, clusters.centers.shape
+    rows_at_once, centers_at_once = _block_sizes(count, num_clusters)
+    of_changed = clusters.changed[clusters.assignment]
+    order = jnp.argsort(~of_changed, stable=True)
+    rank = jnp.argsort(~clusters.changed, stable=True)
+    centers = _padded(clusters.centers[rank], centers_at_once)
+    num_changed = clusters.changed.sum()
+
+    def blocks_of(limit: Array | int, size: int) -> Array | int:
+        return (limit + size - 1) // size
+
+    def reassign_block(number: Array | int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        assignment, distances = carry
+        rows = order[jnp.minimum(number * rows_at_once + jnp.arange(rows_at_once), count - 1)]
+        block, block_norms = points[rows], norms[rows]
+        anew = of_changed[rows].any()
+        limit = jnp.where(anew, num_clusters, num_changed)
+
+        def compare(number: Array | int, nearest: tuple[Array, Array]) -> tuple[Array, Array]:
+            index, distance = nearest
+            first = number * centers_at_once
+            some = jax.lax.dynamic_slice_in_dim(centers, first, centers_at_once)
+            places = first + jnp.arange(centers_at_once)
+            found = _squared_distances(block, block_norms, some)
+            found = jnp.where(places < limit, found, jnp.inf)
+            smallest = found.min(1)
+            # Indices by equality, not argmin: XLA's sums over one array are several times as fast as over two.
+            own = jnp.where(found == smallest[:, None], rank[jnp.minimum(places, num_clusters - 1)], num_clusters)
+            own = own.min(1)
+            better = (smallest < distance) | ((smallest == distance) & (own < index))
+            return jnp.where(better, own, index), jnp.where(better, smallest, distance)
+
+        start = jnp.where(anew, num_clusters, assignment[rows]), jnp.where(anew, jnp.inf, distances[rows])
+        index, distance = jax.lax.fori_loop(0, blocks_of(limit, centers_at_once), compare, start)
+        return assignment.at[rows].set(index), distances.at[rows].set(distance)
+
+    start = clusters.assignment, clusters.distances
+    return jax.lax.fori_loop(0, blocks_of(count, rows_at_once), reassign_block, start)
+
+
+def _block_sizes(count: int, num_clusters: int) -> tuple[int, int]:
+    """Points and centres that are compared at once: all of them where it is launches that take time."""
+    if jax.default_backend() != "cpu":
+        return count, num_clusters
+    return min(count, BLOCK[0]), min(num_clusters, BLOCK[1])
+
+
+def _padded(rows: Array, multiple: int) -> Array:
+    return jnp.pad(rows, ((0, -len(rows) % multiple), (0, 0)))
 
 
 def _means(points: Array, assignment: Array, centers: Array) -> Array:

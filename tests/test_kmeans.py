@@ -83,7 +83,11 @@ def seed_with(points: np.ndarray, num_clusters: int) -> np.ndarray:
     seed = jax.jit(
         lambda key: seeding._seed(key, jax.numpy.asarray(points), num_clusters)
     )  # a new function is traced anew
-    return np.asarray(seed(jax.random.key(1)))
+    chosen, assignment, distances = map(np.asarray, seed(jax.random.key(1)))
+    to_chosen = ((points[:, None] - points[chosen]) ** 2).sum(-1)
+    np.testing.assert_array_equal(assignment, to_chosen.argmin(1))
+    np.testing.assert_allclose(distances, to_chosen.min(1), atol=1e-3)
+    return chosen
 
 
 @pytest.mark.parametrize("num_clusters", [3, 40], ids=["few candidates", "more candidates than points"])
@@ -93,3 +97,32 @@ def test_distances_in_a_table_seed_like_those_that_are_computed(num_clusters: in
     monkeypatch.setattr(seeding, "TABLE_BYTES", 0)
     np.testing.assert_array_equal(seed_with(points, num_clusters), as_it_is)
     assert len(set(as_it_is.tolist())) == num_clusters
+
+
+@pytest.mark.parametrize("block", [(7, 3), (64, 16), (1024, 256)])
+def test_points_are_compared_with_what_can_win_them_block_by_block(block: tuple[int, int], monkeypatch) -> None:
+    spread = make_blobs(190, 6, centers=50, cluster_std=3.0, random_state=3)[0]
+    points = np.concatenate([spread, spread[:10]]).astype(np.float32)  # some are equally near
+    chosen = seed_with(points, 40)
+    monkeypatch.setattr(seeding, "BLOCK", block)
+
+    def lloyd(rounds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The plain algorithm."""
+        centers = points[chosen]
+        for number in range(rounds + 1):
+            distances = ((points[:, None] - centers) ** 2).sum(-1)
+            assignment = distances.argmin(1)
+            if number < rounds:
+                members = (points[assignment == cluster] for cluster in range(40))
+                centers = np.array(
+                    [own.mean(0) if len(own) else old for own, old in zip(members, centers, strict=True)]
+                )
+        return centers, assignment, distances.min(1).sum()
+
+    for rounds in (0, 1, 2, 3, 30):
+        cluster = jax.jit(lambda key, points, rounds=rounds: _kmeans.__wrapped__(key, points, 40, rounds))
+        found = cluster(jax.random.key(1), points - points.mean(0))
+        centers, assignment, inertia = lloyd(rounds)
+        np.testing.assert_array_equal(found.assignment, assignment)
+        np.testing.assert_allclose(found.centers + points.mean(0), centers, atol=1e-4)
+        assert float(found.inertia) == pytest.approx(inertia, rel=1e-3)
