@@ -35,11 +35,13 @@ _TRACED_UNDER = (
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax")
 _DIGEST_BYTES = hashlib.sha256().digest_size
 # What XLA is told beside its defaults, by backend. On CPUs YNNPACK runs products and sums faster than XLA's own kernels
-# and convolutions slower; left out of the default list are the convolutions.
-_OPTIONS = {
+# and convolutions slower; left out of the default list are the convolutions. On GPUs XLA builds each of the step's many
+# hundred fusions in two ways and times both, which is most of the compilation, and the second is taken for one in 20.
+_OPTIONS: dict[str, dict[str, Any]] = {
     "cpu": {
         "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE",
-    }
+    },
+    "gpu": {"xla_gpu_experimental_enable_fusion_autotuner": False},
 }
 # Bytes of a trace from which on its program is large: those of DenseNet121, not those of the quickstart's network.
 _LARGE = 1 << 18

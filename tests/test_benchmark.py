@@ -3,9 +3,10 @@
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from tools.benchmark import Row, lines
-from tools.duel import Timing, Way, Work, duel
+from tools.duel import Timing, Way, Work, duel, duels
 
 
 def sleeper(seconds: float) -> Work:
@@ -16,6 +17,19 @@ def sleeper(seconds: float) -> Work:
         return {"process": float(os.getpid())}
 
     return work
+
+
+def recorder(name: str, log: Path) -> Work:
+    """Work that writes down when it is built and done."""
+
+    def write(event: str) -> Mapping[str, float]:
+        with log.open("a") as file:
+            file.write(f"{event}\n")
+        time.sleep(0.25)  # longer than what a round repeats within it
+        return {}
+
+    write(f"build-{name}")
+    return lambda: write(name)
 
 
 def broken(message: str) -> Work:
@@ -39,6 +53,21 @@ def test_ways_take_turns_in_processes_of_their_own_and_one_that_fails_says_why()
     assert slow.first_seconds >= 0.3
     assert slow.peak_bytes > 2**20
     assert len({slow.figures["process"], fast.figures["process"], float(os.getpid())}) == 3
+
+
+def test_several_builders_make_everything_ready_before_anything_is_timed(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    works = [[Way(name, recorder, {"name": name, "log": log}) for name in names] for names in ("ab", "c")]
+
+    def events(builders: int) -> list[str]:
+        log.write_text("")
+        assert [list(timings) for timings in duels(works, 1, builders)] == [["a", "b"], ["c"]]
+        return log.read_text().split()
+
+    assert events(1) == ["build-a", "a", "build-b", "b", "a", "b", "build-c", "c", "c"]
+    at_once = events(2)
+    assert sorted(at_once[:6]) == ["a", "b", "build-a", "build-b", "build-c", "c"]
+    assert at_once[6:] == ["a", "b", "c"]
 
 
 def test_table_says_how_many_times_faster_aljax_is() -> None:

@@ -95,6 +95,18 @@ def test_program_is_loaded_once_and_takes_the_memory_of_what_it_is_given(folder,
     assert all(one.first.is_deleted() for one in given)
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_compiled_program_is_what_a_call_runs(kept, folder, calls, summing) -> None:
+    if not kept:
+        jax.config.update("jax_compilation_cache_dir", None)
+    program, key = summing(), jax.random.key(0)
+    result = program(2.0, pair(), key)
+    compiled = program.compiled(2.0, pair(), key)
+    assert same(compiled(pair(), key), result)
+    assert "dot" in compiled.as_text()
+    assert calls == ["traced"]
+
+
 def test_arrays_may_come_from_anywhere(folder, calls, summing) -> None:
     program, device = summing(), jax.devices()[0]
     mesh = jax.sharding.NamedSharding(jax.make_mesh((1,), ("batch",)), jax.sharding.PartitionSpec())
