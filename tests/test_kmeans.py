@@ -99,7 +99,7 @@ def test_distances_in_a_table_seed_like_those_that_are_computed(num_clusters: in
     assert len(set(as_it_is.tolist())) == num_clusters
 
 
-@pytest.mark.parametrize("block", [(7, 3), (64, 16), (1024, 256)])
+@pytest.mark.parametrize("block", [(7, 3), (64, 16)])
 def test_points_are_compared_with_what_can_win_them_block_by_block(block: tuple[int, int], monkeypatch) -> None:
     spread = make_blobs(190, 6, centers=50, cluster_std=3.0, random_state=3)[0]
     points = np.concatenate([spread, spread[:10]]).astype(np.float32)  # some are equally near
@@ -119,7 +119,7 @@ def test_points_are_compared_with_what_can_win_them_block_by_block(block: tuple[
                 )
         return centers, assignment, distances.min(1).sum()
 
-    for rounds in (0, 1, 2, 3, 30):
+    for rounds in (0, 2, 30):
         cluster = jax.jit(lambda key, points, rounds=rounds: _kmeans.__wrapped__(key, points, 40, rounds))
         found = cluster(jax.random.key(1), points - points.mean(0))
         centers, assignment, inertia = lloyd(rounds)

@@ -184,9 +184,9 @@ def test_loss_head_gradient_into_the_blocks_is_cut_by_scale_0_and_whole_at_scale
 
 
 def test_convolution_weights_start_kaiming_normal() -> None:
-    model = Model(DenseNet121(num_classes=2))
+    model = Model(DenseNet(num_classes=2, depths=(1, 1)))
     variables = init_variables(jax.random.key(0), model, 32, 3)
-    layers = variables["params"]["network"]["block3"]["layer20"]
+    layers = variables["params"]["network"]["block1"]["layer1"]
     for name, fan_in in (("conv1", layers["conv1"]["kernel"].shape[0]), ("conv2", 9 * 128)):
         kernel = np.asarray(layers[name]["kernel"])
         assert kernel.std() == pytest.approx(np.sqrt(2.0 / fan_in), rel=0.02)
