@@ -1,8 +1,10 @@
 """The benchmark times ways in turns, says what failed, and divides the right way round."""
 
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tools.benchmark import Row, lines
@@ -64,6 +66,49 @@ def test_several_builders_make_everything_ready_before_anything_is_timed(tmp_pat
     events = log.read_text().split()
     assert sorted(events[:6]) == ["a", "b", "build-a", "build-b", "build-c", "c"]
     assert events[6:] == ["a", "b", "c"]
+
+
+DUEL = """if True:
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[1])
+    from test_benchmark import endless
+    from tools.duel import Way, duel
+    if __name__ == "__main__":
+        duel([Way("endless", endless, {"log": Path(sys.argv[2])})], 1)
+"""
+
+
+def endless(log: Path) -> Work:
+    """Says which process it is, and never ends."""
+    log.write_text(f"{os.getpid()}\n")
+    while True:
+        time.sleep(0.1)
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "duel.py").write_text(DUEL)
+    log = tmp_path / "log"
+    arguments = [sys.executable, str(tmp_path / "duel.py"), str(Path(__file__).parent), str(log)]
+    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
+        until(lambda: log.exists() and log.read_text().endswith("\n"))
+        process.kill()
+    worker = log.read_text().strip()
+    until(lambda: not runs(worker))
+
+
+def runs(process: str) -> bool:
+    try:
+        return "\nState:\tZ" not in Path("/proc", process, "status").read_text()
+    except OSError:
+        return False
+
+
+def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_table_says_how_many_times_faster_aljax_is() -> None:

@@ -5,7 +5,9 @@ is timed while anything is being built.
 """
 
 import multiprocessing
+import os
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -108,7 +110,16 @@ class _Worker:
         return Timing(self._seconds, self._first, peak, figures)
 
 
+def _end_with_parent() -> None:
+    """A process whose parent was killed would work on, and disturb what is timed next."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def _serve(connection: Connection, build: Callable[..., Work], arguments: dict[str, Any]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with PeakMemory() as memory:
         started = time.perf_counter()
         try:
