@@ -139,17 +139,14 @@ def _reassign(points: Array, norms: Array, clusters: _Clusters) -> tuple[Array, 
     (count, _), (num_clusters, _) = points.shape, clusters.centers.shape
     rows_at_once, centers_at_once = _block_sizes(count, num_clusters)
     of_changed = clusters.changed[clusters.assignment]
-    order = jnp.argsort(~of_changed, stable=True)
-    rank = jnp.argsort(~clusters.changed, stable=True)
-    centers = _padded(clusters.centers[rank], centers_at_once)
+    order = jnp.pad(jnp.argsort(~of_changed, stable=True), (0, -count % rows_at_once), mode="edge")
+    rank = jnp.pad(jnp.argsort(~clusters.changed, stable=True), (0, -num_clusters % centers_at_once))
+    centers = clusters.centers[rank]
     num_changed = clusters.changed.sum()
-
-    def blocks_of(limit: Array | int, size: int) -> Array | int:
-        return (limit + size - 1) // size
 
     def reassign_block(number: Array | int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         assignment, distances = carry
-        rows = order[jnp.minimum(number * rows_at_once + jnp.arange(rows_at_once), count - 1)]
+        rows = jax.lax.dynamic_slice_in_dim(order, number * rows_at_once, rows_at_once)
         block, block_norms = points[rows], norms[rows]
         anew = of_changed[rows].any()
         limit = jnp.where(anew, num_clusters, num_changed)
@@ -157,23 +154,21 @@ def _reassign(points: Array, norms: Array, clusters: _Clusters) -> tuple[Array, 
         def compare(number: Array | int, nearest: tuple[Array, Array]) -> tuple[Array, Array]:
             index, distance = nearest
             first = number * centers_at_once
-            some = jax.lax.dynamic_slice_in_dim(centers, first, centers_at_once)
-            places = first + jnp.arange(centers_at_once)
+            some, indices = (jax.lax.dynamic_slice_in_dim(part, first, centers_at_once) for part in (centers, rank))
             found = _squared_distances(block, block_norms, some)
-            found = jnp.where(places < limit, found, jnp.inf)
+            found = jnp.where(first + jnp.arange(centers_at_once) < limit, found, jnp.inf)
             smallest = found.min(1)
             # Indices by equality, not argmin: XLA's sums over one array are several times as fast as over two.
-            own = jnp.where(found == smallest[:, None], rank[jnp.minimum(places, num_clusters - 1)], num_clusters)
-            own = own.min(1)
+            own = jnp.where(found == smallest[:, None], indices, num_clusters).min(1)
             better = (smallest < distance) | ((smallest == distance) & (own < index))
             return jnp.where(better, own, index), jnp.where(better, smallest, distance)
 
         start = jnp.where(anew, num_clusters, assignment[rows]), jnp.where(anew, jnp.inf, distances[rows])
-        index, distance = jax.lax.fori_loop(0, blocks_of(limit, centers_at_once), compare, start)
+        index, distance = jax.lax.fori_loop(0, -(-limit // centers_at_once), compare, start)
         return assignment.at[rows].set(index), distances.at[rows].set(distance)
 
     start = clusters.assignment, clusters.distances
-    return jax.lax.fori_loop(0, blocks_of(count, rows_at_once), reassign_block, start)
+    return jax.lax.fori_loop(0, len(order) // rows_at_once, reassign_block, start)
 
 
 def _block_sizes(count: int, num_clusters: int) -> tuple[int, int]:
@@ -181,10 +176,6 @@ def _block_sizes(count: int, num_clusters: int) -> tuple[int, int]:
     if jax.default_backend() != "cpu":
         return count, num_clusters
     return min(count, BLOCK[0]), min(num_clusters, BLOCK[1])
-
-
-def _padded(rows: Array, multiple: int) -> Array:
-    return jnp.pad(rows, ((0, -len(rows) % multiple), (0, 0)))
 
 
 def _means(points: Array, assignment: Array, centers: Array) -> Array:

@@ -36,7 +36,7 @@ _LIBRARIES = ("jax", "jaxlib", "flax", "optax")
 _DIGEST_BYTES = hashlib.sha256().digest_size
 # What XLA is told beside its defaults, by backend. On CPUs YNNPACK runs products and sums faster than XLA's own kernels
 # and convolutions slower; left out of the default list are the convolutions. On GPUs XLA builds each of the step's many
-# hundred fusions in two ways and times both, which is most of the compilation, and the second wins for one in 25.
+# hundred fusions in two ways, a good part of compiling, and times both; the second wins for one in 25.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "cpu": {
         "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE",

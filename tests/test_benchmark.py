@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tools.benchmark import Row, lines
-from tools.duel import Timing, Way, Work, duel, duels
+from tools.duel import Timing, Way, Work, duels
 
 
 def sleeper(seconds: float) -> Work:
@@ -44,7 +44,7 @@ def test_ways_take_turns_in_processes_of_their_own_and_one_that_fails_says_why()
         Way("broken", broken, {"message": "no such device\nand more"}),
         Way("fast", sleeper, {"seconds": 0.1}),
     ]
-    timings = duel(ways, rounds=3)
+    (timings,) = duels([ways], rounds=3)
     assert list(timings) == ["slow", "broken", "fast"]
     assert timings["broken"] == "ValueError: no such device"
     slow, fast = timings["slow"], timings["fast"]
@@ -73,9 +73,9 @@ DUEL = """if True:
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
     from test_benchmark import endless
-    from tools.duel import Way, duel
+    from tools.duel import Way, duels
     if __name__ == "__main__":
-        duel([Way("endless", endless, {"log": Path(sys.argv[2])})], 1)
+        list(duels([[Way("endless", endless, {"log": Path(sys.argv[2])})]], 1))
 """
 
 

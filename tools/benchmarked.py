@@ -31,6 +31,7 @@ from aljax.scores import gradient_embeddings, mge_scores
 from aljax.settings import Query, Settings
 from aljax.shortlist import Shortlist
 from aljax.state import RunState
+from aljax.traces import Program
 from aljax.training import Batch, train_on_batch, train_on_device
 from tools.duel import Work
 
@@ -63,15 +64,23 @@ def statistics(bands: int) -> BandStatistics:
     return BandStatistics(np.full(bands, MEAN, np.float32), np.full(bands, DEVIATION, np.float32))
 
 
-def arguments_of_step(batch: int, size: int, bands: int, precision: str, steps: int = 1) -> tuple[Any, ...]:
-    """What `train_on_batch` takes, with tiles for so many steps."""
+def begin_training(
+    batch: int, size: int, bands: int, precision: str, steps: int = 1
+) -> tuple[Program[..., Any], tuple[Any, ...], Any, tuple[Any, ...]]:
+    """What runs so many steps, on an accelerator in a row: static arguments, what is trained, and the other arguments.
+
+    The last of them says which steps.
+    """
     model, variables = fresh_model(size, bands, precision)
-    recipe = Recipe()
+    recipe, count = Recipe(), batch * steps
     start = begin_fit(recipe, variables)
-    count = batch * steps
     tiles = Batch(*map(jax.device_put, (pixels(count, size, bands), multi_labels(count, CLASSES[bands]))))
-    epoch, step = make_epoch(recipe, 0, jax.random.key(1)), np.asarray(0, np.int32)
-    return model, recipe, (start.state, start.sums), tiles, statistics(bands), epoch, step
+    given = tiles, statistics(bands), make_epoch(recipe, 0, jax.random.key(1))
+    carry = start.state, start.sums
+    if steps == 1:
+        return train_on_batch, (model, recipe), carry, (*given, np.asarray(0, np.int32))
+    in_a_row = np.arange(count, dtype=np.int32), np.array([0, steps], np.int32)
+    return train_on_device, (model, recipe, batch), carry, (*given, *in_a_row)
 
 
 def train_in_jax(
@@ -80,25 +89,14 @@ def train_in_jax(
     """Steps of the fit: augmentation, standardisation, forward, backward, SGD; several as on an accelerator."""
     if deterministic:
         ask_for_determinism()
-    model, recipe, *carries, tiles, own_statistics, epoch, step = arguments_of_step(
-        batch, size, bands, precision, steps
-    )
+    program, static, *carries, rest = begin_training(batch, size, bands, precision, steps)
 
-    def single() -> Mapping[str, float]:
-        carries[0], done = train_on_batch(model, recipe, carries[0], tiles, own_statistics, epoch, step)
+    def work() -> Mapping[str, float]:
+        carries[0], done = program(*static, carries[0], *rest)
         done.block_until_ready()
         return NOTHING
 
-    order, first_and_end = np.arange(batch * steps, dtype=np.int32), np.array([0, steps], np.int32)
-
-    def several() -> Mapping[str, float]:
-        carries[0], done = train_on_device(
-            model, recipe, batch, carries[0], tiles, own_statistics, epoch, order, first_and_end
-        )
-        done.block_until_ready()
-        return NOTHING
-
-    return single if steps == 1 else several
+    return work
 
 
 FIRST_STEP = "from tools.benchmarked import begin_first_step; begin_first_step({})"
@@ -124,7 +122,8 @@ def start_in_jax(**arguments: Any) -> Work:
 
 def begin_first_step(batch: int, size: int, bands: int, precision: str) -> None:
     """Says when the first step is under way."""
-    train_on_batch(*arguments_of_step(batch, size, bands, precision))
+    program, static, carry, rest = begin_training(batch, size, bands, precision)
+    program(*static, carry, *rest)
     print("begun", flush=True)
 
 

@@ -48,13 +48,8 @@ class Timing(NamedTuple):
         return statistics.median(self.seconds)
 
 
-def duel(ways: Sequence[Way], rounds: int) -> dict[str, Timing | str]:
-    """Times all ways in turns; a way that fails gives its error instead."""
-    return next(duels([ways], rounds))
-
-
 def duels(works: Sequence[Sequence[Way]], rounds: int, builders: int = 1) -> Iterator[dict[str, Timing | str]]:
-    """Times the ways of each work in turns, work by work.
+    """Times the ways of each work in turns, work by work; a way that fails gives its error instead.
 
     One builder makes the ways of a work ready one by one, because compilers use all cores. Several make those of all
     works ready first, that many at once: for machines with more cores than a compiler uses, and room for all ways.

@@ -24,8 +24,7 @@ from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
 from aljax.fitting import STEPS_PER_CALL
 from aljax.machine import describe_machine
-from aljax.training import train_on_batch, train_on_device
-from tools.benchmarked import arguments_of_step
+from tools.benchmarked import begin_training
 
 
 def profile(
@@ -50,13 +49,10 @@ def profile(
         raise InputError("--batch and --items are at least 1, --size at least 32, --bands 3 or 4: change them")
     on_cpu = jax.default_backend() == "cpu"
     steps = 1 if on_cpu else STEPS_PER_CALL
-    model, recipe, carry, tiles, statistics, epoch, number = arguments_of_step(batch, size, bands, precision, steps)
-    if on_cpu:
-        rest: tuple[Any, ...] = (tiles, statistics, epoch, number)
-        step = train_on_batch.compiled(model, recipe, carry, *rest)
-    else:
-        rest = (tiles, statistics, epoch, np.arange(batch * steps, dtype=np.int32), np.array([0, 1], np.int32))
-        step = train_on_device.compiled(model, recipe, batch, carry, *rest)
+    program, static, carry, rest = begin_training(batch, size, bands, precision, steps)
+    if not on_cpu:
+        rest = (*rest[:-1], np.array([0, 1], np.int32))  # one of those in a row
+    step = program.compiled(*static, carry, *rest)
     carry, _ = jax.block_until_ready(step(carry, *rest))
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
@@ -90,7 +86,7 @@ def read_program(text: str) -> dict[str, str]:
     """
     pattern = r"^\s+(?:ROOT )?%?([\w.\-]+) = (\S+?\[[\d,]*\])[^\n]*?op_name=\"([^\"]*)\""
     return {
-        name: f"{shape} {re.sub(r'^(jit[(]call[)]/call_exported|jit[(]train_on_batch[)])/', '', origin)}"
+        name: f"{shape} {re.sub(r'^((jit[(](call|train_on_[a-z]+)[)]|call_exported)/)+', '', origin)}"
         for name, shape, origin in re.findall(pattern, text, re.MULTILINE)
     }
 
