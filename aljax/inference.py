@@ -37,11 +37,14 @@ class Classifier:
     num_labeled: int
     """Tiles that the model was trained on."""
 
-    def predict(self, images: Shaped[np.ndarray, "n h w bands"], batch_size: int = 64) -> Float[np.ndarray, "n c"]:
+    def predict(
+        self, images: Shaped[np.ndarray, "n h w bands"], batch_size: int | None = None
+    ) -> Float[np.ndarray, "n c"]:
         """Probability of each class, in the order of `class_names`, on each tile.
 
         The tiles have the bands of those in training, in the same order and units, and are best of the same size:
-        `aljax.data.decoding` has `decode` and `resize`, which the run itself used. Raises InputError for another
+        `aljax.data.decoding` has `decode` and `resize`, which the run itself used. `batch_size` are predicted at once;
+        None: as many as suit the tiles and the devices. Raises InputError for another
         number of bands.
         """
         bands = len(self.statistics.mean)

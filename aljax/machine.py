@@ -16,11 +16,15 @@ from aljax.version import __version__
 def describe_machine() -> dict[str, str | int]:
     """Device, its number of cores where it is a CPU (sums are rounded in another order on more), and versions."""
     device = jax.local_devices()[0]
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     versions: dict[str, str | int] = {"jax": jax.__version__, "aljax": __version__}
     if device.platform != "cpu":
         return {"device": device.device_kind, **versions}
-    return {"device": f"cpu ({_name_of_cpu()})", "cores": usable, **versions}
+    return {"device": f"cpu ({_name_of_cpu()})", "cores": usable_cores(), **versions}
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use: fewer than there are where runs go side by side, or a cluster gave fewer."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -1,5 +1,6 @@
 """One compiled pass over a set of tiles: probabilities, embeddings and predicted losses, batch by batch."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -11,8 +12,14 @@ from aljax.arrays import AnyArray
 from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics, standardise
 from aljax.devices import divide, gather
+from aljax.machine import usable_cores
 from aljax.model import Model, Variables, forward
 from aljax.traces import program
+
+LARGEST_BATCH = 64
+# Two tiles of 256 x 256. With more, what a layer hands to the next leaves the caches: a tile of 64 takes 1.35 times as
+# long.
+PIXELS_PER_CORE = 2 * 256 * 256
 
 
 class Predictions(NamedTuple):
@@ -32,16 +39,29 @@ def _predict_batch(
     return gather(Predictions(jax.nn.sigmoid(outputs.logits), outputs.embedding, predicted_losses))
 
 
+def suitable_batch_size(tiles: Tiles) -> int:
+    """How many tiles to predict at once: on a CPU by their size and its cores, always a share for every device."""
+    batch_size, devices = LARGEST_BATCH, jax.device_count()
+    if jax.default_backend() == "cpu":
+        _, height, width, _ = tiles.images.shape
+        pixels = PIXELS_PER_CORE * usable_cores() * jax.process_count()
+        batch_size = min(max(pixels // (height * width), 1), LARGEST_BATCH)
+    return math.ceil(batch_size / devices) * devices
+
+
 def predict_batches(
-    model: Model, variables: Variables, tiles: Tiles, rows: Int[np.ndarray, " m"], batch_size: int = 64
+    model: Model, variables: Variables, tiles: Tiles, rows: Int[np.ndarray, " m"], batch_size: int | None = None
 ) -> Iterator[tuple[Int[np.ndarray, " b"], Predictions]]:
     """Predicts the set's tiles `rows`, and yields the rows of each batch with its predictions.
 
-    Every batch has `batch_size` rows: the last is filled up by repeating its tiles, so nothing recompiles while
-    a pool shrinks. The next batch is under way when one is yielded, so the device does not wait for its reader.
+    Every batch has `batch_size` rows (None: as many as suit the tiles and the devices): the last is filled up by
+    repeating its tiles, so nothing recompiles while a pool shrinks. The next batch is under way when one is yielded,
+    so the device does not wait for its reader.
     """
     if not len(rows):
         return
+    if batch_size is None:
+        batch_size = suitable_batch_size(tiles)
     padded = np.concatenate([rows, np.resize(rows[len(rows) // batch_size * batch_size :], -len(rows) % batch_size)])
     chunks = padded.reshape(-1, batch_size)
     under_way: tuple[np.ndarray, Predictions] | None = None
@@ -58,7 +78,7 @@ def predict_probabilities(
     model: Model,
     variables: Variables,
     tiles: Tiles,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Float[np.ndarray, "n c"]:
     """Class probabilities of all tiles of a set; `on_batch` is called after every batch."""

@@ -6,6 +6,7 @@ import pytest
 
 from aljax import prediction
 from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
+from aljax.data.augmentation import BandStatistics
 from aljax.model import Model, init_variables
 from aljax.prediction import predict_batches, predict_probabilities
 
@@ -71,3 +72,21 @@ def test_predicted_losses_are_there_only_with_a_loss_head(model, ll_model, varia
 
 def test_no_tiles_give_no_batches(model, variables, tiles: SplitTiles) -> None:
     assert not list(predict_batches(model, variables, tiles.pool, np.array([], dtype=np.int64)))
+
+
+@pytest.mark.parametrize(
+    ("size", "cores", "devices", "expected"),
+    [(256, 2, 1, 4), (256, 1, 1, 2), (288, 2, 1, 3), (64, 2, 1, 64), (4096, 2, 1, 1), (256, 2, 8, 8), (32, 64, 6, 66)],
+)
+def test_batches_suit_the_tiles_the_cores_and_the_devices(monkeypatch, size, cores, devices, expected) -> None:
+    monkeypatch.setattr(prediction, "usable_cores", lambda: cores)
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    images = np.empty((0, size, size, 3), np.uint8)
+    tiles = Tiles(images, np.arange(0), np.empty((0, 2), np.uint8), BandStatistics(np.zeros(3), np.ones(3)))
+    assert prediction.suitable_batch_size(tiles) == expected
+
+
+def test_batches_on_an_accelerator_are_large(monkeypatch, tiles: SplitTiles) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(prediction, "usable_cores", lambda: 1)
+    assert prediction.suitable_batch_size(tiles.pool) == 64

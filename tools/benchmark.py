@@ -24,6 +24,8 @@ from aljax.files import write_atomically
 from aljax.fitting import STEPS_PER_CALL
 from tools.duel import Timing, Way, duels
 
+SCORED_ON_CPU = 4  # tiles at once that are fastest with two cores, for PyTorch too
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -56,7 +58,7 @@ def rows_of_network(precision: str, on_cpu: bool) -> Iterator[Row]:
             ways.append(Way("deterministic", benchmarked.train_in_jax, {**arguments, "deterministic": True}))
         steps = "" if on_cpu else f", {STEPS_PER_CALL} steps"
         yield Row(f"train, batch {batch}, {precision}{steps}", ways)
-    for batch in (64, 256):
+    for batch in (SCORED_ON_CPU, 64, 256) if on_cpu else (64, 256):
         arguments = {"count": batch * (1 if on_cpu else 4), "batch": batch, **common}
         ways = [Way("aljax", benchmarked.score_in_jax, arguments), *torch_ways("score", arguments)]
         yield Row(f"score, batch {batch}, {precision}", ways)
@@ -76,7 +78,8 @@ def rows_of_iteration(precision: str, on_cpu: bool) -> Iterator[Row]:
 
     labelled, epochs, pool = (40, 2, 200) if on_cpu else (200, 20, 1050)
     arguments = {"labelled": labelled, "epochs": epochs, "pool": pool, "size": 256, "bands": 3, "precision": precision}
-    ways = [Way("aljax", benchmarked.iterate_in_jax, arguments), *torch_ways("iterate", arguments)]
+    torch_arguments = {**arguments, "at_once": SCORED_ON_CPU if on_cpu else 64}
+    ways = [Way("aljax", benchmarked.iterate_in_jax, arguments), *torch_ways("iterate", torch_arguments)]
     yield Row(f"iteration, {labelled} labels, {epochs} epochs, {pool} tiles, {precision}", ways)
 
 

@@ -51,7 +51,7 @@ class BenchmarkSettings:
     image_size: int = 128  # height and width in pixels to which tiles are resized
     tiles: int = 256  # tiles in a round of the speed table
     rounds: int = 5  # rounds of the speed table
-    batch_size: int = 10  # of the training steps; scoring takes 64
+    batch_size: int = 10  # of the training steps; scoring takes what suits the tiles
     pools: tuple[int, ...] = (2000, 20000)  # numbers of tiles of the memory table
     pool_image_size: int = 64  # height and width in pixels in the memory table
     cache_dir: Path | None = None  # folder of the cache (default: ~/.cache/aljax/tiles)

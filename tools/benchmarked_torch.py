@@ -105,9 +105,9 @@ def score_in_torch(count: int, batch: int, size: int, bands: int, precision: str
 
 
 def iterate_in_torch(
-    labelled: int, epochs: int, pool: int, size: int, bands: int, precision: str, compiled: bool
+    labelled: int, epochs: int, pool: int, size: int, bands: int, precision: str, compiled: bool, at_once: int
 ) -> Work:
-    """The same iteration in PyTorch, with k-means by scikit-learn."""
+    """The same iteration in PyTorch, which scores `at_once` tiles at a time, with k-means by scikit-learn."""
     from sklearn.cluster import KMeans
 
     training = TorchTraining(bands, precision, compiled)
@@ -120,8 +120,8 @@ def iterate_in_torch(
             for rows in torch.randperm(labelled, device=training.device).split(10):
                 training.step(images[rows], labels[rows])
         training.network.eval()
-        training.predict(images[pool:], 64)  # test and validation
-        probabilities, embeddings = training.predict(images[labelled:pool], 64)
+        training.predict(images[pool:], at_once)  # test and validation
+        probabilities, embeddings = training.predict(images[labelled:pool], at_once)
         # Norm of the last layer's gradient under pseudo-labels, kernel and bias.
         error = (probabilities - (probabilities > 0.5).float()).norm(dim=1)
         scores = error * (1.0 + embeddings.square().sum(1)).sqrt()

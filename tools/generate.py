@@ -9,7 +9,6 @@ stopped and repeated: tiles that are there are kept. The same settings give the 
 
 import errno
 import json
-import os
 import signal
 import sys
 from collections import Counter
@@ -29,6 +28,7 @@ from aljax.data import treesatai
 from aljax.data.forests import LEAST_SIZE, SIDE_M, Areas, Tile, areas, file_name, render
 from aljax.errors import InputError
 from aljax.files import remove_leftovers, write_atomically
+from aljax.machine import usable_cores
 
 DRAWING = 1  # raised when the same settings give other tiles than before
 TILES = treesatai.TILE_FOLDERS[0]
@@ -132,7 +132,7 @@ def split(settings: Settings, tiles: list[str]) -> tuple[list[str], list[str]]:
 def _written(settings: Settings) -> Iterator[tuple[str, Areas]]:
     """Sees to it that every tile is on disk; yields names and areas in the order of the tiles."""
     write = partial(write_tile, settings)
-    processes = min(settings.processes or _cores(), -(-settings.tiles // BATCH))
+    processes = min(settings.processes or usable_cores(), -(-settings.tiles // BATCH))
     if processes == 1:
         return (yield from map(write, range(settings.tiles)))
     # Spawned, not forked: a fork copies the locks of whatever threads the parent has.
@@ -143,10 +143,6 @@ def _written(settings: Settings) -> Iterator[tuple[str, Areas]]:
         raise InputError("a drawing process was killed, perhaps for memory: try fewer --processes") from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _leave_stopping_to_the_parent() -> None:

@@ -1,7 +1,6 @@
 """Images of an archive by index: in memory, memory-mapped, or decoded whenever they are asked for."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from aljax.data.decoding import TileForm, decode, resize
 from aljax.errors import InputError
+from aljax.machine import usable_cores
 
 # Tiles are hashed whole up to this many bytes, and a sample of about this size in larger archives.
 HASHED_BYTES = 2**30
@@ -89,7 +89,7 @@ def stream(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) -> Iter
 def _read_ahead(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) -> Iterator[np.ndarray]:
     import grain
 
-    threads = min(os.cpu_count() or 1, 16)
+    threads = min(usable_cores(), 16)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
     return iter(grain.MapDataset.source(_Rows(images, rows)).batch(batch_size).to_iter_dataset(options))
 
