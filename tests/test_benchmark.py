@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -66,6 +67,21 @@ def test_several_builders_make_everything_ready_before_anything_is_timed(tmp_pat
     events = log.read_text().split()
     assert sorted(events[:6]) == ["a", "b", "build-a", "build-b", "build-c", "c"]
     assert events[6:] == ["a", "b", "c"]
+
+
+def count_threads() -> None:
+    os.environ["THREADS_AT_FIRST"] = str(threading.active_count())
+
+
+def counted() -> Work:
+    return lambda: {"threads": float(os.environ["THREADS_AT_FIRST"])}
+
+
+def test_what_comes_at_first_comes_before_other_threads() -> None:
+    (timings,) = duels([[Way("counted", counted, {}, count_threads)]], rounds=1)
+    timing = timings["counted"]
+    assert isinstance(timing, Timing)
+    assert timing.figures == {"threads": 1.0}
 
 
 DUEL = """if True:

@@ -12,7 +12,7 @@ take hours.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,8 @@ from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import write_atomically
 from aljax.fitting import STEPS_PER_CALL
-from tools.duel import Timing, Way, duels
+from aljax.machine import keep_freed_memory
+from tools.duel import Timing, Way, Work, duels
 
 SCORED_ON_CPU = 4  # tiles at once that are fastest with two cores, for PyTorch too
 
@@ -46,6 +47,11 @@ class Row(NamedTuple):
     ways: list[Way]
 
 
+def own(name: str, build: Callable[..., Work], arguments: dict[str, Any]) -> Way:
+    """A way of aljax. Its process keeps freed memory, as those of its commands do."""
+    return Way(name, build, arguments, keep_freed_memory)
+
+
 def rows_of_network(precision: str, on_cpu: bool) -> Iterator[Row]:
     """Training steps and passes over tiles of 256 x 256 x 3."""
     from tools import benchmarked
@@ -53,14 +59,14 @@ def rows_of_network(precision: str, on_cpu: bool) -> Iterator[Row]:
     common = {"size": 256, "bands": 3, "precision": precision}
     for batch in (10,) if on_cpu else (10, 100):
         arguments = {"batch": batch, "steps": 1 if on_cpu else STEPS_PER_CALL, **common}
-        ways = [Way("aljax", benchmarked.train_in_jax, arguments), *torch_ways("train", arguments)]
+        ways = [own("aljax", benchmarked.train_in_jax, arguments), *torch_ways("train", arguments)]
         if not on_cpu and batch == 10:
-            ways.append(Way("deterministic", benchmarked.train_in_jax, {**arguments, "deterministic": True}))
+            ways.append(own("deterministic", benchmarked.train_in_jax, {**arguments, "deterministic": True}))
         steps = "" if on_cpu else f", {STEPS_PER_CALL} steps"
         yield Row(f"train, batch {batch}, {precision}{steps}", ways)
     for batch in (SCORED_ON_CPU, 64, 256) if on_cpu else (64, 256):
         arguments = {"count": batch * (1 if on_cpu else 4), "batch": batch, **common}
-        ways = [Way("aljax", benchmarked.score_in_jax, arguments), *torch_ways("score", arguments)]
+        ways = [own("aljax", benchmarked.score_in_jax, arguments), *torch_ways("score", arguments)]
         yield Row(f"score, batch {batch}, {precision}", ways)
 
 
@@ -69,7 +75,7 @@ def rows_of_start(precision: str) -> Iterator[Row]:
     from tools import benchmarked
 
     arguments = {"batch": 10, "size": 256, "bands": 3, "precision": precision}
-    yield Row(f"start, batch 10, {precision}", [Way("aljax", benchmarked.start_in_jax, arguments)])
+    yield Row(f"start, batch 10, {precision}", [own("aljax", benchmarked.start_in_jax, arguments)])
 
 
 def rows_of_iteration(precision: str, on_cpu: bool) -> Iterator[Row]:
@@ -79,7 +85,7 @@ def rows_of_iteration(precision: str, on_cpu: bool) -> Iterator[Row]:
     labelled, epochs, pool = (40, 2, 200) if on_cpu else (200, 20, 1050)
     arguments = {"labelled": labelled, "epochs": epochs, "pool": pool, "size": 256, "bands": 3, "precision": precision}
     torch_arguments = {**arguments, "at_once": SCORED_ON_CPU if on_cpu else 64}
-    ways = [Way("aljax", benchmarked.iterate_in_jax, arguments), *torch_ways("iterate", torch_arguments)]
+    ways = [own("aljax", benchmarked.iterate_in_jax, arguments), *torch_ways("iterate", torch_arguments)]
     yield Row(f"iteration, {labelled} labels, {epochs} epochs, {pool} tiles, {precision}", ways)
 
 
@@ -102,7 +108,7 @@ def rows_of_scores(on_cpu: bool) -> Iterator[Row]:
 
     count = 4000 if on_cpu else 37_531
     ways = [
-        Way(name, benchmarked.mge_in_jax, {"count": count, "materialised": name == "gradients"})
+        own(name, benchmarked.mge_in_jax, {"count": count, "materialised": name == "gradients"})
         for name in ("aljax", "gradients")
     ]
     yield Row(f"mge_scores, {count} tiles", ways)
@@ -115,7 +121,7 @@ def rows_of_kmeans() -> Iterator[Row]:
     for count, clusters in ((60, 20), (4000, 1000), (12_000, 3000), (40_000, 10_000)):
         arguments = {"count": count, "clusters": clusters}
         ways = [
-            Way("aljax", benchmarked.kmeans_in_jax, arguments),
+            own("aljax", benchmarked.kmeans_in_jax, arguments),
             Way("scikit-learn", benchmarked.kmeans_in_sklearn, arguments),
         ]
         yield Row(f"kmeans ({count}, {clusters}, 1024)", ways)
@@ -137,7 +143,7 @@ def rows_of_selection(precision: str, share: float) -> Iterator[Row]:
             "precision": precision,
         }
         ways = [
-            Way("aljax" if query == "mge" else query, benchmarked.select_in_jax, {"query": query, **arguments})
+            own("aljax" if query == "mge" else query, benchmarked.select_in_jax, {"query": query, **arguments})
             for query in ("mge", "ll", "tpd")
         ]
         part = "" if tiles == pool else f" {tiles} of {pool} tiles"

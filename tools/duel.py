@@ -23,12 +23,18 @@ Work = Callable[[], Mapping[str, float]]
 LEAST_SECONDS = 0.2  # of a measurement: shorter work is repeated within it
 
 
+def nothing() -> None:
+    """What most processes have to do first."""
+
+
 class Way(NamedTuple):
     """One way to do the work; importable, because another process builds it."""
 
     name: str
     build: Callable[..., Work]
     arguments: Mapping[str, Any]
+    at_first: Callable[[], None] = nothing
+    """Called in the process before it has a second thread."""
 
 
 class Timing(NamedTuple):
@@ -81,7 +87,7 @@ class _Worker:
         """Starts the process and waits until it has done its work once, or has failed."""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self.way.build, dict(self.way.arguments)))
+        self._process = context.Process(target=_serve, args=(theirs, self.way))
         self._process.start()
         theirs.close()
         try:
@@ -113,12 +119,13 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _serve(connection: Connection, build: Callable[..., Work], arguments: dict[str, Any]) -> None:
+def _serve(connection: Connection, way: Way) -> None:
+    way.at_first()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with PeakMemory() as memory:
         started = time.perf_counter()
         try:
-            work = build(**arguments)
+            work = way.build(**way.arguments)
             figures = dict(work())
         except Exception as error:
             connection.send(f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
