@@ -68,14 +68,16 @@ def fit(
     call = _calls(model, recipe, start, tiles, orders, num_steps, batch_size)
     carry, step = (start.state, start.sums), start.step
     running: deque[Array] = deque()
+    ahead = 0 if jax.default_backend() == "cpu" else CALLS_AHEAD
     finished: tuple[int, Sums] | None = None
     for index in range(start.epoch, recipe.epochs):
         epoch = make_epoch(recipe, index, keys[index][1])
         while step < num_steps:
             carry, done, step = call(carry, epoch, index, step)
             running.append(done)
-            if len(running) > CALLS_AHEAD:
-                # Each call in the queue holds its pixels: without this, a long epoch would hold them all.
+            if len(running) > ahead:
+                # Each call in the queue holds its pixels: without this, a long epoch would hold them all. On a CPU it
+                # also holds the memory that it will compute in: 5.7 instead of 4.1 GiB for tiles of 256 x 256.
                 running.popleft().block_until_ready()
             on_step(Fit(*carry, index, step))
         # Reading a result waits for the device, so an epoch is read while the next one runs.
