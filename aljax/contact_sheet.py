@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from aljax.data import treesatai
 from aljax.data.archive import Archive
-from aljax.errors import one_line
+from aljax.errors import InputError, one_line
 from aljax.files import write_atomically
 
 COLUMNS = 6
@@ -17,6 +18,7 @@ TILE_INCHES = 2.0
 CHARACTERS_PER_LINE = 28
 LINES_FOR_LABELS = 3
 TITLE_CHARACTERS = 22  # per column
+FALSE_COLOUR = ("IR", "R", "G")  # of TreeSatAI's bands
 
 
 def contact_sheet(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], bands: Sequence[int]) -> None:
@@ -42,6 +44,25 @@ def contact_sheet(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], 
     picture_file = io.BytesIO()
     figure.savefig(picture_file, format="png", dpi=150)
     write_atomically(path, picture_file.getvalue())
+
+
+def parse_bands(text: str, archive: Archive) -> tuple[int, ...]:
+    """Indices of the one or three bands that a setting names, such as 4,1,2; by default those that suit the archive.
+
+    Raises InputError.
+    """
+    count = archive.images.shape[-1]
+    if not text:
+        if archive.class_names == treesatai.GENERA and count == treesatai.FORM.bands:
+            return tuple(map(treesatai.BANDS.index, FALSE_COLOUR))
+        return (0, 1, 2) if count >= 3 else (0,)
+    try:
+        bands = tuple(int(band) - 1 for band in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--bands is {text!r}: give numbers between commas, such as 4,1,2") from error
+    if len(bands) not in (1, 3) or not all(0 <= band < count for band in bands):
+        raise InputError(f"--bands is {text!r}: give one or three numbers from 1 to {count}")
+    return bands
 
 
 def stretch(pictures: Shaped[np.ndarray, "n h w k"]) -> Shaped[np.ndarray, "n h w k"]:

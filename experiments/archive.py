@@ -34,7 +34,10 @@ class OwnArchiveSettings(ArchiveSettings):
 
 
 def choose_split(settings: OwnArchiveSettings, archive: Archive) -> Split:
-    """The split of the label file, or a random one. Raises InputError if a tile has no labels."""
+    """The split of the label file, or a random one. Raises InputError if a tile has no labels, or a part no tile."""
+    for name, indices in archive.split._asdict().items() if archive.split else ():
+        if not len(indices):
+            raise InputError(f"the column 'split' of {settings.labels} gives no tile to {name}: give it some")
     if archive.labelled is not None:
         without = [tile for tile, known in zip(archive.ids, archive.labelled, strict=True) if not known]
         raise InputError(

@@ -13,15 +13,13 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from aljax.contact_sheet import class_table, contact_sheet
-from aljax.data import treesatai
+from aljax.contact_sheet import class_table, contact_sheet, parse_bands
 from aljax.data.archive import Archive
 from aljax.data.open import open_archive
 from aljax.errors import InputError
 from aljax.experiment import command
 
 MAX_TILES = 600  # more make a picture that few programs open
-FALSE_COLOUR = ("IR", "R", "G")
 
 
 @dataclass(frozen=True)
@@ -68,22 +66,6 @@ def choose_tiles(settings: ShowSettings, archive: Archive) -> np.ndarray:
     return order[: settings.tiles]
 
 
-def choose_bands(settings: ShowSettings, archive: Archive) -> tuple[int, ...]:
-    """Indices of one or three bands. Raises InputError."""
-    count = archive.images.shape[-1]
-    if not settings.bands:
-        if archive.class_names == treesatai.GENERA and count == treesatai.FORM.bands:
-            return tuple(map(treesatai.BANDS.index, FALSE_COLOUR))
-        return (0, 1, 2) if count >= 3 else (0,)
-    try:
-        bands = tuple(int(band) - 1 for band in settings.bands.split(","))
-    except ValueError as error:
-        raise InputError(f"--bands is {settings.bands!r}: give numbers between commas, such as 4,1,2") from error
-    if len(bands) not in (1, 3) or not all(0 <= band < count for band in bands):
-        raise InputError(f"--bands is {settings.bands!r}: give one or three numbers from 1 to {count}")
-    return bands
-
-
 def main() -> None:
     """Writes the sheet and prints the counts."""
     settings = tyro.cli(ShowSettings, prog="python -m tools.show", description=__doc__)
@@ -91,7 +73,7 @@ def main() -> None:
     archive = open_archive(
         settings.data_dir, settings.image_size, settings.seed, settings.labels, settings.label_separator
     )
-    tiles, bands = choose_tiles(settings, archive), choose_bands(settings, archive)
+    tiles, bands = choose_tiles(settings, archive), parse_bands(settings.bands, archive)
     try:
         contact_sheet(settings.out, archive, tiles, bands)
     except OSError as error:

@@ -163,11 +163,7 @@ def _split(table: CsvLabels, rows: dict[int, int], num_tiles: int) -> Split | No
     parts: UInt8[np.ndarray, " n"] = np.full(num_tiles, 255, np.uint8)
     for index, row in rows.items():
         parts[index] = table.parts[row]
-    split = Split(*(np.flatnonzero(parts == part) for part in range(3)))
-    for name, indices in split._asdict().items():
-        if not len(indices):
-            raise InputError(f"the column 'split' of the label file gives no tile to {name}: give it some")
-    return split
+    return Split(*(np.flatnonzero(parts == part) for part in range(3)))
 
 
 def _warn_of_empty_classes(table: CsvLabels) -> None:

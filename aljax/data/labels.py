@@ -1,6 +1,8 @@
-"""A user's own labels: a CSV with a row per tile, its classes as 0/1 columns or as one list."""
+"""A user's own labels: CSV files with a row per tile, its classes as 0/1 columns or as one list."""
 
 import csv
+import io
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +14,7 @@ from aljax.errors import InputError
 DELIMITERS = ",;\t"
 SPLIT_COLUMN = "split"
 PARTS = {"pool": 0, "train": 0, "validation": 1, "val": 1, "test": 2}
+PART_NAMES = ("pool", "validation", "test")
 
 
 class CsvLabels(NamedTuple):
@@ -51,6 +54,47 @@ def read_csv(path: Path, separator: str = ";") -> CsvLabels:
     if not class_names:
         raise InputError(f"{path} names no classes: give a column per class, or a column 'labels'")
     return CsvLabels(ids, class_names, labels, parts)
+
+
+def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
+    """The rows of several files as those of one, with the classes in the order of the first.
+
+    Raises InputError if the classes differ, or if two files have the same tile.
+    """
+    first, class_names = next((path, table.class_names) for path, table in tables.items())
+    files: dict[str, Path] = {}
+    for path, table in tables.items():
+        if sorted(table.class_names) != sorted(class_names):
+            raise InputError(
+                f"{path} has the classes {', '.join(table.class_names)}, and {first} has {', '.join(class_names)}: "
+                "use the same in both"
+            )
+        for tile in table.ids:
+            if tile in files:
+                raise InputError(f"tile {tile} is in {files[tile]} and in {path}: remove one of the rows")
+            files[tile] = path
+    labels = [table.labels[:, [table.class_names.index(name) for name in class_names]] for table in tables.values()]
+    parts = [np.zeros(len(table.ids), np.uint8) if table.parts is None else table.parts for table in tables.values()]
+    return CsvLabels(tuple(files), class_names, np.concatenate(labels), np.concatenate(parts))
+
+
+def to_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A CSV file's text, with commas."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()
+
+
+def count_tiles(path: Path) -> int:
+    """Rows of a file below its header. Raises InputError if it cannot be read."""
+    return len(_read_rows(path)) - 1
+
+
+def is_blank(path: Path) -> bool:
+    """Whether no cell for a class is filled in. Raises InputError if the file cannot be read."""
+    (_, header), *rows = _read_rows(path)
+    columns = [index for index, name in enumerate(header) if index and name.strip() != SPLIT_COLUMN]
+    return not any(row[index].strip() for _, row in rows for index in columns if index < len(row))
 
 
 Rows = list[tuple[int, list[str]]]

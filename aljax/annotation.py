@@ -1,0 +1,256 @@
+"""Annotation by a person in rounds: which tiles to label next, given the labels so far.
+
+A round is a folder: a run of one iteration on what is labelled, `to_label.csv` for the person to fill in, and sheets
+with the pictures of its tiles. Where there are no labels yet, a round draws its tiles and has no run.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Int
+
+from aljax.checkpointing import RunStore, Stop, read_config
+from aljax.checkpoints import read_newest
+from aljax.contact_sheet import contact_sheet
+from aljax.data.archive import Archive, Split, place
+from aljax.data.images import EncodedImages
+from aljax.data.labels import PART_NAMES, SPLIT_COLUMN, CsvLabels, is_blank, merge, read_csv, to_text
+from aljax.densenet import DenseNet
+from aljax.errors import InputError, InputWarning
+from aljax.experiment import check_start, configuration
+from aljax.files import disk_errors, write_atomically
+from aljax.keys import Purpose, derive_key
+from aljax.loop import advance, begin_iteration
+from aljax.loss_head import LossHead
+from aljax.model import Model
+from aljax.packing import unpack
+from aljax.pool import Pool
+from aljax.progress import Progress
+from aljax.recipe import Recipe
+from aljax.reporting import series_name
+from aljax.settings import Settings, check_settings
+from aljax.state import RunState
+from aljax.weights import load_weights
+
+FORM, PREDICTIONS = "to_label.csv", "predictions.csv"
+TILES_PER_SHEET = 60
+# Height and width of a tile on a sheet, whatever the network is given.
+SHEET_PIXELS = 256
+
+
+class Drawn(NamedTuple):
+    """Tiles to label that nothing was asked about: the first ones, and those that measure."""
+
+    rows: Int[np.ndarray, " k"]
+    """In the archive."""
+    parts: Int[np.ndarray, " k"]
+    """Indices of PART_NAMES."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of an archive before a round."""
+
+    archive: Archive
+    split: Split
+    """All tiles that are not held back are the pool."""
+    labelled: Bool[np.ndarray, " p"]
+    """Of the pool's tiles."""
+
+
+def round_dir(run_dir: Path, number: int) -> Path:
+    """The folder of round 1, 2, ..."""
+    return run_dir / f"round-{number}"
+
+
+def count_rounds(run_dir: Path) -> int:
+    """The rounds whose tiles are chosen."""
+    number = 0
+    while (round_dir(run_dir, number + 1) / FORM).exists():
+        number += 1
+    return number
+
+
+def waiting_form(run_dir: Path) -> Path | None:
+    """The newest round's form if nothing is filled in yet."""
+    form = round_dir(run_dir, count_rounds(run_dir)) / FORM
+    return form if form.exists() and is_blank(form) else None
+
+
+def gather_labels(run_dir: Path, start: CsvLabels | None, start_file: Path | None) -> CsvLabels | None:
+    """What is labelled so far: the rows of `start`, which came from a file, and of all forms; None if nothing is.
+
+    Raises InputError for a form that is not filled in, or not as it should be.
+    """
+    forms = [round_dir(run_dir, number + 1) / FORM for number in range(count_rounds(run_dir))]
+    tables = {} if start is None or start_file is None else {start_file: start}
+    tables |= {form: read_csv(form) for form in forms}
+    return merge(tables) if tables else None
+
+
+def labels_text(labels: CsvLabels) -> str:
+    """The labels as a CSV file that `experiments.archive` reads too."""
+    assert labels.parts is not None
+    rows = zip(labels.ids, labels.parts, labels.labels.tolist(), strict=True)
+    header = ("id", SPLIT_COLUMN, *labels.class_names)
+    return to_text(header, ((tile, PART_NAMES[part], *cells) for tile, part, cells in rows))
+
+
+def know(archive: Archive) -> Known:
+    """Splits an archive of which some tiles are labelled, some of them for validation and test.
+
+    Without tiles for validation those of the test stand in; nothing is decided by them.
+    """
+    everything = np.arange(len(archive.ids))
+    labelled = np.ones(len(everything), bool) if archive.labelled is None else archive.labelled
+    _, validation, test = archive.split or (everything, everything[:0], everything[:0])
+    pool = np.setdiff1d(everything, np.concatenate([validation, test]))
+    return Known(archive, Split(pool, validation if len(validation) else test, test), labelled[pool])
+
+
+def draw(known: Known, seed: int, number: int, initial: int, test: int) -> Drawn | None:
+    """Tiles by chance for what is missing of `initial` labelled ones, and `test` for the test where it has none.
+
+    None if nothing is missing. Raises InputError if the archive has fewer.
+    """
+    tests = 0 if len(known.split.test) else test
+    count = tests + max(initial - int(known.labelled.sum()), 0)
+    candidates = known.split.pool[~known.labelled]
+    if count == 0:
+        return None
+    if count > len(candidates):
+        raise InputError(
+            f"there are {len(candidates)} tiles without labels, and {count} to begin with: lower --initial"
+        )
+    order = np.asarray(jax.random.permutation(derive_key(seed, Purpose.INITIAL_LABELS, 0, number), len(candidates)))
+    return Drawn(candidates[order[:count]], np.where(np.arange(count) < tests, PART_NAMES.index("test"), 0))
+
+
+def run_round(settings: Settings, known: Known, network: DenseNet, number: int, stop: Stop) -> RunState:
+    """Trains on what is labelled and chooses tiles, in the round's folder, going on from what is there.
+
+    The state's last record has the chosen tiles. Raises InputError for settings that do not fit the labels.
+    """
+    archive, count = known.archive, int(known.labelled.sum())
+    if settings.recipe.batch_size > count:
+        raise InputError(
+            f"--batch-size {settings.recipe.batch_size} is larger than the {count} labelled tiles: lower it"
+        )
+    wanted = min(settings.budget, int((~known.labelled).sum()))
+    run_dir = round_dir(settings.run_dir, number)
+    settings = replace(settings, run_dir=run_dir, initial=count, max_labels=count + wanted, trials=1)
+    check_settings(settings)
+    published = None if settings.init_weights is None else load_weights(settings.init_weights)
+    tiles = place(archive, known.split, settings.seed, normalisation=settings.normalisation)
+    network = replace(network, num_classes=len(archive.class_names), dtype=jnp.dtype(settings.precision))
+    model = Model(network, LossHead() if settings.query == "ll" else None)
+    check_start(settings, model, tiles, published)
+    pool_ids = hashlib.sha256("\n".join(tiles.pool_ids).encode()).hexdigest()
+    config = {**configuration(settings, archive, model, tiles, published), "pool": pool_ids}
+    begun = _begin(settings, known, _read_earlier(settings, config, number))
+    name = series_name(settings.query, settings.clustering)
+    with (
+        RunStore(run_dir, config, settings.recipe, settings.checkpoint_seconds, stop) as store,
+        Progress(replace(settings, max_labels=count), name) as progress,
+    ):
+        state = store.restore() or begun
+        if len(state.history) > len(begun.history):
+            return state
+        if state.stage is None:
+            state = begin_iteration(model, tiles.pool, settings, state, published)
+        progress.begin_iteration(state)
+        state = advance(model, tiles, settings, state, store, progress)
+        store.save(state)
+        progress.end_iteration(state.history[-1])
+    return state
+
+
+class Earlier(NamedTuple):
+    """The newest round that trained."""
+
+    state: RunState
+    same_pool: bool
+    """Whether its pool had the same tiles in the same order."""
+
+
+def _read_earlier(settings: Settings, config: Mapping[str, Any], number: int) -> Earlier | None:
+    """The newest round that trained. Raises InputError if its network or pixels are others."""
+    folders = (round_dir(settings.run_dir.parent, earlier) for earlier in range(number - 1, 0, -1))
+    folder = next((folder for folder in folders if (folder / "config.json").exists()), None)
+    if folder is None:
+        return None
+    before, newest = read_config(folder), read_newest(folder / "checkpoints", lambda facts: facts["stage"] is None)
+    if newest is None:
+        raise InputError(f"{folder} has no checkpoint of its end to go on from: bring its checkpoints back")
+    for name in ("class_names", "image_size", "depths", "normalisation", "mean", "deviation"):
+        if before[name] != config[name] and settings.start == "warm":
+            raise InputError(
+                f"{name} was {before[name]} in {folder} and is {config[name]}: a warm start goes on with the same; "
+                "use --start cold"
+            )
+    state = unpack(newest.vectors, newest.facts, Recipe())
+    return Earlier(state, before["pool"] == config["pool"])
+
+
+def _begin(settings: Settings, known: Known, earlier: Earlier | None) -> RunState:
+    """Before the round's first step: what is labelled, and model and probabilities of the round before."""
+    size = len(known.split.pool)
+    pool = Pool(size).label(np.flatnonzero(known.labelled))
+    probabilities = np.full((size, len(known.archive.class_names)), np.nan, np.float32)
+    if earlier is None:
+        return RunState(0, 0, pool, None, probabilities, ())
+    state = earlier.state
+    if earlier.same_pool:
+        probabilities = state.probabilities
+    if settings.query == "tpd" and np.isnan(probabilities[~known.labelled]).any():
+        raise InputError(
+            "TPD compares with the probabilities of the round before, and they are not there for all tiles without "
+            "labels (other tiles, other test tiles, labels withdrawn, or chosen by chance): use --query mge this time"
+        )
+    variables = state.variables
+    if variables is not None and (settings.query == "ll") != ("loss_head" in variables["params"]):
+        variables = None
+        if settings.start == "warm":
+            message = "the round before had another network (with or without a loss head): this one starts afresh"
+            warnings.warn(InputWarning(message), stacklevel=2)
+    return RunState(0, len(state.history), pool, variables, probabilities, state.history)
+
+
+def chosen_rows(known: Known, state: RunState) -> Int[np.ndarray, " k"]:
+    """Where the tiles that a round chose are in the archive, highest score first."""
+    places = {tile: row for row, tile in enumerate(known.archive.ids)}
+    return np.array([places[tile] for tile in state.history[-1].selected])
+
+
+def write_round(folder: Path, known: Known, drawn: Drawn, class_names: tuple[str, ...], bands: tuple[int, ...]) -> None:
+    """Writes the sheets and, last, the form: with it the round is complete."""
+    archive = known.archive
+    if isinstance(archive.images, EncodedImages):
+        archive = replace(archive, images=replace(archive.images, size=SHEET_PIXELS))
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for start in range(0, len(drawn.rows), TILES_PER_SHEET):
+            sheet = folder / f"sheet-{start // TILES_PER_SHEET + 1}.png"
+            contact_sheet(sheet, archive, drawn.rows[start : start + TILES_PER_SHEET], bands)
+        empty = [""] * len(class_names)
+        rows = ((archive.ids[row], PART_NAMES[part], *empty) for row, part in zip(*drawn, strict=True))
+        write_atomically(folder / FORM, to_text(("id", SPLIT_COLUMN, *class_names), rows))
+
+
+def write_predictions(folder: Path, known: Known, state: RunState) -> None:
+    """Writes the probabilities of the classes on every tile that had no label, where the query predicted them."""
+    archive, rows = known.archive, np.flatnonzero(~np.isnan(state.probabilities).any(1))
+    if not len(rows):
+        return
+    cells = ([f"{value:.4f}" for value in row] for row in state.probabilities[rows])
+    ids = (archive.ids[index] for index in known.split.pool[rows])
+    lines = ((tile, *values) for tile, values in zip(ids, cells, strict=True))
+    with disk_errors(folder):
+        write_atomically(folder / PREDICTIONS, to_text(("id", *archive.class_names), lines))

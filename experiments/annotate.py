@@ -1,0 +1,138 @@
+"""Annotation for real: says which tiles of your own archive to label next, round by round.
+
+    python -m experiments.annotate --images DIR --classes trees,water,pavement --run-dir runs/mine
+
+The first call draws tiles by chance, some to train on and some to measure with. Every round is a folder: open its
+sheets, write 0 or 1 into every cell of its to_label.csv, in a spreadsheet or by hand, and repeat the same command. It
+then trains on all that is labelled, measures, chooses the next tiles by the query function, and writes what the model
+says of every other tile to predictions.csv. All labels so far are in labels.csv. Labels that you have already go in
+with --labels in place of --classes (`id,CLASS,CLASS,...` or `id,labels`; a column `split` may say test). A round that
+was stopped goes on when the same command is repeated.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import tyro
+
+from aljax import annotation
+from aljax.annotation import Drawn, Known
+from aljax.contact_sheet import parse_bands
+from aljax.data.folder import open_folder
+from aljax.data.labels import SPLIT_COLUMN, CsvLabels, count_tiles, read_csv
+from aljax.data.storage import keep_tiles
+from aljax.densenet import DenseNet121
+from aljax.errors import InputError
+from aljax.experiment import command, parse_settings, prepare_process, write_report
+from aljax.files import disk_errors, write_atomically
+from aljax.reporting import series_name
+from aljax.settings import ArchiveSettings
+from aljax.state import RunState
+from aljax.stopping import StopRequest
+
+ANY = 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationSettings(ArchiveSettings):
+    """Settings of annotation by a person; those of the training may change from round to round."""
+
+    images: Path  # folder of the tiles: GeoTIFF, PNG or JPEG, nested or not
+    classes: str = ""  # names of the classes between commas, where there is no --labels
+    labels: Path | None = None  # CSV file with labels that there are already
+    label_separator: str = ";"  # between the class names of a cell, in a CSV with the columns id,labels
+    test: int = 100  # tiles drawn by chance to measure with, unless some of --labels are for the test
+    bands: str = ""  # bands shown as red, green and blue, counted from 1, such as 4,1,2, or one band for grey
+    run_dir: Path = Path("runs/annotation")  # folder of the rounds
+    trials: tyro.conf.Fixed[int] = 1
+    first_trial: tyro.conf.Fixed[int] = 1
+    max_labels: tyro.conf.Fixed[int] = ANY
+    patience: tyro.conf.Fixed[int] = 0
+    min_gain: tyro.conf.Fixed[float] = 0.0
+
+
+def read_start(settings: AnnotationSettings) -> tuple[CsvLabels | None, tuple[str, ...]]:
+    """The labels that there are already, and the classes. Raises InputError."""
+    if (settings.labels is None) == (settings.classes == ""):
+        raise InputError("give either --labels, a CSV file, or --classes, names between commas")
+    if settings.labels is not None:
+        start = read_csv(settings.labels, settings.label_separator)
+        return start, start.class_names
+    classes = tuple(name.strip() for name in settings.classes.split(","))
+    if "" in classes or len(set(classes)) < len(classes) or {*classes} & {"id", SPLIT_COLUMN, "labels"}:
+        raise InputError(f"--classes is {settings.classes!r}: give different names, none of them id, split or labels")
+    return None, classes
+
+
+def open_known(
+    settings: AnnotationSettings, start: CsvLabels | None, classes: tuple[str, ...]
+) -> tuple[Known, tuple[str, ...]]:
+    """The archive with all labels so far, which are kept in labels.csv, and its classes. Raises InputError."""
+    labels = annotation.gather_labels(settings.run_dir, start, settings.labels)
+    if labels is None:
+        return annotation.know(open_folder(settings.images, None, settings.image_size)), classes
+    if sorted(labels.class_names) != sorted(classes):
+        before = ",".join(labels.class_names)
+        raise InputError(f"--classes is {settings.classes} and was {before}: the rounds of a folder have the same")
+    file = settings.run_dir / "labels.csv"
+    with disk_errors(settings.run_dir):
+        settings.run_dir.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, annotation.labels_text(labels))
+    return annotation.know(open_folder(settings.images, file, settings.image_size)), labels.class_names
+
+
+def make_round(settings: AnnotationSettings, known: Known, classes: tuple[str, ...], number: int) -> RunState | None:
+    """Draws or chooses tiles, and writes the round's files; the state after it if it trained."""
+    folder = annotation.round_dir(settings.run_dir, number)
+    bands = parse_bands(settings.bands, known.archive)
+    drawn = annotation.draw(known, settings.seed, number, settings.initial, settings.test)
+    state = None
+    if drawn is None:
+        kept = replace(known, archive=keep_tiles(known.archive, settings.tiles_in, settings.cache_dir))
+        with StopRequest() as stop:
+            state = annotation.run_round(settings, kept, DenseNet121(len(classes)), number, stop)
+        annotation.write_predictions(folder, known, state)
+        rows = annotation.chosen_rows(known, state)
+        drawn = Drawn(rows, np.zeros(len(rows), int))
+        name = series_name(settings.query, settings.clustering)
+        write_report(settings.run_dir, {name: state.history}, f"{known.archive.name}, annotation in rounds")
+    annotation.write_round(folder, known, drawn, classes, bands)
+    return state
+
+
+def print_request(form: Path) -> None:
+    """What the person is to do."""
+    count, sheets = count_tiles(form), form.parent / "sheet-*.png"
+    print(f"{count} tiles to label: look at {sheets}, write 0 or 1 into every cell of {form}, repeat the command")
+
+
+def main() -> None:
+    """Makes the next round, or says which one waits for labels."""
+    settings = parse_settings(AnnotationSettings, "experiments.annotate", __doc__)
+    if settings.test < 1:
+        raise InputError(f"--test is {settings.test}: it must be at least 1, or there is nothing to measure with")
+    prepare_process()
+    if jax.process_count() > 1:
+        raise InputError("annotation is made by one process, which uses all devices of its machine: start one")
+    start, classes = read_start(settings)
+    waiting = annotation.waiting_form(settings.run_dir)
+    if waiting is not None:
+        return print_request(waiting)
+    known, classes = open_known(settings, start, classes)
+    if known.labelled.all():
+        return print(f"all {len(known.archive.ids)} tiles are labelled: {settings.run_dir / 'labels.csv'}")
+    number = annotation.count_rounds(settings.run_dir) + 1
+    state = make_round(settings, known, classes, number)
+    if state is not None:
+        record = state.history[-1]
+        print(
+            f"round {number}: trained on {record.num_labeled} tiles; micro F1 {record.micro_f1:.1%}, macro F1 "
+            f"{record.macro_f1:.1%} on {len(known.split.test)} test tiles ({settings.run_dir / 'curve.png'})"
+        )
+    print_request(annotation.round_dir(settings.run_dir, number) / annotation.FORM)
+
+
+if __name__ == "__main__":
+    command(main)

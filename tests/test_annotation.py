@@ -1,0 +1,210 @@
+"""Annotation by a person: every round asks for tiles that have no labels, and learns from the answers to all rounds."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import run
+from PIL import Image
+from tiny import make_archive, tiny_network
+
+import aljax
+from aljax.checkpointing import RunStore
+from experiments import annotate
+
+ARCHIVE = make_archive(60)
+TRUTH = dict(zip(ARCHIVE.ids, ARCHIVE.labels.tolist(), strict=True))
+SMALL = ["--test", 8, "--initial", 8, "--budget", 4, "--epochs", 2, "--batch-size", 4, "--image-size", 32]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch):
+    """The command on a folder of tiles; gives its exit status."""
+    monkeypatch.setattr(annotate, "DenseNet121", tiny_network)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "tiles").mkdir()
+    for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
+        Image.fromarray(pixels).save(tmp_path / "tiles" / f"{tile}.png")
+    classes = ["--classes", ",".join(ARCHIVE.class_names)]
+
+    def call(*arguments: object, first: list[object] = classes, run_dir: str = "run") -> int:
+        folders = ["--images", tmp_path / "tiles", "--run-dir", tmp_path / run_dir]
+        return run(monkeypatch, annotate.main, *folders, *first, *SMALL, *arguments)
+
+    return call
+
+
+def read(form: Path) -> list[dict[str, str]]:
+    with form.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def fill(form: Path) -> None:
+    """What the person does, with a spreadsheet that writes semicolons."""
+    rows = read(form)
+    assert all(row[name] == "" for row in rows for name in ARCHIVE.class_names)
+    with form.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow(["id", "split", *ARCHIVE.class_names])
+        writer.writerows([row["id"], row["split"], *TRUTH[row["id"].removesuffix(".png")]] for row in rows)
+
+
+def rounds(call, run_dir: Path, last: int, *arguments: object) -> list[list[dict[str, str]]]:
+    """The rows that the person was asked for, round by round; the last form is left blank."""
+    asked = []
+    for number in range(1, last + 1):
+        assert call(*arguments, run_dir=run_dir.name) == 0
+        form = run_dir / f"round-{number}" / "to_label.csv"
+        asked.append(read(form))
+        if number < last:
+            fill(form)
+    return asked
+
+
+def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys) -> None:
+    first, second, third = rounds(call, tmp_path / "run", 3)
+    assert [row["split"] for row in first] == ["test"] * 8 + ["pool"] * 8
+    assert [len(second), len(third)] == [4, 4]
+    assert {row["split"] for row in second + third} == {"pool"}
+    ids = [row["id"] for row in first + second + third]
+    assert len(set(ids)) == len(ids) == 24
+    records = [json.loads(line) for line in (tmp_path / "run/round-3/history.jsonl").read_text().splitlines()]
+    assert [record["num_labeled"] for record in records] == [8, 12]
+    assert [record["selected"] for record in records] == [[row["id"] for row in asked] for asked in (second, third)]
+    labels = {row["id"]: row for row in read(tmp_path / "run/labels.csv")}
+    assert labels.keys() == {row["id"] for row in first + second}
+    for tile, row in labels.items():
+        assert [int(row[name]) for name in ARCHIVE.class_names] == TRUTH[tile.removesuffix(".png")]
+    predicted = {row["id"] for row in read(tmp_path / "run/round-3/predictions.csv")}
+    assert len(predicted) == 60 - 8 - 12
+    assert predicted >= {row["id"] for row in third}
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"curve.png", "summary.json", "labels.csv"}
+    assert (tmp_path / "run/round-3/sheet-1.png").read_bytes()[:4] == b"\x89PNG"
+    said = capsys.readouterr().out
+    assert re.search(r"round 3: trained on 12 tiles; micro F1 .* on 8 test tiles", said)
+    assert "4 tiles to label: look at" in said
+
+
+def test_predictions_are_those_of_the_rounds_model(call, tmp_path) -> None:
+    rounds(call, tmp_path / "run", 2)
+    trained = aljax.load(tmp_path / "run/round-2")
+    rows = read(tmp_path / "run/round-2/predictions.csv")
+    images = np.stack([np.asarray(ARCHIVE.images)[ARCHIVE.ids.index(row["id"].removesuffix(".png"))] for row in rows])
+    written = [[float(row[name]) for name in ARCHIVE.class_names] for row in rows]
+    np.testing.assert_allclose(trained.predict(images), written, atol=1e-4)
+
+
+def test_form_that_waits_is_left_alone(call, tmp_path, capsys) -> None:
+    assert call() == 0
+    files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert call() == 0
+    assert "16 tiles to label" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == files
+
+
+def test_round_that_was_killed_goes_on_to_the_same_tiles(call, tmp_path, monkeypatch) -> None:
+    rounds(call, tmp_path / "run", 1)
+    fill(tmp_path / "run/round-1/to_label.csv")
+    shutil.copytree(tmp_path / "run", tmp_path / "killed")
+    assert call() == 0
+    save, saves = RunStore.save, []
+
+    def save_and_die(store, state) -> None:
+        save(store, state)
+        saves.append(state)
+        if len(saves) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "save", save_and_die)
+        assert call("--checkpoint-seconds", 0, run_dir="killed") == 130
+    assert not (tmp_path / "killed/round-2/to_label.csv").exists()
+    assert call(run_dir="killed") == 0
+    for name in ("to_label.csv", "predictions.csv", "sheet-1.png"):
+        assert (tmp_path / "killed/round-2" / name).read_bytes() == (tmp_path / "run/round-2" / name).read_bytes()
+
+
+def test_labels_that_are_there_already_spare_the_first_round(call, tmp_path) -> None:
+    start = tmp_path / "start.csv"
+    rows = [
+        f"{tile},{'test' if index < 8 else 'pool'},{','.join(map(str, TRUTH[tile]))}"
+        for index, tile in enumerate(ARCHIVE.ids[:18])
+    ]
+    start.write_text("\n".join(["id,split,class0,class1,class2", *rows]))
+    assert call(first=["--labels", start]) == 0
+    asked = [row["id"].removesuffix(".png") for row in read(tmp_path / "run/round-1/to_label.csv")]
+    assert len(asked) == 4
+    assert not {*asked} & {*ARCHIVE.ids[:18]}
+    assert (tmp_path / "run/round-1/history.jsonl").exists()
+
+
+def test_tpd_compares_with_the_round_before_where_there_is_one(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 3, "--query", "tpd")
+    shutil.copytree(tmp_path / "run", tmp_path / "tpd")
+    shutil.copytree(tmp_path / "run", tmp_path / "random")
+    fill(tmp_path / "tpd/round-3/to_label.csv")
+    assert call("--query", "tpd", run_dir="tpd") == 0
+    assert len(read(tmp_path / "tpd/round-4/to_label.csv")) == 4
+    # With a tile more the rows of the pool are others.
+    fill(tmp_path / "random/round-3/to_label.csv")
+    shutil.copy(tmp_path / "tiles/tile000.png", tmp_path / "tiles/another.png")
+    assert call("--query", "tpd", "--start", "cold", run_dir="random") == 2
+    assert "TPD compares with the probabilities of the round before" in capsys.readouterr().err
+    assert call("--query", "mge", "--start", "cold", run_dir="random") == 0
+
+
+def test_another_network_starts_afresh_and_says_so(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 2)
+    fill(tmp_path / "run/round-2/to_label.csv")
+    assert call("--query", "ll") == 0
+    assert "had another network (with or without a loss head)" in capsys.readouterr().err
+
+
+def test_all_labelled_is_the_end(call, tmp_path, capsys) -> None:
+    start = tmp_path / "start.csv"
+    rows = [
+        f"{tile},{'test' if index < 8 else 'pool'},{','.join(map(str, cells))}"
+        for index, (tile, cells) in enumerate(TRUTH.items())
+    ]
+    start.write_text("\n".join(["id,split,class0,class1,class2", *rows]))
+    assert call(first=["--labels", start]) == 0
+    assert "all 60 tiles are labelled" in capsys.readouterr().out
+
+
+def half_filled(run_dir: Path) -> None:
+    fill(run_dir / "round-1/to_label.csv")
+    form = run_dir / "round-1/to_label.csv"
+    lines = form.read_text().splitlines()
+    form.write_text("\n".join([*lines[:3], lines[3].rsplit(";", 1)[0] + ";", *lines[4:]]))
+
+
+BAD = {
+    "half a form": (half_filled, [], [], r"round-1/to_label\.csv, row 4, column class2: label '' is neither 0 nor 1"),
+    "no classes": (None, [], ["--classes", ""], "give either --labels, a CSV file, or --classes"),
+    "class twice": (None, [], ["--classes", "tree,tree"], "--classes is 'tree,tree': give different names"),
+    "class called id": (None, [], ["--classes", "id,tree"], "none of them id, split or labels"),
+    "other classes": (lambda run_dir: fill(run_dir / "round-1/to_label.csv"), [], ["--classes", "a,b,c"], "and was"),
+    "no test": (None, ["--test", "0"], [], "--test is 0: it must be at least 1"),
+    "too many to begin with": (None, ["--initial", "70", "--run-dir", "new"], [], "60 tiles without labels, and 78"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_input_is_one_line_and_status_2(call, tmp_path, capsys, kind, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    damage, arguments, classes, message = BAD[kind]
+    assert call() == 0
+    if damage is not None:
+        damage(tmp_path / "run")
+    capsys.readouterr()
+    assert call(*arguments, **({"first": classes} if classes else {})) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert re.search(message, error), error
+    assert not (tmp_path / "run/round-2").exists()
