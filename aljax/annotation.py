@@ -35,7 +35,7 @@ from aljax.pool import Pool
 from aljax.progress import Progress
 from aljax.recipe import Recipe
 from aljax.reporting import series_name
-from aljax.settings import Settings, check_settings
+from aljax.settings import Settings
 from aljax.state import RunState
 from aljax.weights import load_weights
 
@@ -127,7 +127,7 @@ def draw(known: Known, seed: int, number: int, initial: int, test: int) -> Drawn
         return None
     if count > len(candidates):
         raise InputError(
-            f"there are {len(candidates)} tiles without labels, and {count} to begin with: lower --initial"
+            f"there are {len(candidates)} tiles without labels and {count} to begin with: lower --initial or --test"
         )
     order = np.asarray(jax.random.permutation(derive_key(seed, Purpose.INITIAL_LABELS, 0, number), len(candidates)))
     return Drawn(candidates[order[:count]], np.where(np.arange(count) < tests, PART_NAMES.index("test"), 0))
@@ -136,17 +136,13 @@ def draw(known: Known, seed: int, number: int, initial: int, test: int) -> Drawn
 def run_round(settings: Settings, known: Known, network: DenseNet, number: int, stop: Stop) -> RunState:
     """Trains on what is labelled and chooses tiles, in the round's folder, going on from what is there.
 
-    The state's last record has the chosen tiles. Raises InputError for settings that do not fit the labels.
+    The state's last record has the chosen tiles. Raises InputError for settings that do not fit the round before.
     """
     archive, count = known.archive, int(known.labelled.sum())
-    if settings.recipe.batch_size > count:
-        raise InputError(
-            f"--batch-size {settings.recipe.batch_size} is larger than the {count} labelled tiles: lower it"
-        )
     wanted = min(settings.budget, int((~known.labelled).sum()))
     run_dir = round_dir(settings.run_dir, number)
-    settings = replace(settings, run_dir=run_dir, initial=count, max_labels=count + wanted, trials=1)
-    check_settings(settings)
+    settings = replace(settings, run_dir=run_dir, initial=count, max_labels=count + wanted)
+    settings = replace(settings, trials=1, first_trial=1, patience=0)
     published = None if settings.init_weights is None else load_weights(settings.init_weights)
     tiles = place(archive, known.split, settings.seed, normalisation=settings.normalisation)
     network = replace(network, num_classes=len(archive.class_names), dtype=jnp.dtype(settings.precision))

@@ -5,8 +5,8 @@
 DIR holds GeoTIFF, PNG or JPEG tiles of any band count in uint8, uint16 or float32, nested or not. The CSV has a
 row per tile: `id,CLASS,CLASS,...` with cells 0 or 1, or `id,labels` with class names between semicolons; a column
 `split` (pool, validation, test) fixes the split, otherwise it is drawn. Before you spend a budget this tells what
-each query function would have saved on an archive like yours. A run that was stopped goes on when the same
-command is repeated.
+each query function would have saved on an archive like yours; experiments.annotate is for spending it. A run that was
+stopped goes on when the same command is repeated.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ def choose_split(settings: OwnArchiveSettings, archive: Archive) -> Split:
         without = [tile for tile, known in zip(archive.ids, archive.labelled, strict=True) if not known]
         raise InputError(
             f"{len(without)} of {len(archive.ids)} tiles have no row in {settings.labels}, as {without[0]}: "
-            "a simulated run needs labels for all; add them or move the tiles away"
+            "a simulated run needs labels for all; add them, move the tiles away, or label with experiments.annotate"
         )
     if archive.split is not None:
         return archive.split

@@ -190,7 +190,7 @@ BAD = {
     "class called id": (None, [], ["--classes", "id,tree"], "none of them id, split or labels"),
     "other classes": (lambda run_dir: fill(run_dir / "round-1/to_label.csv"), [], ["--classes", "a,b,c"], "and was"),
     "no test": (None, ["--test", "0"], [], "--test is 0: it must be at least 1"),
-    "too many to begin with": (None, ["--initial", "70", "--run-dir", "new"], [], "60 tiles without labels, and 78"),
+    "too many to begin with": (None, ["--initial", "70", "--run-dir", "new"], [], "60 tiles without labels and 78"),
 }
 
 
