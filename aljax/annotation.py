@@ -203,7 +203,7 @@ def _begin(settings: Settings, known: Known, earlier: Earlier | None) -> RunStat
     if earlier is None:
         return RunState(0, 0, pool, None, probabilities, ())
     state = earlier.state
-    if earlier.same_pool:
+    if earlier.same_pool and settings.query == "tpd":  # others must not pass old ones on
         probabilities = state.probabilities
     if settings.query == "tpd" and np.isnan(probabilities[~known.labelled]).any():
         raise InputError(

@@ -150,12 +150,16 @@ def test_tpd_compares_with_the_round_before_where_there_is_one(call, tmp_path, c
     fill(tmp_path / "tpd/round-3/to_label.csv")
     assert call("--query", "tpd", run_dir="tpd") == 0
     assert len(read(tmp_path / "tpd/round-4/to_label.csv")) == 4
-    # With a tile more the rows of the pool are others.
     fill(tmp_path / "random/round-3/to_label.csv")
+    assert call("--query", "random", run_dir="random") == 0
+    assert not (tmp_path / "random/round-4/predictions.csv").exists()
+    fill(tmp_path / "random/round-4/to_label.csv")
+    # With a tile more the rows of the pool are others.
+    fill(tmp_path / "tpd/round-4/to_label.csv")
     shutil.copy(tmp_path / "tiles/tile000.png", tmp_path / "tiles/another.png")
-    assert call("--query", "tpd", "--start", "cold", run_dir="random") == 2
-    assert "TPD compares with the probabilities of the round before" in capsys.readouterr().err
-    assert call("--query", "mge", "--start", "cold", run_dir="random") == 0
+    for run_dir in ("random", "tpd"):
+        assert call("--query", "tpd", "--start", "cold", run_dir=run_dir) == 2
+        assert "TPD compares with the probabilities of the round before" in capsys.readouterr().err
 
 
 def test_another_network_starts_afresh_and_says_so(call, tmp_path, capsys) -> None:
