@@ -119,10 +119,12 @@ def main() -> None:
     start, classes = read_start(settings)
     waiting = annotation.waiting_form(settings.run_dir)
     if waiting is not None:
-        return print_request(waiting)
+        print_request(waiting)
+        return
     known, classes = open_known(settings, start, classes)
     if known.labelled.all():
-        return print(f"all {len(known.archive.ids)} tiles are labelled: {settings.run_dir / 'labels.csv'}")
+        print(f"all {len(known.archive.ids)} tiles are labelled: {settings.run_dir / 'labels.csv'}")
+        return
     number = annotation.count_rounds(settings.run_dir) + 1
     state = make_round(settings, known, classes, number)
     if state is not None:
