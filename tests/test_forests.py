@@ -315,7 +315,7 @@ def test_full_disk_is_one_line_and_leaves_no_part_of_a_file(monkeypatch, tmp_pat
         raise OSError(28, "No space left on device")
 
     generate.claim(settings(tmp_path))
-    monkeypatch.setattr(generate.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match=r"cannot write to .*No space left on device.*free some"):
         generate.generate(settings(tmp_path))
     assert list(contents(tmp_path)) == ["generated.json"]
