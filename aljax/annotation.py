@@ -12,24 +12,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
 from aljax.checkpointing import RunStore, Stop, read_config
 from aljax.checkpoints import read_newest
 from aljax.contact_sheet import contact_sheet
-from aljax.data.archive import Archive, Split, place
+from aljax.data.archive import Archive, Split
 from aljax.data.images import EncodedImages
 from aljax.data.labels import PART_NAMES, SPLIT_COLUMN, CsvLabels, is_blank, merge, read_csv, to_text
 from aljax.densenet import DenseNet
 from aljax.errors import InputError, InputWarning
-from aljax.experiment import check_start, configuration
+from aljax.experiment import prepare_run
 from aljax.files import disk_errors, write_atomically
 from aljax.keys import Purpose, derive_key
 from aljax.loop import advance, begin_iteration
-from aljax.loss_head import LossHead
-from aljax.model import Model
 from aljax.packing import unpack
 from aljax.pool import Pool
 from aljax.progress import Progress
@@ -37,7 +34,6 @@ from aljax.recipe import Recipe
 from aljax.reporting import series_name
 from aljax.settings import Settings
 from aljax.state import RunState
-from aljax.weights import load_weights
 
 FORM, PREDICTIONS = "to_label.csv", "predictions.csv"
 TILES_PER_SHEET = 60
@@ -84,19 +80,18 @@ def waiting_form(run_dir: Path) -> Path | None:
     return form if form.exists() and is_blank(form) else None
 
 
-def gather_labels(run_dir: Path, start: CsvLabels | None, start_file: Path | None) -> CsvLabels | None:
-    """What is labelled so far: the rows of `start`, which came from a file, and of all forms; None if nothing is.
+def gather_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels | None:
+    """What is labelled so far: the rows of the files in `start` and of all forms; None if nothing is.
 
     Raises InputError for a form that is not filled in, or not as it should be.
     """
     forms = [round_dir(run_dir, number + 1) / FORM for number in range(count_rounds(run_dir))]
-    tables = {} if start is None or start_file is None else {start_file: start}
-    tables |= {form: read_csv(form) for form in forms}
+    tables = {**start, **{form: read_csv(form) for form in forms}}
     return merge(tables) if tables else None
 
 
 def labels_text(labels: CsvLabels) -> str:
-    """The labels as a CSV file that `experiments.archive` reads too."""
+    """The labels as a CSV file, with a column `split`."""
     assert labels.parts is not None
     rows = zip(labels.ids, labels.parts, labels.labels.tolist(), strict=True)
     header = ("id", SPLIT_COLUMN, *labels.class_names)
@@ -138,18 +133,14 @@ def run_round(settings: Settings, known: Known, network: DenseNet, number: int, 
 
     The state's last record has the chosen tiles. Raises InputError for settings that do not fit the round before.
     """
-    archive, count = known.archive, int(known.labelled.sum())
+    count = int(known.labelled.sum())
     wanted = min(settings.budget, int((~known.labelled).sum()))
     run_dir = round_dir(settings.run_dir, number)
     settings = replace(settings, run_dir=run_dir, initial=count, max_labels=count + wanted)
     settings = replace(settings, trials=1, first_trial=1, patience=0)
-    published = None if settings.init_weights is None else load_weights(settings.init_weights)
-    tiles = place(archive, known.split, settings.seed, normalisation=settings.normalisation)
-    network = replace(network, num_classes=len(archive.class_names), dtype=jnp.dtype(settings.precision))
-    model = Model(network, LossHead() if settings.query == "ll" else None)
-    check_start(settings, model, tiles, published)
+    model, tiles, published, config = prepare_run(settings, known.archive, known.split, network)
     pool_ids = hashlib.sha256("\n".join(tiles.pool_ids).encode()).hexdigest()
-    config = {**configuration(settings, archive, model, tiles, published), "pool": pool_ids}
+    config |= {"pool": pool_ids}
     begun = _begin(settings, known, _read_earlier(settings, config, number))
     name = series_name(settings.query, settings.clustering)
     with (

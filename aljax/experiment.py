@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -105,19 +105,37 @@ def prepare_process() -> None:
     keep_programs()
 
 
+class Prepared(NamedTuple):
+    """What a run computes with."""
+
+    model: Model
+    tiles: SplitTiles
+    published: Weights | None
+    """Content of `settings.init_weights`."""
+    config: dict[str, Any]
+
+
+def prepare_run(settings: Settings, archive: Archive, split: Split, network: DenseNet) -> Prepared:
+    """The network for the archive's classes, with a loss head for LL, and the tiles where the run reads them.
+
+    Raises InputError if the published weights do not fit.
+    """
+    published = None if settings.init_weights is None else load_weights(settings.init_weights)
+    tiles = place(archive, split, settings.seed, normalisation=settings.normalisation)
+    network = replace(network, num_classes=len(archive.class_names), dtype=jnp.dtype(settings.precision))
+    model = Model(network, LossHead() if settings.query == "ll" else None)
+    check_start(settings, model, tiles, published)
+    return Prepared(model, tiles, published, configuration(settings, archive, model, tiles, published))
+
+
 def run_experiment(
     settings: Settings, archive: Archive, split: Split, network: DenseNet
 ) -> dict[str, tuple[Record, ...]]:
     """Runs or continues `settings.run_dir` and writes its curve and summary; returns the history by its name."""
     check_settings(settings)
     check_pool(settings, len(split.pool))
-    published = None if settings.init_weights is None else load_weights(settings.init_weights)
-    tiles = place(archive, split, settings.seed, normalisation=settings.normalisation)
-    network = replace(network, num_classes=len(archive.class_names), dtype=jnp.dtype(settings.precision))
-    model = Model(network, LossHead() if settings.query == "ll" else None)
+    model, tiles, published, config = prepare_run(settings, archive, split, network)
     name = series_name(settings.query, settings.clustering)
-    check_start(settings, model, tiles, published)
-    config = configuration(settings, archive, model, tiles, published)
     if not is_first():
         return {name: follow(model, tiles, settings, published)}
     with (

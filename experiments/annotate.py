@@ -10,6 +10,7 @@ with --labels in place of --classes (`id,CLASS,CLASS,...` or `id,labels`; a colu
 was stopped goes on when the same command is repeated.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,24 +54,24 @@ class AnnotationSettings(ArchiveSettings):
     min_gain: tyro.conf.Fixed[float] = 0.0
 
 
-def read_start(settings: AnnotationSettings) -> tuple[CsvLabels | None, tuple[str, ...]]:
-    """The labels that there are already, and the classes. Raises InputError."""
+def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tuple[str, ...]]:
+    """The labels that there are already, by their file, and the classes. Raises InputError."""
     if (settings.labels is None) == (settings.classes == ""):
         raise InputError("give either --labels, a CSV file, or --classes, names between commas")
     if settings.labels is not None:
-        start = read_csv(settings.labels, settings.label_separator)
-        return start, start.class_names
+        labels = read_csv(settings.labels, settings.label_separator)
+        return {settings.labels: labels}, labels.class_names
     classes = tuple(name.strip() for name in settings.classes.split(","))
     if "" in classes or len(set(classes)) < len(classes) or {*classes} & {"id", SPLIT_COLUMN, "labels"}:
         raise InputError(f"--classes is {settings.classes!r}: give different names, none of them id, split or labels")
-    return None, classes
+    return {}, classes
 
 
 def open_known(
-    settings: AnnotationSettings, start: CsvLabels | None, classes: tuple[str, ...]
+    settings: AnnotationSettings, start: Mapping[Path, CsvLabels], classes: tuple[str, ...]
 ) -> tuple[Known, tuple[str, ...]]:
     """The archive with all labels so far, which are kept in labels.csv, and its classes. Raises InputError."""
-    labels = annotation.gather_labels(settings.run_dir, start, settings.labels)
+    labels = annotation.gather_labels(settings.run_dir, start)
     if labels is None:
         return annotation.know(open_folder(settings.images, None, settings.image_size)), classes
     if sorted(labels.class_names) != sorted(classes):
