@@ -7,10 +7,13 @@ The network is the plain DenseNet-BC, arranged for speed without changing a resu
 * A transition pools before its 1x1 convolution: both are linear, so they commute.
 * Max-pooling is a maximum over nine strided slices, and its gradient gathers for each pixel: far cheaper than XLA's,
   which scatters from each window.
+* At inference batch normalisation can be folded beforehand into one multiply-add per element, whose factors XLA then
+  takes as they are: on GPUs it makes it part of the product before it.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -56,7 +59,8 @@ def join_moments(first: Moments, second: Moments) -> Moments:
 class BatchNorm(nn.Module):
     """Batch normalisation whose batch moments are handed in, so that they can be shared between layers.
 
-    With `moments=None` the running statistics are used. Parameters and statistics are float32.
+    With `moments=None` the running statistics are used, or, where there are none, the parameters are those of
+    `fold_batch_norms`. Parameters and statistics are float32.
     """
 
     dtype: DTypeLike = jnp.float32
@@ -66,6 +70,8 @@ class BatchNorm(nn.Module):
         channels = maps.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
+        if moments is None and not self.has_variable("batch_stats", "mean") and not self.is_initializing():
+            return self._multiply_and_add(maps, scale, bias)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
         if moments is None:
@@ -75,10 +81,31 @@ class BatchNorm(nn.Module):
             unbiased = moments.variance * (count / max(count - 1, 1))
             running_mean.value = _moving_average(running_mean.value, moments.mean)
             running_variance.value = _moving_average(running_variance.value, unbiased)
-        # Folded into one multiply-add per element, in float32: so are the sums in its gradient.
-        multiplier = scale * jax.lax.rsqrt(moments.variance + BN_EPSILON)
-        shift = bias - moments.mean * multiplier
+        return self._multiply_and_add(maps, *_fold(scale, bias, moments))
+
+    def _multiply_and_add(self, maps: Array, multiplier: Array, shift: Array) -> Array:
+        # In float32: so are the sums in its gradient.
         return (maps.astype(jnp.float32) * multiplier + shift).astype(self.dtype)
+
+
+def _fold(scale: Array, bias: Array, moments: Moments) -> tuple[Array, Array]:
+    """Normalisation as one multiply-add per element: factors and summands of the channels."""
+    multiplier = scale * jax.lax.rsqrt(moments.variance + BN_EPSILON)
+    return multiplier, bias - moments.mean * multiplier
+
+
+def fold_batch_norms(params: Mapping[str, Any], batch_stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters with which the network predicts the same without batch statistics.
+
+    `scale` and `bias` of each normalisation become what multiplies and is added; everything else stays.
+    """
+    if {"mean", "var"} <= batch_stats.keys():
+        folded = _fold(params["scale"], params["bias"], Moments(batch_stats["mean"], batch_stats["var"]))
+        return dict(zip(("scale", "bias"), folded, strict=True))
+    return {
+        name: fold_batch_norms(value, batch_stats[name]) if name in batch_stats else value
+        for name, value in params.items()
+    }
 
 
 def _moving_average(old: Float[Array, " k"], new: Float[Array, " k"]) -> Float[Array, " k"]:
@@ -153,14 +180,19 @@ def average_pool_2x2(maps: Float[Array, "b h w k"]) -> Float[Array, "b p q k"]:
     return maps.mean((2, 4))
 
 
+Product = Callable[..., Array]
+_product_in_float32: Product = functools.partial(jax.lax.dot_general, preferred_element_type=jnp.float32)
+
+
 def _conv(features: int, width: int, dtype: DTypeLike, name: str, stride: int = 1) -> nn.Conv:
     pad = ((width // 2, width // 2),) * 2
     init = nn.initializers.he_normal()
     return nn.Conv(features, (width, width), stride, pad, use_bias=False, dtype=dtype, kernel_init=init, name=name)
 
 
-def _conv1x1(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
-    return nn.Dense(features, use_bias=False, dtype=dtype, kernel_init=nn.initializers.he_normal(), name=name)
+def _conv1x1(features: int, dtype: DTypeLike, name: str, product: Product | None = None) -> nn.Dense:
+    init = nn.initializers.he_normal()
+    return nn.Dense(features, use_bias=False, dtype=dtype, dot_general=product, kernel_init=init, name=name)
 
 
 class DenseLayer(nn.Module):
@@ -172,7 +204,10 @@ class DenseLayer(nn.Module):
     @nn.compact
     def __call__(self, maps: Float[Array, "b h w k"], moments: Moments | None) -> Float[Array, "b h w g"]:
         narrow = nn.relu(BatchNorm(self.dtype, name="norm1")(maps, moments))
-        narrow = _conv1x1(4 * self.growth, self.dtype, name="conv1")(narrow)
+        # XLA makes what follows a product part of it only in the type that it adds up in; for gradients that would be
+        # twice the memory.
+        product = _product_in_float32 if moments is None else None
+        narrow = _conv1x1(4 * self.growth, self.dtype, name="conv1", product=product)(narrow)
         narrow_moments = None if moments is None else batch_moments(narrow)
         narrow = nn.relu(BatchNorm(self.dtype, name="norm2")(narrow, narrow_moments))
         return _conv(self.growth, width=3, dtype=self.dtype, name="conv2")(narrow)

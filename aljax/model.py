@@ -9,12 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aljax.arrays import AnyArray
-from aljax.densenet import DenseNet, Outputs
+from aljax.densenet import DenseNet, Outputs, fold_batch_norms
 from aljax.loss_head import LossHead
 from aljax.traces import program
 
 Variables = Mapping[str, Any]
-"""{"params": {"network": ..., "loss_head": ...}, "batch_stats": ...}; `loss_head` only where there is one."""
+"""{"params": {"network": ..., "loss_head": ...}, "batch_stats": ...}; `loss_head` only where there is one.
+
+At inference `batch_stats` may be empty: see `prepare_inference`.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,18 @@ def forward(
     predicted = model.loss_head.apply({"params": params["loss_head"]}, outputs.blocks, head_gradient)
     assert isinstance(predicted, jax.Array)
     return outputs, predicted, stats
+
+
+@program(static=("model",))
+def prepare_inference(model: Model, variables: Variables) -> Variables:
+    """Variables that predict the same and leave less to do for each batch.
+
+    Batch statistics are folded into the parameters, and kernels are of the network's type, but for the last layer's.
+    """
+    folded = fold_batch_norms(variables["params"]["network"], variables["batch_stats"])
+    head = folded.pop("head")
+    kernels = jax.tree.map(lambda leaf: leaf.astype(model.network.dtype) if leaf.ndim > 1 else leaf, folded)
+    return {"params": {**variables["params"], "network": {**kernels, "head": head}}, "batch_stats": {}}
 
 
 def last_layer(variables: Variables) -> Mapping[str, Array]:

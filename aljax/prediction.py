@@ -13,7 +13,7 @@ from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics, standardise
 from aljax.devices import divide, gather
 from aljax.machine import usable_cores
-from aljax.model import Model, Variables, forward
+from aljax.model import Model, Variables, forward, prepare_inference
 from aljax.traces import program
 
 LARGEST_BATCH = 64
@@ -64,9 +64,10 @@ def predict_batches(
         batch_size = suitable_batch_size(tiles)
     padded = np.concatenate([rows, np.resize(rows[len(rows) // batch_size * batch_size :], -len(rows) % batch_size)])
     chunks = padded.reshape(-1, batch_size)
+    prepared = prepare_inference(model, variables)
     under_way: tuple[np.ndarray, Predictions] | None = None
     for chunk, images in zip(chunks, tiles.batches(padded, batch_size), strict=True):
-        batch = chunk, _predict_batch(model, variables, images, tiles.statistics)
+        batch = chunk, _predict_batch(model, prepared, images, tiles.statistics)
         if under_way is not None:
             yield under_way
         under_way = batch

@@ -1,13 +1,16 @@
 """Prediction: rows do not depend on batching, order, padding, or where the pixels lie."""
 
+from dataclasses import replace
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from aljax import prediction
 from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
 from aljax.data.augmentation import BandStatistics
-from aljax.model import Model, init_variables
+from aljax.model import Model, forward, init_variables, prepare_inference
 from aljax.prediction import predict_batches, predict_probabilities
 
 
@@ -52,6 +55,35 @@ def test_tiles_on_the_device_and_on_the_host_are_the_same_tiles(ll_model, variab
             for on_device in (False, True)
         )
         np.testing.assert_array_equal(host, device)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+def test_what_is_prepared_for_inference_predicts_the_same(
+    precision: str, tolerance: float, ll_model, variables
+) -> None:
+    # Statistics, scales and biases as after training: at the start folding has next to nothing to do.
+    keys = iter(jax.random.split(jax.random.key(1), 1000))
+    trained = jax.tree.map(
+        lambda leaf: leaf + jax.random.uniform(next(keys), leaf.shape) if leaf.ndim == 1 else leaf, variables
+    )
+    model = replace(ll_model, network=replace(ll_model.network, dtype=jnp.dtype(precision)))
+    images = jax.random.normal(jax.random.key(2), (6, 32, 32, 3))
+    prepared = prepare_inference(model, trained)
+    assert not prepared["batch_stats"]
+    kernels = {str(leaf.dtype) for leaf in jax.tree.leaves(prepared["params"]["network"]) if leaf.ndim == 4}
+    assert kernels == {precision}
+    head = prepared["params"]["network"]["head"]
+    np.testing.assert_array_equal(head["kernel"], trained["params"]["network"]["head"]["kernel"])
+
+    whole, whole_losses, _ = forward(ll_model, trained, images, train=False)
+    outputs, losses, _ = forward(model, prepared, images, train=False)
+    assert outputs.logits.dtype == outputs.embedding.dtype == jnp.float32
+    for found, expected in (
+        (outputs.logits, whole.logits),
+        (outputs.embedding, whole.embedding),
+        (losses, whole_losses),
+    ):
+        assert np.abs(found - expected).max() < tolerance * np.abs(expected).max()
 
 
 def test_nothing_recompiles_while_the_pool_shrinks(ll_model, variables, tiles: SplitTiles, traces) -> None:
