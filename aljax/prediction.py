@@ -32,9 +32,10 @@ class Predictions(NamedTuple):
 
 
 @program(static=("model",), results=(Predictions,))
-def _predict_batch(
+def predict_batch(
     model: Model, variables: Variables, images: Shaped[AnyArray, "b h w bands"], statistics: BandStatistics
 ) -> Predictions:
+    """What is predicted for stored tiles, with variables as they are or as `prepare_inference` gives them."""
     outputs, predicted_losses, _ = forward(model, variables, divide(standardise(images, statistics)), train=False)
     return gather(Predictions(jax.nn.sigmoid(outputs.logits), outputs.embedding, predicted_losses))
 
@@ -67,7 +68,7 @@ def predict_batches(
     prepared = prepare_inference(model, variables)
     under_way: tuple[np.ndarray, Predictions] | None = None
     for chunk, images in zip(chunks, tiles.batches(padded, batch_size), strict=True):
-        batch = chunk, _predict_batch(model, prepared, images, tiles.statistics)
+        batch = chunk, predict_batch(model, prepared, images, tiles.statistics)
         if under_way is not None:
             yield under_way
         under_way = batch

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tools.benchmark import Row, lines
 from tools.duel import Timing, Way, Work, duels
+from tools.profile_step import describe, read_program
 
 
 def sleeper(seconds: float) -> Work:
@@ -138,3 +139,16 @@ def test_table_says_how_many_times_faster_aljax_is() -> None:
     assert first.split() == ["train", "aljax", "2", "1", "-", "3", "9.0", "1", "inertia", "5"]
     assert second.split() == ["eager", "6", "5", "-", "7", "3.00", "x", "1.0", "2"]
     assert third.split() == ["compiled", "RuntimeError:", "no", "compiler"]
+
+
+def test_a_profile_adds_up_kinds_of_operations_and_says_where_they_come_from() -> None:
+    program = read_program(
+        '  %fusion.1 = f32[4,8]{1,0} fusion(%a), metadata={op_name="jit(call)/jit(predict_batch)/DenseNet/stem"}\n'
+        '  ROOT %conv.7 = bf16[2,3]{1,0} custom-call(%b), metadata={op_name="jit(train_on_device)/block1/conv2"}\n'
+    )
+    assert program == {"fusion.1": "f32[4,8] DenseNet/stem", "conv.7": "bf16[2,3] block1/conv2"}
+    events = [{"name": name, "dur": 1000 * ms} for name, ms in (("fusion.1", 2), ("conv.7", 4), ("fusion.2", 3))]
+    total, kinds, single = describe(events, program, 1, "step").split("\n", 1)[1].split("\n\n")
+    assert total == "9 ms in 3 operations"
+    assert kinds.splitlines()[1].split() == ["5.0", "55.6%", "2", "fusion"]
+    assert single.splitlines()[1].split() == ["4.0", "44.4%", "conv.7", "bf16[2,3]", "block1/conv2"]

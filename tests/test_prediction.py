@@ -87,10 +87,10 @@ def test_what_is_prepared_for_inference_predicts_the_same(
 
 
 def test_nothing_recompiles_while_the_pool_shrinks(ll_model, variables, tiles: SplitTiles, traces) -> None:
-    traces(prediction._predict_batch)
+    traces(prediction.predict_batch)
     for count in (40, 33, 5):
         predict(ll_model, variables, tiles.pool, np.arange(count), batch_size=9)
-    assert traces(prediction._predict_batch) == 1
+    assert traces(prediction.predict_batch) == 1
 
 
 def test_predicted_losses_are_there_only_with_a_loss_head(model, ll_model, variables, tiles: SplitTiles) -> None:

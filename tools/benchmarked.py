@@ -20,9 +20,9 @@ from aljax.fitting import begin_fit, make_epoch
 from aljax.kmeans import kmeans
 from aljax.loop import advance, begin_iteration, begin_trial
 from aljax.loss_head import LossHead
-from aljax.model import Model, Variables, init_variables
+from aljax.model import Model, Variables, init_variables, prepare_inference
 from aljax.pool import Pool
-from aljax.prediction import predict_batches
+from aljax.prediction import predict_batch, predict_batches
 from aljax.processes import SilentWatcher
 from aljax.programs import VARIABLE
 from aljax.querying import uncertainty
@@ -81,6 +81,15 @@ def begin_training(
         return train_on_batch, (model, recipe), carry, (*given, np.asarray(0, np.int32))
     in_a_row = np.arange(count, dtype=np.int32), np.array([0, steps], np.int32)
     return train_on_device, (model, recipe, batch), carry, (*given, *in_a_row)
+
+
+def begin_scoring(
+    batch: int, size: int, bands: int, precision: str
+) -> tuple[Program[..., Any], tuple[Any, ...], tuple[Any, ...]]:
+    """What scores a batch: static arguments, and the other ones."""
+    model, variables = fresh_model(size, bands, precision)
+    images = jax.device_put(pixels(batch, size, bands))
+    return predict_batch, (model,), (prepare_inference(model, variables), images, statistics(bands))
 
 
 def train_in_jax(

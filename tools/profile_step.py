@@ -1,9 +1,10 @@
-"""Where the time of a training step goes: the largest operations of the compiled program, measured by JAX's profiler.
+"""Where the time of a step goes: the largest operations of the compiled program, measured by JAX's profiler.
 
     python -m tools.profile_step --out profile.txt
+    python -m tools.profile_step --work score --batch 64
 
-On a CPU the operations run one after the other, so their sum is the step. On a GPU they are the kernels, and the step
-is one of those that run there in a row.
+On a CPU the operations run one after the other, so their sum is the step. On a GPU they are the kernels, and a training
+step is one of those that run there in a row.
 """
 
 import gzip
@@ -11,7 +12,7 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +25,11 @@ from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
 from aljax.fitting import STEPS_PER_CALL
 from aljax.machine import describe_machine
-from tools.benchmarked import begin_training
+from tools.benchmarked import begin_scoring, begin_training
 
 
 def profile(
+    work: Literal["train", "score"] = "train",
     batch: int = 10,
     size: int = 256,
     bands: int = 3,
@@ -38,6 +40,7 @@ def profile(
     """Profiles one step of DenseNet121 after one to warm up, and prints kinds of operations and single ones.
 
     Args:
+        work: a step of training, or the scores of a batch
         batch: tiles per step
         size: height and width of the tiles in pixels
         bands: of the tiles, 3 or 4
@@ -47,29 +50,46 @@ def profile(
     """
     if min(batch, items) < 1 or size < 32 or bands not in (3, 4):
         raise InputError("--batch and --items are at least 1, --size at least 32, --bands 3 or 4: change them")
-    on_cpu = jax.default_backend() == "cpu"
-    steps = 1 if on_cpu else STEPS_PER_CALL
-    program, static, carry, rest = begin_training(batch, size, bands, precision, steps)
-    if not on_cpu:
-        rest = (*rest[:-1], np.array([0, 1], np.int32))  # one of those in a row
-    step = program.compiled(*static, carry, *rest)
-    carry, _ = jax.block_until_ready(step(carry, *rest))
+    begin = begin_training_step if work == "train" else begin_scoring_step
+    step, operations = begin(batch, size, bands, precision)
+    step()
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
-            jax.block_until_ready(step(carry, *rest))
+            step()
         events = [event for trace in Path(folder).rglob("*.trace.json.gz") for event in read_operations(trace)]
     if not events:
         raise InputError("the profiler saw no operation: this version of JAX does not report them on this device")
     text = describe(
         events,
-        read_program(step.as_text() or ""),
+        read_program(operations),
         items,
-        f"training step, batch {batch}, {size} x {size} x {bands}, {precision}",
+        f"{'training' if work == 'train' else 'scoring'} step, batch {batch}, {size} x {size} x {bands}, {precision}",
     )
     print(text)
     if out is not None:
         with disk_errors(out):
             write_atomically(out, text + "\n")
+
+
+def begin_training_step(batch: int, size: int, bands: int, precision: str) -> tuple[Callable[[], None], str]:
+    """What does one step and waits for it, and its compiled program."""
+    on_cpu = jax.default_backend() == "cpu"
+    program, static, *carries, rest = begin_training(batch, size, bands, precision, 1 if on_cpu else STEPS_PER_CALL)
+    if not on_cpu:
+        rest = (*rest[:-1], np.array([0, 1], np.int32))  # one of those in a row
+    compiled = program.compiled(*static, carries[0], *rest)
+
+    def step() -> None:
+        carries[0], _ = jax.block_until_ready(compiled(carries[0], *rest))
+
+    return step, compiled.as_text() or ""
+
+
+def begin_scoring_step(batch: int, size: int, bands: int, precision: str) -> tuple[Callable[[], None], str]:
+    """The same for the scores of a batch."""
+    program, static, rest = begin_scoring(batch, size, bands, precision)
+    compiled = program.compiled(*static, *rest)
+    return lambda: jax.block_until_ready(compiled(*rest)), compiled.as_text() or ""
 
 
 def read_operations(trace: Path) -> Iterator[Mapping[str, Any]]:
@@ -86,7 +106,7 @@ def read_program(text: str) -> dict[str, str]:
     """
     pattern = r"^\s+(?:ROOT )?%?([\w.\-]+) = (\S+?\[[\d,]*\])[^\n]*?op_name=\"([^\"]*)\""
     return {
-        name: f"{shape} {re.sub(r'^((jit[(](call|train_on_[a-z]+)[)]|call_exported)/)+', '', origin)}"
+        name: f"{shape} {re.sub(r'^((jit[(](call|train_on_[a-z]+|predict_batch)[)]|call_exported)/)+', '', origin)}"
         for name, shape, origin in re.findall(pattern, text, re.MULTILINE)
     }
 
