@@ -1,5 +1,9 @@
 """DenseNet and the loss head: the paper's parameter counts, and the plain network behind the fast one."""
 
+import math
+import re
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,8 +11,9 @@ import numpy as np
 import pytest
 
 from aljax import DenseNet, DenseNet121, LossHead
-from aljax.densenet import average_pool_2x2, max_pool_3x3_stride_2
+from aljax.densenet import Transition, average_pool_2x2, batch_moments, max_pool_3x3_stride_2
 from aljax.model import Model, count_parameters, init_variables
+from aljax.traces import compiler_options
 
 
 @pytest.mark.parametrize(
@@ -150,6 +155,22 @@ def test_equal_maxima_of_a_window_share_its_gradient() -> None:
 def test_average_pooling_drops_an_odd_last_row_and_column() -> None:
     maps = jnp.arange(2 * 5 * 7 * 1, dtype=jnp.float32).reshape(2, 5, 7, 1)
     np.testing.assert_allclose(average_pool_2x2(maps), nn.avg_pool(maps, (2, 2), (2, 2)))
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other devices transpose within their kernels")
+def test_gradients_of_1x1_convolutions_transpose_no_maps() -> None:
+    # A copy the size of the maps for each of 61 products took a fifth of a training step.
+    maps, layer = jnp.ones((2, 32, 32, 64)), Transition(jnp.float32)
+    variables = layer.init(jax.random.key(0), maps, None)
+    moments = batch_moments(maps)
+
+    def objective(params: Any, maps: jax.Array) -> jax.Array:
+        changed = {**variables, "params": params}
+        return jnp.sin(layer.apply(changed, maps, moments, mutable=["batch_stats"])[0]).sum()
+
+    program = jax.jit(jax.grad(objective, (0, 1))).lower(variables["params"], maps).compile(compiler_options())
+    transposed = re.findall(r"f32\[([\d,]+)\]\S* transpose\(", program.as_text())
+    assert not [shape for shape in transposed if math.prod(map(int, shape.split(","))) > 64 * 32], transposed
 
 
 def test_bfloat16_keeps_parameters_statistics_and_outputs_in_float32() -> None:
