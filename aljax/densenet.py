@@ -183,12 +183,15 @@ def average_pool_2x2(maps: Float[Array, "b h w k"]) -> Float[Array, "b p q k"]:
 Product = Callable[..., Array]
 
 
-def _product(maps: Array, kernel: Array, _: Any, **options: Any) -> Array:
-    """A 1x1 convolution, in place of `jax.lax.dot_general`, whose options it takes.
+def _product(maps: Array, kernel: Array, axes: Any, **options: Any) -> Array:
+    """A 1x1 convolution, in place of `jax.lax.dot_general`, whose arguments it takes.
 
     With a row for each pixel the gradient of the kernel is a product of two matrices as they lie in memory. With axes
-    of height and width XLA transposes one of them first on CPUs, which took a fifth of a training step.
+    of height and width XLA transposes one of them first on CPUs, which took a fifth of a training step. A batch that
+    several devices do not divide keeps its axes: as rows they would be divided anew, and pixels sent between devices.
     """
+    if maps.shape[0] % jax.device_count():
+        return jax.lax.dot_general(maps, kernel, axes, **options)
     pixels = maps.reshape(-1, maps.shape[-1])
     product: Array = jax.lax.dot_general(pixels, kernel, (((1,), (0,)), ((), ())), **options)
     return product.reshape(*maps.shape[:-1], kernel.shape[-1])

@@ -52,3 +52,36 @@ def test_eight_devices_train_and_predict_as_one_does(arguments, tmp_path: Path, 
     for name in one:
         # Steps at a high rate multiply what rounding makes different.
         np.testing.assert_allclose(eight[name], one[name], rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+SENT = """
+import re, sys
+sys.path.insert(0, sys.argv[1])
+import jax
+import numpy as np
+from tiny import SIZE, make_archive, tiny_network
+from aljax.data.archive import place, random_split
+from aljax.devices import replicate, spread
+from aljax.fitting import begin_fit, make_epoch
+from aljax.model import Model, init_variables
+from aljax.recipe import Recipe
+from aljax.training import Batch, train_on_batch
+
+archive, model, recipe = make_archive(), Model(tiny_network()), Recipe()
+start = begin_fit(recipe, init_variables(jax.random.key(0), model, SIZE, 3))
+statistics = place(archive, random_split(0, 60, 10, 10), 0).pool.statistics
+for batch in (6, 8):
+    tiles = spread(Batch(archive.images[:batch], archive.labels[:batch]), batch)
+    epoch, carry = make_epoch(recipe, 0, jax.random.key(1)), replicate((start.state, start.sums))
+    lowered = train_on_batch.lower(model, recipe, carry, tiles, statistics, epoch, np.asarray(0, np.int32))
+    program = lowered.compile().as_text()
+    assert "all-reduce" in program
+    print(batch, sorted(set(re.findall("all-gather|all-to-all|collective-permute", program))))
+"""
+
+
+def test_eight_devices_add_up_sums_and_send_each_other_no_maps(compiled) -> None:
+    environment = {**compiled, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", SENT, str(Path(__file__).parent)]
+    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    assert told.splitlines() == ["6 []", "8 []"]
