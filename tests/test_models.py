@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from aljax import DenseNet, DenseNet121, LossHead
-from aljax.densenet import Transition, average_pool_2x2, batch_moments, max_pool_3x3_stride_2
+from aljax.densenet import Transition, batch_moments
 from aljax.model import Model, count_parameters, init_variables
+from aljax.pooling import average_pool_2x2, max_pool_3x3_stride_2
 from aljax.traces import compiler_options
 
 
