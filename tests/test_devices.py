@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import sys
-sys.path.insert(0, sys.argv[2])
+sys.path.insert(0, sys.argv[1])
 import jax
 import numpy as np
 from tiny import make_archive, tiny_network
@@ -20,7 +20,7 @@ from aljax.model import Model, init_variables
 from aljax.prediction import predict_batches
 from aljax.recipe import Recipe
 
-out, resident, trained_at_once, predicted_at_once = sys.argv[1], sys.argv[3] == "True", *map(int, sys.argv[4:])
+out, resident, trained_at_once, predicted_at_once = sys.argv[2], sys.argv[3] == "True", *map(int, sys.argv[4:])
 archive, model = make_archive(), Model(tiny_network())
 pool = place(archive, random_split(0, 60, 10, 10), 0, resident).pool
 recipe = Recipe(epochs=2, batch_size=trained_at_once, learning_rate=0.05)
@@ -34,11 +34,16 @@ np.savez(out, **results)
 """
 
 
-def results(file: Path, devices: int, arguments: tuple[object, ...], compiled: dict[str, str]) -> dict[str, np.ndarray]:
+def run(script: str, devices: int, arguments: tuple[object, ...], compiled: dict[str, str]) -> str:
+    """What a script prints that finds so many devices, and the folder of `tiny` as its first argument."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     environment = {**compiled, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", SCRIPT, str(file), str(Path(__file__).parent), *map(str, arguments)]
-    subprocess.run(command, env=environment, check=True)
+    command = [sys.executable, "-c", script, str(Path(__file__).parent), *map(str, arguments)]
+    return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def results(file: Path, devices: int, arguments: tuple[object, ...], compiled: dict[str, str]) -> dict[str, np.ndarray]:
+    run(SCRIPT, devices, (file, *arguments), compiled)
     with np.load(file) as content:
         return dict(content)
 
@@ -81,7 +86,4 @@ for batch in (6, 8):
 
 
 def test_eight_devices_add_up_sums_and_send_each_other_no_maps(compiled) -> None:
-    environment = {**compiled, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", SENT, str(Path(__file__).parent)]
-    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-    assert told.splitlines() == ["6 []", "8 []"]
+    assert run(SENT, 8, (), compiled).splitlines() == ["6 []", "8 []"]
