@@ -34,12 +34,13 @@ class Fit(NamedTuple):
 
 def begin_fit(recipe: Recipe, variables: Variables) -> Fit:
     """A fit before its first step: optimisers afresh, and a copy of the variables, which stay valid."""
+    optimizer = init_optimizer(recipe, variables["params"])
     # jnp.copy compiles a program per shape, a second in all; arrays of several processes can be copied only so.
     if jax.process_count() == 1:
-        variables = jax.device_put(variables, may_alias=False)
+        variables, optimizer = jax.device_put((variables, optimizer), may_alias=False)
     else:
         variables = jax.tree.map(jnp.copy, variables)
-    return Fit(TrainState(variables, init_optimizer(recipe, variables["params"])), _no_sums(), 0, 0)
+    return Fit(TrainState(variables, optimizer), _no_sums(), 0, 0)
 
 
 def fit(

@@ -103,7 +103,7 @@ def _stage(arrays: Mapping[str, np.ndarray], facts: Facts, recipe: Recipe) -> St
         case "Training":
             variables = _variables(arrays, "fit/state/variables/")
             assert variables is not None
-            empty = jax.eval_shape(lambda params: init_optimizer(recipe, params), variables["params"])
+            empty = init_optimizer(recipe, variables["params"])
             names = _names({"fit": {"state": TrainState({}, empty)}})
             optimizer = _to_device(jax.tree.unflatten(jax.tree.structure(empty), [arrays[name] for name in names]))
             sums = Sums(jnp.array(arrays["fit/sums/loss"]), jnp.array(arrays["fit/sums/bad_step"]))

@@ -1,10 +1,10 @@
 """Training steps of F, and of F_L with it: compiled once, whatever the number of labelled tiles."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt8
 
 from aljax.arrays import AnyArray
@@ -139,7 +139,7 @@ def shuffled(key: Array, labelled: Bool[Array, " n"]) -> Int[Array, " n"]:
     return jnp.argsort(jnp.where(labelled, jax.random.uniform(key, labelled.shape), 2.0))
 
 
-@partial(jax.jit, static_argnames="recipe")
 def init_optimizer(recipe: Recipe, params: PyTree) -> PyTree:
-    """The state of both optimisers before the first step."""
-    return make_optimizer(recipe).init(params)
+    """The state of both optimisers before the first step, on the host: zeros, for which no program is compiled."""
+    shapes = jax.eval_shape(make_optimizer(recipe).init, params)
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)

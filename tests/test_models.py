@@ -205,10 +205,37 @@ def test_loss_head_gradient_into_the_blocks_is_cut_by_scale_0_and_whole_at_scale
         np.testing.assert_array_equal(whole, plain)
 
 
-def test_convolution_weights_start_kaiming_normal() -> None:
-    model = Model(DenseNet(num_classes=2, depths=(1, 1)))
-    variables = init_variables(jax.random.key(0), model, 32, 3)
-    layers = variables["params"]["network"]["block1"]["layer1"]
-    for name, fan_in in (("conv1", layers["conv1"]["kernel"].shape[0]), ("conv2", 9 * 128)):
-        kernel = np.asarray(layers[name]["kernel"])
-        assert kernel.std() == pytest.approx(np.sqrt(2.0 / fan_in), rel=0.02)
+def test_fresh_variables_are_distributed_as_those_that_the_modules_draw() -> None:
+    network = DenseNet(num_classes=17, depths=(2, 2))
+    model = Model(network, LossHead())
+    images = jnp.zeros((1, 32, 32, 3))
+    outputs, own = jax.jit(network.init_with_output)(jax.random.key(1), images)
+    head = LossHead().init(jax.random.key(2), outputs.blocks)["params"]
+    theirs = {"params": {"network": own["params"], "loss_head": head}, "batch_stats": own["batch_stats"]}
+    ours = init_variables(jax.random.key(0), model, 32, 3)
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    kernels = []
+    for (path, leaf), expected in zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
+        assert (leaf.shape, leaf.dtype) == (expected.shape, expected.dtype)
+        if path[-1].key != "kernel":
+            np.testing.assert_array_equal(leaf, expected, err_msg=str(path))
+            continue
+        kernels.append(np.ravel(leaf))
+        # Four deviations of the difference between two samples.
+        tolerance = 4.0 * np.sqrt(2.0 / leaf.size)
+        assert np.std(leaf) == pytest.approx(np.std(expected), rel=tolerance), path
+        assert np.max(np.abs(leaf)) == pytest.approx(np.max(np.abs(expected)), rel=0.1), path
+        assert abs(np.mean(leaf)) < tolerance * np.std(leaf), path
+    assert len(kernels) == 1 + 2 * (2 + 2) + 1 + 1 + 3
+    values = np.concatenate(kernels)
+    assert len(np.unique(values)) > 0.9 * len(values)
+
+
+def test_fresh_variables_are_those_of_a_key_and_a_loss_head_changes_no_other() -> None:
+    network = DenseNet(num_classes=2, depths=(1, 1), growth=4, stem_channels=8)
+    plain, again = (init_variables(jax.random.key(0), Model(network), 32, 3) for _ in range(2))
+    with_head = init_variables(jax.random.key(0), Model(network, LossHead(width=8)), 32, 3)
+    jax.tree.map(np.testing.assert_array_equal, plain, again)
+    jax.tree.map(np.testing.assert_array_equal, plain["params"]["network"], with_head["params"]["network"])
+    other = init_variables(jax.random.key(1), Model(network), 32, 3)
+    assert np.all(other["params"]["network"]["stem"]["kernel"] != plain["params"]["network"]["stem"]["kernel"])
