@@ -235,3 +235,28 @@ def test_compiled_program_that_a_kill_left_torn_is_replaced_without_a_word(tmp_p
     assert all(len(path.read_bytes()) > len(content) // 2 for path, content in entries.items())
     # A warning that is not of the cache is shown.
     assert not mend("Error reading something else")
+
+
+KEPT = """
+import jax
+import jax.numpy as jnp
+from aljax import programs
+
+def sorted_twice(x):
+    return jnp.sort(jnp.cos(jnp.sort(x)))
+
+programs.SECONDS = 0.0
+programs.keep_programs()
+jax.block_until_ready(jax.jit(sorted_twice)(jnp.ones(1000)))
+"""
+
+
+# JAX would keep programs that took a second to compile.
+@pytest.mark.parametrize(("seconds", "kept"), [(None, 1), ("60", 0)])
+def test_programs_that_took_less_are_kept_unless_a_user_wants_others(tmp_path, monkeypatch, seconds, kept) -> None:
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", raising=False)
+    if seconds is not None:
+        monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", seconds)
+    subprocess.run([sys.executable, "-c", KEPT], check=True)
+    assert len(list(tmp_path.glob("jit_sorted_twice-*-cache"))) == kept

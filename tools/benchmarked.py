@@ -24,7 +24,7 @@ from aljax.model import Model, Variables, init_variables
 from aljax.pool import Pool
 from aljax.prediction import predict_batch, predict_batches, suitable_variables
 from aljax.processes import SilentWatcher
-from aljax.programs import VARIABLE
+from aljax.programs import VARIABLE, keep_programs
 from aljax.querying import uncertainty
 from aljax.recipe import Recipe
 from aljax.scores import gradient_embeddings, mge_scores
@@ -131,6 +131,7 @@ def start_in_jax(**arguments: Any) -> Work:
 
 def begin_first_step(batch: int, size: int, bands: int, precision: str) -> None:
     """Says when the first step is under way."""
+    keep_programs()
     program, static, carry, rest = begin_training(batch, size, bands, precision)
     program(*static, carry, *rest)
     print("begun", flush=True)
