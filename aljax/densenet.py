@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -96,13 +97,13 @@ def _fold(scale: Array, bias: Array, moments: Moments) -> tuple[Array, Array]:
 
 
 def fold_batch_norms(params: Mapping[str, Any], batch_stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters with which the network predicts the same without batch statistics.
+    """Parameters, as NumPy arrays, with which the network predicts the same without batch statistics.
 
     `scale` and `bias` of each normalisation become what multiplies and is added; everything else stays.
     """
     if {"mean", "var"} <= batch_stats.keys():
-        folded = _fold(params["scale"], params["bias"], Moments(batch_stats["mean"], batch_stats["var"]))
-        return dict(zip(("scale", "bias"), folded, strict=True))
+        multiplier = params["scale"] / np.sqrt(batch_stats["var"] + BN_EPSILON)
+        return {"scale": multiplier, "bias": params["bias"] - batch_stats["mean"] * multiplier}
     return {
         name: fold_batch_norms(value, batch_stats[name]) if name in batch_stats else value
         for name, value in params.items()

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from aljax.arrays import AnyArray
 from aljax.densenet import DenseNet, Outputs, fold_batch_norms
+from aljax.devices import replicate
 from aljax.loss_head import LossHead
 from aljax.traces import program
 
@@ -98,16 +99,18 @@ def forward(
     return outputs, predicted, stats
 
 
-@program(static=("model",))
 def prepare_inference(model: Model, variables: Variables) -> Variables:
-    """Variables that predict the same and leave less to do for each batch.
+    """Variables that predict the same and leave less to do for each batch, on each of the devices.
 
     Batch statistics are folded into the parameters, and kernels are of the network's type, but for the last layer's.
+    That is done on the host: a program for it would take a second to load.
     """
-    folded = fold_batch_norms(variables["params"]["network"], variables["batch_stats"])
+    network, stats = jax.tree.map(np.asarray, (variables["params"]["network"], variables["batch_stats"]))
+    folded = fold_batch_norms(network, stats)
     head = folded.pop("head")
     kernels = jax.tree.map(lambda leaf: leaf.astype(model.network.dtype) if leaf.ndim > 1 else leaf, folded)
-    return {"params": {**variables["params"], "network": {**kernels, "head": head}}, "batch_stats": {}}
+    prepared = jax.device_put(replicate({**kernels, "head": head}))
+    return {"params": {**variables["params"], "network": prepared}, "batch_stats": {}}
 
 
 def last_layer(variables: Variables) -> Mapping[str, Array]:

@@ -50,11 +50,6 @@ def suitable_batch_size(tiles: Tiles) -> int:
     return math.ceil(batch_size / devices) * devices
 
 
-def suitable_variables(model: Model, variables: Variables) -> Variables:
-    """With what to predict many batches. On a CPU the program that prepares takes longer to load than it saves."""
-    return variables if jax.default_backend() == "cpu" else prepare_inference(model, variables)
-
-
 def predict_batches(
     model: Model, variables: Variables, tiles: Tiles, rows: Int[np.ndarray, " m"], batch_size: int | None = None
 ) -> Iterator[tuple[Int[np.ndarray, " b"], Predictions]]:
@@ -70,7 +65,7 @@ def predict_batches(
         batch_size = suitable_batch_size(tiles)
     padded = np.concatenate([rows, np.resize(rows[len(rows) // batch_size * batch_size :], -len(rows) % batch_size)])
     chunks = padded.reshape(-1, batch_size)
-    prepared = suitable_variables(model, variables)
+    prepared = prepare_inference(model, variables)
     under_way: tuple[np.ndarray, Predictions] | None = None
     for chunk, images in zip(chunks, tiles.batches(padded, batch_size), strict=True):
         batch = chunk, predict_batch(model, prepared, images, tiles.statistics)

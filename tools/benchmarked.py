@@ -20,9 +20,9 @@ from aljax.fitting import begin_fit, make_epoch
 from aljax.kmeans import kmeans
 from aljax.loop import advance, begin_iteration, begin_trial
 from aljax.loss_head import LossHead
-from aljax.model import Model, Variables, init_variables
+from aljax.model import Model, Variables, init_variables, prepare_inference
 from aljax.pool import Pool
-from aljax.prediction import predict_batch, predict_batches, suitable_variables
+from aljax.prediction import predict_batch, predict_batches
 from aljax.processes import SilentWatcher
 from aljax.programs import VARIABLE, keep_programs
 from aljax.querying import uncertainty
@@ -89,7 +89,7 @@ def begin_scoring(
     """What scores a batch: static arguments, and the other ones."""
     model, variables = fresh_model(size, bands, precision)
     images = jax.device_put(pixels(batch, size, bands))
-    return predict_batch, (model,), (suitable_variables(model, variables), images, statistics(bands))
+    return predict_batch, (model,), (prepare_inference(model, variables), images, statistics(bands))
 
 
 def train_in_jax(
