@@ -43,20 +43,26 @@ def spread(tree: SomeTree, batch_size: int) -> SomeTree:
     mesh = _mesh()
     if mesh is None:
         return tree
-    sharding = _sharding(mesh, batch_size)
-    if jax.process_count() == 1:
-        return jax.device_put(tree, sharding)
-
-    def join(own: np.ndarray) -> jax.Array:
-        return jax.make_array_from_process_local_data(sharding, own, (batch_size, *own.shape[1:]))
-
-    return jax.tree.map(join, tree)
+    return _put(tree, _sharding(mesh, batch_size), batch_size)
 
 
 def replicate(tree: SomeTree) -> SomeTree:
-    """Arrays copied to each of the devices."""
+    """Arrays, in every process the same, on each of the devices."""
     mesh = _mesh()
-    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return jax.device_put(tree) if mesh is None else _put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def _put(tree: SomeTree, sharding: NamedSharding, batch_size: int | None = None) -> SomeTree:
+    """Arrays, or this process's shares of batches, on the devices."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    # jax.device_put would compare every array between the processes.
+    def join(own: np.ndarray) -> jax.Array:
+        shape = own.shape if batch_size is None else (batch_size, *own.shape[1:])
+        return jax.make_array_from_process_local_data(sharding, own, shape)
+
+    return jax.tree.map(join, tree)
 
 
 def divide(array: jax.Array) -> jax.Array:

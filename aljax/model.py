@@ -109,7 +109,7 @@ def prepare_inference(model: Model, variables: Variables) -> Variables:
     folded = fold_batch_norms(network, stats)
     head = folded.pop("head")
     kernels = jax.tree.map(lambda leaf: leaf.astype(model.network.dtype) if leaf.ndim > 1 else leaf, folded)
-    prepared = jax.device_put(replicate({**kernels, "head": head}))
+    prepared = replicate({**kernels, "head": head})
     return {"params": {**variables["params"], "network": prepared}, "batch_stats": {}}
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Shaped, UInt8
 
@@ -143,7 +142,7 @@ def place(
     resident = _fits_on_device(archive.images) if on_device is None else on_device
 
     def tiles(indices: np.ndarray) -> Tiles:
-        pixels = replicate(jnp.asarray(np.asarray(archive.images)[indices])) if resident else None
+        pixels = replicate(np.asarray(archive.images)[indices]) if resident else None
         return Tiles(archive.images, indices, archive.labels[indices], statistics, pixels)
 
     ids = tuple(archive.ids[index] for index in split.pool)
