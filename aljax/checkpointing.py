@@ -102,7 +102,9 @@ class RunStore:
         jax.block_until_ready(state)  # steps that are still under way are no cost of saving
         started = time.monotonic()
         number = self._number + 1
-        end_of_iteration = self._end_of_iteration if state.stage else number
+        # Also between two trials the newest checkpoint with a model is kept: `aljax.load` reads it.
+        is_end = state.stage is None and state.variables is not None
+        end_of_iteration = number if is_end else self._end_of_iteration
         vectors, facts = pack(state)
         facts |= {"end_of_iteration": end_of_iteration, "machine": describe_machine()}
         with disk_errors(self.run_dir):

@@ -12,8 +12,8 @@ class InputWarning(UserWarning):
     """Input that is read but looks wrong. Commands print its message alone."""
 
 
-class NonFiniteLossError(RuntimeError):
-    """Training produced a loss that is not a number."""
+class DivergedError(RuntimeError):
+    """Training gave a loss that is not finite, or a network whose predictions are not. Commands exit with status 1."""
 
 
 def one_line(text: str) -> str:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from aljax.checkpointing import RunStore
 from aljax.data.archive import Archive, Split, SplitTiles, place
 from aljax.densenet import DenseNet
-from aljax.errors import InputError, InputWarning, NonFiniteLossError, one_line
+from aljax.errors import DivergedError, InputError, InputWarning, one_line
 from aljax.files import disk_errors, write_atomically
 from aljax.history import Record
 from aljax.loop import run
@@ -52,7 +52,7 @@ def command(main: Callable[[], None]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except NonFiniteLossError as error:
+    except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except StoppedError as error:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from aljax.data.archive import Tiles
-from aljax.errors import NonFiniteLossError
+from aljax.errors import DivergedError
 from aljax.model import Model, Variables
 from aljax.recipe import Recipe, learning_rate
 from aljax.training import Batch, Epoch, Sums, TrainState, init_optimizer, shuffled, train_on_batch, train_on_device
@@ -59,7 +59,7 @@ def fit(
     all of them. `epoch_key(e)` gives the key of epoch e; `on_epoch(e, mean loss)` is told of each finished epoch.
     `on_step` gets the fit as it stands after a step (on an accelerator that holds the tiles: after some steps),
     valid until it returns: a fit that starts from there ends with the same bytes. The arrays of `start` are used up.
-    Raises NonFiniteLossError that names epoch and step.
+    Raises DivergedError that names epoch and step.
     """
     num_labelled = int(labelled.sum())
     batch_size = min(recipe.batch_size, num_labelled)
@@ -141,7 +141,7 @@ def _no_sums() -> Sums:
 
 def _check(index: int, sums: Sums, num_steps: int, on_epoch: Callable[[int, float], None]) -> None:
     if int(sums.bad_step) >= 0:
-        raise NonFiniteLossError(
+        raise DivergedError(
             f"the loss is not finite in epoch {index + 1}, step {int(sums.bad_step) + 1} of {num_steps}: "
             "lower the learning rate, or look for broken pixels"
         )

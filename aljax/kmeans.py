@@ -31,13 +31,13 @@ def kmeans(key: Array, points: Float[AnyArray, "n d"], num_clusters: int, max_it
     """Clusters `points` (N, D) into `num_clusters`: one k-means++ seeding, then Lloyd until nothing moves.
 
     A cluster that loses all its points keeps its centre. Compiles once per shape. Raises ValueError if
-    `num_clusters` is not between 1 and N or a coordinate is not finite.
+    `num_clusters` is not between 1 and N or (outside of other jitted functions) if a distance is not finite.
     """
     count = points.shape[0]
     if not 1 <= num_clusters <= count:
         raise ValueError(f"num_clusters is {num_clusters}: choose 1 to {count}, the number of points")
-    if not bool(jnp.isfinite(points).all()):
-        raise ValueError("points hold values that are not finite: k-means has no distances for them")
+    if not isinstance(points, jax.core.Tracer) and not bool(_have_distances(points)):
+        raise ValueError("points hold values that are not finite, or whose squares are not: they have no distances")
     return _kmeans(key, points, num_clusters, max_iterations)
 
 
@@ -51,6 +51,12 @@ def _kmeans(key: Array, points: Array, num_clusters: int, max_iterations: int) -
     start = _Clusters(points[chosen], assignment, distances, jnp.ones(num_clusters, bool))
     found = _lloyd(points, start, max_iterations)
     return KMeans(found.centers + mean, found.assignment, found.distances.sum())
+
+
+@jax.jit
+def _have_distances(points: Array) -> Array:
+    # Two points are at most twice as far from each other as the farther one is from the origin.
+    return jnp.isfinite(4.0 * _squared_norms(jnp.asarray(points, jnp.float32))).all()
 
 
 def _squared_norms(points: Array) -> Array:

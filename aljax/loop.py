@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from aljax.data.archive import SplitTiles, Tiles
-from aljax.errors import NonFiniteLossError
+from aljax.errors import DivergedError
 from aljax.fitting import Fit, begin_fit, fit
 from aljax.history import Record
 from aljax.keys import Purpose, derive_key
@@ -134,8 +134,8 @@ def train(model: Model, pool: Tiles, settings: Settings, state: RunState, store:
     start, labelled = state.stage.fit, state.pool.mask
     try:
         variables = fit(model, settings.recipe, start, pool, labelled, key, watcher.end_epoch, on_step)
-    except NonFiniteLossError as error:
-        raise NonFiniteLossError(f"trial {state.trial + 1}, iteration {state.iteration}: {error}") from error
+    except DivergedError as error:
+        raise DivergedError(f"trial {state.trial + 1}, iteration {state.iteration}: {error}") from error
     return state._replace(variables=variables, stage=Fitted(), seconds=seconds())
 
 

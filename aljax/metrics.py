@@ -27,8 +27,9 @@ def evaluate(probabilities: Float[np.ndarray, "n c"], labels: UInt8[np.ndarray, 
     from sklearn.metrics import average_precision_score, f1_score
 
     predicted = probabilities > THRESHOLD
-    micro = float(f1_score(labels, predicted, average="micro", zero_division=0))
-    each = f1_score(labels, predicted, average=None, zero_division=0)
+    # The F1 of all cells together. One column would be taken for two classes, absent and present.
+    micro = float(f1_score(labels.ravel(), predicted.ravel(), zero_division=0))
+    each = f1_score(labels, predicted, average=None, zero_division=0) if labels.shape[1] > 1 else np.array([micro])
     present = labels.any(0)
     precision = average_precision_score(labels[:, present], probabilities[:, present]) if present.any() else 0.0
     return Metrics(micro, float(each.mean()), float(precision), tuple(each.tolist()))

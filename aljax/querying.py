@@ -5,15 +5,16 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from aljax.arrays import AnyArray
 from aljax.data.archive import SplitTiles, Tiles
 from aljax.devices import agree
+from aljax.errors import DivergedError
 from aljax.history import has_converged
 from aljax.keys import Purpose, derive_key
 from aljax.metrics import Metrics, evaluate
-from aljax.model import Model, Variables, last_layer
+from aljax.model import Model, last_layer
 from aljax.prediction import Predictions, predict_batches, predict_probabilities
 from aljax.scores import ll_scores, mge_scores, tpd_scores
 from aljax.settings import Settings
@@ -30,11 +31,11 @@ def predict(
     """
     assert isinstance(state.stage, Fitted)
     assert state.variables is not None
-    test, validation = (_evaluate(model, state.variables, part, on_batch) for part in (tiles.test, tiles.validation))
+    test, validation = (_evaluate(model, state, part, on_batch) for part in (tiles.test, tiles.validation))
     wanted = _labels_wanted(settings, state, validation.micro_f1)
     started = time.perf_counter()
-    shortlist = Shortlist(_multiplier(settings, state) * wanted) if wanted else None
     probabilities, unlabelled = state.probabilities, state.pool.unlabelled
+    shortlist = Shortlist(min(_multiplier(settings, state) * wanted, len(unlabelled))) if wanted else None
     if shortlist is None:
         pass
     elif settings.query == "random":
@@ -43,7 +44,9 @@ def predict(
     else:
         probabilities = np.full(tiles.pool.labels.shape, np.nan, np.float32)
         for rows, batch in predict_batches(model, state.variables, tiles.pool, unlabelled):
-            shortlist.add(rows, uncertainty(settings, state, rows, batch), batch.embeddings)
+            scores = np.asarray(uncertainty(settings, state, rows, batch))
+            _check(np.isfinite(scores), state)
+            shortlist.add(rows, scores, batch.embeddings)
             probabilities[rows] = batch.probabilities
             on_batch()
     return state._replace(
@@ -82,8 +85,20 @@ def uncertainty(
     raise ValueError(f"the query {settings.query!r} has no score")
 
 
-def _evaluate(model: Model, variables: Variables, tiles: Tiles, on_batch: Callable[[], None]) -> Metrics:
-    return evaluate(predict_probabilities(model, variables, tiles, on_batch=on_batch), tiles.labels)
+def _evaluate(model: Model, state: RunState, tiles: Tiles, on_batch: Callable[[], None]) -> Metrics:
+    assert state.variables is not None
+    probabilities = predict_probabilities(model, state.variables, tiles, on_batch=on_batch)
+    _check(np.isfinite(probabilities), state)
+    return evaluate(probabilities, tiles.labels)
+
+
+def _check(finite: Bool[np.ndarray, "..."], state: RunState) -> None:
+    """Raises DivergedError: with finite losses the statistics of batches, or the last step, may still overflow."""
+    if not finite.all():
+        raise DivergedError(
+            f"trial {state.trial + 1}, iteration {state.iteration}: what the network predicts is not finite: lower the "
+            "learning rate, or look for broken pixels"
+        )
 
 
 def _labels_wanted(settings: Settings, state: RunState, score: float) -> int:

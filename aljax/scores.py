@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from aljax.arrays import AnyArray
 from aljax.losses import bce_loss
@@ -37,6 +37,11 @@ def _logits(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"]) -> Float[
     return product + last_layer["bias"]
 
 
+def _in_float32(tree: PyTree) -> PyTree:
+    # Half precision has no room for the squares of an embedding.
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), tree)
+
+
 def _pseudo_labels(logits: Float[Array, "n c"]) -> Float[Array, "n c"]:
     # A probability above 0.5 is a positive logit.
     return (logits > 0.0).astype(jnp.float32)
@@ -64,9 +69,10 @@ def mge_scores(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"]) -> Flo
 
     With residual r = p - y the gradient is the outer product of (embedding, 1) and r, so its norm is the
     product of their norms and the N x D x C gradients never exist. Arguments as `gradient_embeddings`;
-    returns (N,).
+    returns (N,), float32 whatever they are.
     """
-    logits = _logits(last_layer, embeddings)
-    residual = jax.nn.sigmoid(logits) - _pseudo_labels(logits)
+    last_layer, embeddings = _in_float32((dict(last_layer), embeddings))
+    # |p - y|: the pseudo-label is the nearer of 0 and 1. Subtracting would lose what is left where p is close to 1.
+    residual = jax.nn.sigmoid(-jnp.abs(_logits(last_layer, embeddings)))
     squared_input = jnp.square(embeddings).sum(-1) + 1.0
     return jnp.sqrt(squared_input) * jnp.linalg.norm(residual, axis=-1)

@@ -20,9 +20,14 @@ def select(
     clusters; each cluster gives its highest score, and a cluster that came out empty is made up for by the
     next highest score. With multiplier 1, or no more candidates than the budget, these are the highest
     scores. Equal scores count in the order of their index. Returns indices, highest score first; all N
-    of them where N < budget. Raises ValueError for a budget or multiplier below 1 or a score that is NaN.
+    of them where N < budget. Raises ValueError for a budget or multiplier below 1, a score that is NaN, or
+    features that are not those of N tiles.
     """
     scores = np.asarray(scores)
+    if not np.issubdtype(scores.dtype, np.floating):
+        scores = scores.astype(np.float64)  # of whole numbers without a sign there is no negative
+    if len(features) != len(scores):
+        raise ValueError(f"there are {len(scores)} scores and features of {len(features)} tiles: give both for each")
     if budget < 1 or multiplier < 1:
         raise ValueError(f"budget is {budget} and multiplier is {multiplier}: both must be at least 1")
     if len(unranked := np.flatnonzero(np.isnan(scores))):

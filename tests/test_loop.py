@@ -10,7 +10,7 @@ import pytest
 
 from aljax.data.archive import Archive, SplitTiles, random_split
 from aljax.densenet import DenseNet
-from aljax.errors import InputError, NonFiniteLossError
+from aljax.errors import DivergedError, InputError
 from aljax.experiment import run_experiment
 from aljax.history import TIMES, Record
 from aljax.keys import Purpose, derive_key
@@ -201,7 +201,7 @@ def test_folder_of_something_else_is_not_taken_for_a_run(archive, network, tmp_p
 
 def test_non_finite_loss_names_trial_iteration_and_epoch(archive, network, tmp_path) -> None:
     chosen = settings(tmp_path / "run", recipe=replace(RECIPE, learning_rate=1e30, epochs=4))
-    with pytest.raises(NonFiniteLossError, match=r"trial 1, iteration 1: the loss is not finite in epoch \d, step"):
+    with pytest.raises(DivergedError, match=r"trial 1, iteration 1: the loss is not finite in epoch \d, step"):
         run(archive, network, chosen)
 
 

@@ -23,6 +23,7 @@ from aljax.data.listing import Listing
 from aljax.data.prepared import prepared_dir
 from aljax.data.treesatai import list_treesatai, open_treesatai
 from aljax.data.ucmerced import list_ucmerced, open_ucmerced
+from aljax.errors import InputError
 from tools import prepare
 
 WRITE = {"ucmerced": write_ucmerced, "treesatai": write_treesatai}
@@ -155,6 +156,26 @@ def test_killed_preparation_is_repeated_without_leftovers(files, data_dir: Path,
     assert_same(open_archive("treesatai", folder), open_archive("treesatai", data_dir))
     assert names_below(folder / "treesatai") == names_below(data_dir / "treesatai")
     assert sorted(path.name for path in folder.iterdir()) == ["treesatai"]
+
+
+def test_large_archive_is_written_in_several_files_without_tensorflow(files, tmp_path: Path, monkeypatch) -> None:
+    # What a builder of another kind would keep in memory, before it asks TensorFlow to write.
+    monkeypatch.setattr("tensorflow_datasets.core.shuffle.MAX_MEM_BUFFER_SIZE", 1000)
+    monkeypatch.setattr(aljax.data.builders, "SHARD_BYTES", 3 * list_treesatai(files["treesatai"]).total_bytes // 60)
+    prepare.prepare("treesatai", tmp_path, files["treesatai"])
+    assert len(list(prepared_dir(tmp_path, DATASETS["treesatai"]).glob("*train.array_record*"))) > 3
+    whole, parts = open_archive("treesatai", files["treesatai"]), open_archive("treesatai", tmp_path)
+    assert parts.fingerprint() == whole.fingerprint()
+    np.testing.assert_array_equal(np.stack(list(parts.images)), np.stack(list(whole.images)))
+
+
+def test_full_disk_is_one_line(files, tmp_path: Path, monkeypatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("Failed to finalize writing of split 'train': write() failed: No space left on device")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+    with pytest.raises(InputError, match=r"cannot write to --data-dir .* \(No space left on device\)"):
+        prepare.prepare("treesatai", tmp_path, files["treesatai"])
 
 
 def test_preparing_twice_says_that_it_is_prepared(files, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -10,7 +10,7 @@ import pytest
 from aljax import fitting, training
 from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
 from aljax.data.augmentation import BandStatistics
-from aljax.errors import NonFiniteLossError
+from aljax.errors import DivergedError
 from aljax.fitting import Fit, begin_fit
 from aljax.model import Model, Variables, init_variables
 from aljax.recipe import Recipe, learning_rate, make_optimizer
@@ -143,7 +143,7 @@ def test_non_finite_loss_stops_with_its_place(model: Model, archive: Archive, on
     mean = np.array([np.nan, 0.0, 0.0], np.float32)
     broken = replace(pool, statistics=BandStatistics(mean, pool.statistics.deviation))
     start = init_variables(jax.random.key(0), model, 32, 3)
-    with pytest.raises(NonFiniteLossError, match="epoch 1, step 1 of 3"):
+    with pytest.raises(DivergedError, match="epoch 1, step 1 of 3"):
         fit(model, RECIPE, start, broken, labelled(pool, 12), epoch_key)
 
 

@@ -10,7 +10,9 @@ and which file systems of clusters prefer. It may be interrupted and repeated.
 """
 
 import contextlib
+import errno
 import io
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -25,6 +27,9 @@ from aljax.data.listing import Listing
 from aljax.data.prepared import VERSION, find_prepared, prepared_dir
 from aljax.errors import InputError
 from aljax.experiment import command
+from aljax.files import one_at_a_time
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class Known(NamedTuple):
@@ -97,15 +102,22 @@ def build(dataset: str, data_dir: Path, manual_dir: Path | None) -> None:
     tfds.disable_progress_bar()
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        for left in (data_dir / dataset).glob(f"incomplete.*_{VERSION}"):
-            shutil.rmtree(left)  # of a run that was killed
-        builder = tfds.builder(dataset, data_dir=data_dir, file_format="array_record")
-        config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
-        # What it says of sizes it does not know would only confuse; progress goes to standard error.
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare(download_dir=data_dir / "downloads", download_config=config)
-    except OSError as error:
-        reason = error.strerror or error
+        with one_at_a_time(data_dir):
+            if prepared_dir(data_dir, dataset).exists():  # another process may have prepared it meanwhile
+                return
+            for left in (data_dir / dataset).glob(f"incomplete.*_{VERSION}"):
+                shutil.rmtree(left)  # of a run that was killed
+            builder = tfds.builder(dataset, data_dir=data_dir, file_format="array_record")
+            config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
+            # What it says of sizes it does not know would only confuse; progress goes to standard error.
+            with contextlib.redirect_stdout(io.StringIO()):
+                builder.download_and_prepare(download_dir=data_dir / "downloads", download_config=config)
+    except (OSError, RuntimeError) as error:
+        # The writer of records raises RuntimeErrors with the system's words in them.
+        reasons = [os.strerror(code) for code in DISK_ERRORS if os.strerror(code) in str(error)]
+        if not reasons and not isinstance(error, OSError):
+            raise
+        reason = reasons[0] if reasons else getattr(error, "strerror", None) or error
         raise InputError(f"cannot write to --data-dir {data_dir} ({reason}): choose another folder") from error
     finally:
         # The builder makes these whether it needs them or not.

@@ -12,6 +12,7 @@ The files come from a manual directory, if there is one with files in it, or els
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,8 +27,12 @@ from aljax.data.listing import Listing
 from aljax.data.prepared import VERSION
 from aljax.errors import InputError
 
+# Of encoded tiles in a file; those of one file are in memory while it is written. A GeneratorBasedBuilder would write
+# more than 1000 MiB by way of TensorFlow.
+SHARD_BYTES = 2**28
 
-class TilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+
+class TilesBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Records of encoded tiles as they come, in the order of the listing; ids and labels in the metadata too."""
 
     VERSION = tfds.core.Version(VERSION)
@@ -53,7 +58,9 @@ class TilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             disable_shuffling=True,
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Any]]:
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, list[Callable[[], Iterator[Any]]]]:
         listing = type(self).list_files(self._source(dl_manager))
         starts = np.cumsum([0, *listing.parts.values()])
         ranges = {
@@ -68,7 +75,12 @@ class TilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             classes={part: [present[index] for index in rows] for part, rows in ranges.items()},
             total_bytes=listing.total_bytes,
         )
-        return {part: self._generate_examples(listing, rows) for part, rows in ranges.items()}
+        size = max(SHARD_BYTES * len(listing.ids) // max(listing.total_bytes, 1), 1)
+
+        def shards(rows: range) -> list[Callable[[], Iterator[Any]]]:
+            return [partial(self._examples, listing, rows[start : start + size]) for start in range(0, len(rows), size)]
+
+        return {part: shards(rows) for part, rows in ranges.items()}
 
     def _source(self, dl_manager: tfds.download.DownloadManager) -> Path:
         try:
@@ -78,11 +90,14 @@ class TilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             download(self.downloads, folder)
             return folder
 
-    def _generate_examples(self, listing: Listing, rows: range) -> Iterator[tuple[int, dict[str, Any]]]:
-        for index in tqdm(rows, f"preparing {listing.name}", unit="tile", disable=None, leave=False):
-            data = listing.read(index)
-            check_tile(data, listing, index)
-            yield index, {"id": listing.ids[index], "image": data, "labels": listing.labels[index]}
+    def _examples(self, listing: Listing, rows: range) -> Iterator[tuple[int, dict[str, Any]]]:
+        name, total = f"preparing {listing.name}", len(listing.ids)
+        with tqdm(desc=name, total=total, initial=rows.start, unit="tile", disable=None, leave=False) as bar:
+            for index in rows:
+                data = listing.read(index)
+                check_tile(data, listing, index)
+                yield index, {"id": listing.ids[index], "image": data, "labels": listing.labels[index]}
+                bar.update()
 
 
 def check_tile(data: bytes, listing: Listing, index: int) -> None:
