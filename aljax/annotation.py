@@ -35,8 +35,10 @@ from aljax.reporting import series_name
 from aljax.settings import Settings
 from aljax.state import RunState
 
-FORM, PREDICTIONS = "to_label.csv", "predictions.csv"
+FORM, PREDICTIONS, LABELS = "to_label.csv", "predictions.csv", "labels.csv"
 TILES_PER_SHEET = 60
+# Settings that make no round another one.
+OF_NO_ROUND = ("bands", "classes", "test")
 # Height and width of a tile on a sheet, whatever the network is given.
 SHEET_PIXELS = 256
 
@@ -67,11 +69,16 @@ def round_dir(run_dir: Path, number: int) -> Path:
 
 
 def count_rounds(run_dir: Path) -> int:
-    """The rounds whose tiles are chosen."""
-    number = 0
-    while (round_dir(run_dir, number + 1) / FORM).exists():
-        number += 1
-    return number
+    """The rounds whose tiles are chosen. Raises InputError if one before the last has lost its form."""
+    names = (form.parent.name.removeprefix("round-") for form in run_dir.glob(f"round-*/{FORM}"))
+    numbers = {int(name) for name in names if name.isdecimal()}
+    for number in range(1, max(numbers, default=0)):
+        if number not in numbers:
+            raise InputError(
+                f"{round_dir(run_dir, number) / FORM} is missing, and there are later rounds: bring it back (what was "
+                f"filled in is in {run_dir / LABELS})"
+            )
+    return len(numbers)
 
 
 def waiting_form(run_dir: Path) -> Path | None:
@@ -96,6 +103,21 @@ def labels_text(labels: CsvLabels) -> str:
     rows = zip(labels.ids, labels.parts, labels.labels.tolist(), strict=True)
     header = ("id", SPLIT_COLUMN, *labels.class_names)
     return to_text(header, ((tile, PART_NAMES[part], *cells) for tile, part, cells in rows))
+
+
+def keep_labels(run_dir: Path, labels: CsvLabels) -> Path:
+    """Writes all labels so far into `labels.csv`; if it has tiles that are in no form any more, keeps it too."""
+    file = run_dir / LABELS
+    with disk_errors(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if file.exists() and (gone := sorted({*read_csv(file).ids} - {*labels.ids})):
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            kept = run_dir / f"labels-{digest[:8]}.csv"
+            write_atomically(kept, file.read_bytes())
+            message = f"{len(gone)} tiles of {file} are in no form any more, as {gone[0]}: they count as not labelled "
+            warnings.warn(InputWarning(f"{message}(the file as it was is kept as {kept.name})"), stacklevel=2)
+        write_atomically(file, labels_text(labels))
+    return file
 
 
 def know(archive: Archive) -> Known:
@@ -140,11 +162,12 @@ def run_round(settings: Settings, known: Known, network: DenseNet, number: int, 
     settings = replace(settings, trials=1, first_trial=1, patience=0)
     model, tiles, published, config = prepare_run(settings, known.archive, known.split, network)
     pool_ids = hashlib.sha256("\n".join(tiles.pool_ids).encode()).hexdigest()
-    config |= {"pool": pool_ids}
+    config = {name: value for name, value in config.items() if name not in OF_NO_ROUND} | {"pool": pool_ids}
+    remedy = f"delete {run_dir} to begin that round anew"
     begun = _begin(settings, known, _read_earlier(settings, config, number))
     name = series_name(settings.query, settings.clustering)
     with (
-        RunStore(run_dir, config, settings.recipe, settings.checkpoint_seconds, stop) as store,
+        RunStore(run_dir, config, settings.recipe, settings.checkpoint_seconds, stop, remedy) as store,
         Progress(replace(settings, max_labels=count), name) as progress,
     ):
         state = store.restore() or begun

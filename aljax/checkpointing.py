@@ -49,12 +49,16 @@ class RunStore:
         recipe: Recipe,
         checkpoint_seconds: float = 60.0,
         stop: Stop | None = None,
+        remedy: str = "choose another --run-dir",
     ) -> None:
-        """`checkpoint_seconds` is the least time between two checkpoints inside an iteration."""
+        """`checkpoint_seconds` is the least time between two checkpoints inside an iteration.
+
+        `remedy` is what a user can do whose configuration differs from that of the run which is there.
+        """
         self.run_dir = run_dir
         self.saves, self.save_seconds = 0, 0.0
         self._config, self._recipe = {"format": FORMAT, **config}, recipe
-        self._interval, self._stop = checkpoint_seconds, stop
+        self._interval, self._stop, self._remedy = checkpoint_seconds, stop, remedy
         self._state: RunState | None = None
         self._number = self._end_of_iteration = 0
         self._saved_at = time.monotonic()
@@ -64,7 +68,7 @@ class RunStore:
             _make_folder(self.run_dir)
             stack.enter_context(WriterLock(self.run_dir))
             remove_leftovers(self.run_dir)
-            _claim(self.run_dir, self._config)
+            _claim(self.run_dir, self._config, self._remedy)
             self._read()
             self._checkpoints = stack.enter_context(CheckpointFolder(self.run_dir / "checkpoints"))
             # What is newer than the newest sound one is damaged, and its number is wanted again.
@@ -151,12 +155,12 @@ def _make_folder(run_dir: Path) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
 
 
-def _claim(run_dir: Path, config: Mapping[str, Any]) -> None:
+def _claim(run_dir: Path, config: Mapping[str, Any], remedy: str) -> None:
     """Writes `config.json` into a new run directory, or compares it with the one that is there."""
     path = run_dir / "config.json"
     if not path.exists():
         if any(not entry.name.startswith(".") for entry in run_dir.iterdir()):
-            raise InputError(f"{run_dir} is not empty and holds no run (no config.json): choose another --run-dir")
+            raise InputError(f"{run_dir} is not empty and holds no run (no config.json): {remedy}")
         write_atomically(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
         return
     earlier = read_config(run_dir)
@@ -166,9 +170,7 @@ def _claim(run_dir: Path, config: Mapping[str, Any]) -> None:
         if config.get(name) != earlier.get(name)
     ]
     if changed:
-        raise InputError(
-            f"{run_dir} holds a run with other settings ({'; '.join(changed)}): repeat them or choose another --run-dir"
-        )
+        raise InputError(f"{run_dir} holds a run with other settings ({'; '.join(changed)}): repeat them or {remedy}")
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:

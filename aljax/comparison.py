@@ -4,7 +4,7 @@ Trials are paired: trial k of every query function begins with the same labelled
 sets, which is larger than most differences, cancels.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,19 +62,49 @@ def differences_by_labels(history: Iterable[Record], baseline: Iterable[Record],
     return {labels: difference for labels, difference in found.items() if difference is not None}
 
 
-def areas(history: Iterable[Record], metric: str) -> dict[int, float]:
-    """Area under each trial's learning curve over its range of labels: the mean of the metric along the curve."""
-    curves: dict[int, list[tuple[int, float]]] = {}
+Curve = list[tuple[int, float]]
+"""Numbers of labels, rising, and a metric with each."""
+
+
+def _curves(history: Iterable[Record], metric: str) -> dict[int, Curve]:
+    """By trial."""
+    curves: dict[int, Curve] = {}
     for record in history:
         curves.setdefault(record.trial, []).append((record.num_labeled, getattr(record, metric)))
-    return {trial: _mean_along(sorted(points)) for trial, points in curves.items()}
+    return {trial: sorted(points) for trial, points in curves.items()}
 
 
-def _mean_along(points: Sequence[tuple[int, float]]) -> float:
+def areas(history: Iterable[Record], metric: str) -> dict[int, float]:
+    """Area under each trial's learning curve over its range of labels: the mean of the metric along the curve."""
+    return {trial: _mean_along(points) for trial, points in _curves(history, metric).items()}
+
+
+def _mean_along(points: Curve) -> float:
     labels, values = np.array(points).T
     if len(points) == 1:
         return float(values[0])
     return float(np.trapezoid(values, labels) / (labels[-1] - labels[0]))
+
+
+def area_difference(history: Iterable[Record], baseline: Iterable[Record], metric: str) -> Difference | None:
+    """The paired difference of the areas, each pair's over the numbers of labels that both curves span."""
+    curves, others = _curves(history, metric), _curves(baseline, metric)
+    ours: dict[int, float] = {}
+    theirs: dict[int, float] = {}
+    for trial in curves.keys() & others.keys():
+        pair = curves[trial], others[trial]
+        first, last = max(points[0][0] for points in pair), min(points[-1][0] for points in pair)
+        if first <= last:
+            ours[trial], theirs[trial] = (_mean_along(_cut(points, first, last)) for points in pair)
+    return paired_difference(ours, theirs)
+
+
+def _cut(points: Curve, first: int, last: int) -> Curve:
+    """The part from `first` to `last`, with the values there on straight lines between points."""
+    labels, values = zip(*points, strict=True)
+    inside = [point for point in points if first < point[0] < last]
+    ends = [(place, float(np.interp(place, labels, values))) for place in dict.fromkeys((first, last))]
+    return [ends[0], *inside, *ends[1:]]
 
 
 def labels_to_reach(history: Iterable[Record], metric: str, level: float) -> float | None:
@@ -104,11 +134,26 @@ class Saved(NamedTuple):
 
 
 def labels_saved(history: Sequence[Record], baseline: Sequence[Record], metric: str) -> list[Saved]:
-    """What a series needs to reach the mean score that its baseline has with each number of labels after the first."""
+    """What a series needs to reach the mean score that its baseline has with each number of labels after the first.
+
+    Means are over the trials that both have, and end where the first of these does.
+    """
+    trials = {record.trial for record in history} & {record.trial for record in baseline}
+    if trials:
+        history, baseline = (_whole(series, trials) for series in (history, baseline))
     return [
         Saved(row[metric], int(row["num_labeled"]), labels_to_reach(history, metric, row[metric]))
         for row in summarise(baseline)[1:]
     ]
+
+
+def _whole(history: Sequence[Record], trials: Set[int]) -> list[Record]:
+    """The records of some trials, as far as all of them have come."""
+    ends: dict[int, int] = {}
+    for record in history:
+        ends[record.trial] = max(record.num_labeled, ends.get(record.trial, 0))
+    end = min(ends[trial] for trial in trials)
+    return [record for record in history if record.trial in trials and record.num_labeled <= end]
 
 
 def compare_with(history: Sequence[Record], baseline: Sequence[Record] | None) -> dict[str, Any]:
@@ -118,7 +163,7 @@ def compare_with(history: Sequence[Record], baseline: Sequence[Record] | None) -
         own = areas(history, metric)
         entry: dict[str, Any] = {"area_under_curve": sum(own.values()) / len(own)}
         if baseline is not None:
-            area = paired_difference(own, areas(baseline, metric))
+            area = area_difference(history, baseline, metric)
             differences = differences_by_labels(history, baseline, metric)
             entry |= {
                 "area_difference": None if area is None else area._asdict(),

@@ -6,6 +6,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, redirect_stderr, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -42,8 +43,32 @@ from aljax.weights import Weights, check_normalisation, check_weights, load_weig
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 
+class _Messages:
+    """Standard error that goes on where nobody reads it any more: a run does not end for want of a reader."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def command(main: Callable[[], None]) -> None:
     """Runs a script's `main`; what a user can mend becomes one line and exit status 2, no traceback."""
+    with redirect_stderr(_Messages(sys.stderr)):
+        _run(main)
+
+
+def _run(main: Callable[[], None]) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", InputWarning)
@@ -51,6 +76,10 @@ def command(main: Callable[[], None]) -> None:
             main()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except PermissionError as error:
+        reason = f"{error.filename} is not accessible ({error.strerror}): check its permissions"
+        print(f"error: {one_line(reason)}", file=sys.stderr)
         sys.exit(2)
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -129,9 +158,12 @@ def prepare_run(settings: Settings, archive: Archive, split: Split, network: Den
 
 
 def run_experiment(
-    settings: Settings, archive: Archive, split: Split, network: DenseNet
+    settings: Settings, archive: Archive, split: Split, network: DenseNet, asked: StopRequest | None = None
 ) -> dict[str, tuple[Record, ...]]:
-    """Runs or continues `settings.run_dir` and writes its curve and summary; returns the history by its name."""
+    """Runs or continues `settings.run_dir` and writes its curve and summary; returns the history by its name.
+
+    `asked` is whoever listens for signals already, if somebody does.
+    """
     check_settings(settings)
     check_pool(settings, len(split.pool))
     model, tiles, published, config = prepare_run(settings, archive, split, network)
@@ -139,7 +171,7 @@ def run_experiment(
     if not is_first():
         return {name: follow(model, tiles, settings, published)}
     with (
-        StopRequest() if jax.process_count() == 1 else CommonStopRequest() as stop,
+        (nullcontext(asked) if asked else StopRequest()) if jax.process_count() == 1 else CommonStopRequest() as stop,
         RunStore(settings.run_dir, config, settings.recipe, settings.checkpoint_seconds, stop) as store,
         Progress(settings, name) as progress,
     ):
@@ -170,7 +202,10 @@ def run_queries(
     histories: dict[str, tuple[Record, ...]] = {}
     for query in queries:
         one = replace(settings, query=query, run_dir=settings.run_dir / query)
-        histories |= run_experiment(one, archive, split, network)
+        with StopRequest() if jax.process_count() == 1 else nullcontext() as asked:
+            histories |= run_experiment(one, archive, split, network, asked)
+        if asked is not None and (number := asked.check()):
+            raise StoppedError(number)  # it came too late for that run, which has ended
     if is_first():
         write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
     return histories

@@ -1,6 +1,7 @@
 """Histories to curves, tables and summaries."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,9 @@ STYLES = (
     ("#CC79A7", "v", "-."),
     ("#E69F00", "P", ":"),
 )
+# Of the titles of classes in letters, and of an entry of a legend without its letters and of a letter in inches.
+CLASS_TITLE_WIDTH = 36
+LEGEND_INCHES, LETTER_INCHES = 0.7, 0.09
 
 
 def series_name(query: str, clustering: bool) -> str:
@@ -53,13 +57,20 @@ def draw_panels(path: Path, panels: Sequence[Panel], title: str) -> None:
             _draw_series(axes, name, history, panel.metric, style)
         axes.set_xlabel("Number of labelled tiles")
         axes.set_ylabel(METRIC_TITLES[panel.metric])
-        axes.set_title(panel.title, fontsize="medium")
+        axes.set_title(_plain(panel.title), fontsize="medium")
         axes.grid(alpha=0.3)
         axes.legend()
-    trials = max(len({r.trial for r in history}) for panel in panels for history in panel.histories.values())
-    band = ", band: one standard deviation" if trials > 1 else ""
-    figure.suptitle(f"{title}\nmean of {trials} trial{'s' if trials > 1 else ''}{band}", fontsize="medium")
+    points = [row["trials"] for panel in panels for series in panel.histories.values() for row in summarise(series)]
+    fewest, most = min(points), max(points)
+    trials = f"{most} trial{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} trials"
+    band = ", band: one standard deviation" if most > 1 else ""
+    figure.suptitle(f"{_plain(title)}\nmean of {trials}{band}", fontsize="medium")
     _save(figure, path)
+
+
+def _plain(text: str) -> str:
+    # What stands between two dollar signs would be read as a formula.
+    return text.replace("$", r"\$")
 
 
 def _draw_series(axes: Any, name: str, history: Sequence[Record], metric: str, style: tuple[str, str, str]) -> None:
@@ -68,7 +79,7 @@ def _draw_series(axes: Any, name: str, history: Sequence[Record], metric: str, s
     x = [row["num_labeled"] for row in rows]
     mean = [100 * row[metric] for row in rows]
     spread = [100 * row[f"{metric}_std"] for row in rows]
-    axes.plot(x, mean, color=colour, marker=marker, linestyle=dashes, markersize=5, label=name)
+    axes.plot(x, mean, color=colour, marker=marker, linestyle=dashes, markersize=5, label=_plain(name))
     lower = [m - s for m, s in zip(mean, spread, strict=True)]
     upper = [m + s for m, s in zip(mean, spread, strict=True)]
     axes.fill_between(x, lower, upper, color=colour, alpha=0.12, linewidth=0)
@@ -94,16 +105,20 @@ def draw_classes(
     for axes, index in zip(grid, order, strict=False):
         for (name, points), (colour, marker, dashes) in zip(curves.items(), _styles(len(curves)), strict=True):
             values = [100 * scores[index] for scores in points.values()]
-            axes.plot(list(points), values, color=colour, marker=marker, linestyle=dashes, markersize=3, label=name)
-        axes.set_title(f"{class_names[index]} ({class_tiles[index]} tiles)", fontsize="small")
+            axes.plot(
+                list(points), values, color=colour, marker=marker, linestyle=dashes, markersize=3, label=_plain(name)
+            )
+        caption = textwrap.fill(f"{class_names[index]} ({class_tiles[index]} tiles)", CLASS_TITLE_WIDTH)
+        axes.set_title(_plain(caption), fontsize="small")
         axes.grid(alpha=0.3)
     for axes in grid[len(order) :]:
         axes.set_axis_off()
     for axes in grid[max(len(order) - columns, 0) : len(order)]:
         axes.tick_params(labelbottom=True)
-    figure.suptitle(f"{title}\nF1 of each class (%) against the number of labelled tiles", fontsize="medium")
+    figure.suptitle(f"{_plain(title)}\nF1 of each class (%) against the number of labelled tiles", fontsize="medium")
     handles, names = grid[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    fitting = int(2.9 * columns / (LEGEND_INCHES + LETTER_INCHES * max(map(len, names))))
+    figure.legend(handles, names, loc="outside lower center", ncols=min(max(fitting, 1), len(names)))
     _save(figure, path)
 
 
@@ -122,13 +137,15 @@ def draw_differences(path: Path, rows: Mapping[str, Mapping[str, Difference]], w
         heights = [row + 0.3 * (number - (len(kinds) - 1) / 2) for row in range(len(rows))]
         reach = [0.0 if one.high is None else one.high - one.mean for one in shown]
         means = [one.mean for one in shown]
-        axes.errorbar(means, heights, xerr=reach, fmt=marker, color=colour, capsize=3, linestyle="none", label=kind)
-    axes.set_yticks(range(len(rows)), list(rows))
+        axes.errorbar(
+            means, heights, xerr=reach, fmt=marker, color=colour, capsize=3, linestyle="none", label=_plain(kind)
+        )
+    axes.set_yticks(range(len(rows)), [_plain(row) for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel(f"{what}, with 95 % confidence intervals")
     axes.grid(alpha=0.3, axis="x")
     axes.legend()
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(_plain(title), fontsize="medium")
     _save(figure, path)
 
 
@@ -148,26 +165,40 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _styles(count: int) -> list[tuple[str, str, str]]:
-    return [STYLES[index % len(STYLES)] for index in range(count)]
+    # From the seventh series on a colour comes again, with another marker and other dashes.
+    styles = []
+    for index in range(count):
+        again, first = divmod(index, len(STYLES))
+        styles.append((STYLES[first][0], *STYLES[(first + again) % len(STYLES)][1:]))
+    return styles
 
 
 def table(histories: Mapping[str, Sequence[Record]]) -> str:
     """Labels, micro and macro F1 (mean and deviation over trials, in %) of each series, as text."""
     names = list(histories)
     summaries = {name: {row["num_labeled"]: row for row in summarise(histories[name])} for name in names}
-    width = 30
+    width = max(30, *(len(name) + 2 for name in names))
     lines = ["labels" + "".join(f"{name:>{width}}" for name in names)]
     lines.append("      " + f"{'micro F1      macro F1':>{width}}" * len(names))
     for labels in sorted({labels for rows in summaries.values() for labels in rows}):
         cells = (_cell(summaries[name].get(labels)) for name in names)
         lines.append(f"{labels:6d}" + "".join(f"{cell:>{width}}" for cell in cells))
+    for name, rows in summaries.items():
+        if len({row["trials"] for row in rows.values()}) > 1:
+            counts = ", ".join(f"{row['trials']} with {labels}" for labels, row in rows.items())
+            lines.append(f"trials of {name}, by labels: {counts}")
     return "\n".join(lines)
 
 
 def _cell(row: Mapping[str, int | float] | None) -> str:
     if row is None:
         return "-"
-    return "  ".join(f"{100 * row[metric]:5.2f} ±{100 * row[f'{metric}_std']:5.2f}" for metric in METRICS[:2])
+    cells = []
+    for metric in METRICS[:2]:
+        # One trial has no deviation.
+        spread = f"±{100 * row[f'{metric}_std']:5.2f}" if row["trials"] > 1 else " " * 6
+        cells.append(f"{100 * row[metric]:5.2f} {spread}")
+    return "  ".join(cells)
 
 
 def summary(histories: Mapping[str, Sequence[Record]]) -> dict[str, list[dict[str, int | float]]]:

@@ -18,6 +18,9 @@ WHERE_AND_WHEN = (
 )
 
 
+LARGEST = 2**31 - 1
+
+
 @dataclass(frozen=True)
 class Settings:
     """One run: one query function, several trials."""
@@ -69,6 +72,9 @@ def check_settings(settings: Settings) -> None:
     ):
         if value < least:
             raise InputError(f"{flag} is {value}: it must be at least {least}")
+        most = 2**63 - 1 if flag == "--seed" else LARGEST
+        if value > most:
+            raise InputError(f"{flag} is {value}: it must be at most {most}")
     if not settings.checkpoint_seconds >= 0.0:
         raise InputError(f"--checkpoint-seconds is {settings.checkpoint_seconds}: it must be at least 0")
     if not recipe.learning_rate > 0.0:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -47,8 +48,13 @@ class StopRequest:
         name = signal.Signals(number).name
         if self.number is not None:
             # Files are replaced in one go, so there is nothing to clean up that the next start would not.
-            os.write(STDERR, f"\n{name} again: stopped at once\n".encode())
+            _say(f"\n{name} again: stopped at once\n")
             os._exit(128 + number)
         self.number = number
-        message = f"\n{name}: finishing the step and saving; once more stops at once\n"
+        _say(f"\n{name}: finishing the step and saving; once more stops at once\n")
+
+
+def _say(message: str) -> None:
+    # A terminal that is gone, or a pipe whose reader the same Ctrl-C ended, must not keep the run from saving.
+    with suppress(OSError):
         os.write(STDERR, message.encode())

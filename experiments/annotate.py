@@ -27,13 +27,12 @@ from aljax.data.storage import keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
 from aljax.experiment import command, parse_settings, prepare_process, write_report
-from aljax.files import disk_errors, write_atomically
 from aljax.reporting import series_name
-from aljax.settings import ArchiveSettings
+from aljax.settings import LARGEST, ArchiveSettings
 from aljax.state import RunState
 from aljax.stopping import StopRequest
 
-ANY = 2**31 - 1
+ANY = LARGEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +63,20 @@ def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tup
     classes = tuple(name.strip() for name in settings.classes.split(","))
     if "" in classes or len(set(classes)) < len(classes) or {*classes} & {"id", SPLIT_COLUMN, "labels"}:
         raise InputError(f"--classes is {settings.classes!r}: give different names, none of them id, split or labels")
+    if any(character in settings.classes for character in ';"\t\r\n'):
+        raise InputError(f"--classes is {settings.classes!r}: give names between commas, without semicolons or quotes")
     return {}, classes
+
+
+def check_places(settings: AnnotationSettings) -> None:
+    """Raises InputError where the rounds would write over other things, or among the tiles."""
+    run_dir, file = settings.run_dir.resolve(), settings.run_dir / annotation.LABELS
+    if settings.labels is not None and settings.labels.resolve() == file.resolve():
+        raise InputError(f"--labels {settings.labels} is what the rounds write themselves: move it out of --run-dir")
+    if run_dir.is_relative_to(settings.images.resolve()):
+        raise InputError(f"--run-dir {settings.run_dir} is in --images: its pictures would be tiles; choose another")
+    if (run_dir / "config.json").exists():
+        raise InputError(f"--run-dir {settings.run_dir} holds a run of an experiment: choose another")
 
 
 def open_known(
@@ -77,10 +89,7 @@ def open_known(
     if sorted(labels.class_names) != sorted(classes):
         before = ",".join(labels.class_names)
         raise InputError(f"--classes is {settings.classes} and was {before}: the rounds of a folder have the same")
-    file = settings.run_dir / "labels.csv"
-    with disk_errors(settings.run_dir):
-        settings.run_dir.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, annotation.labels_text(labels))
+    file = annotation.keep_labels(settings.run_dir, labels)
     return annotation.know(open_folder(settings.images, file, settings.image_size)), labels.class_names
 
 
@@ -117,6 +126,7 @@ def main() -> None:
     prepare_process()
     if jax.process_count() > 1:
         raise InputError("annotation is made by one process, which uses all devices of its machine: start one")
+    check_places(settings)
     start, classes = read_start(settings)
     waiting = annotation.waiting_form(settings.run_dir)
     if waiting is not None:
@@ -124,7 +134,7 @@ def main() -> None:
         return
     known, classes = open_known(settings, start, classes)
     if known.labelled.all():
-        print(f"all {len(known.archive.ids)} tiles are labelled: {settings.run_dir / 'labels.csv'}")
+        print(f"all {len(known.archive.ids)} tiles are labelled: {settings.run_dir / annotation.LABELS}")
         return
     number = annotation.count_rounds(settings.run_dir) + 1
     state = make_round(settings, known, classes, number)

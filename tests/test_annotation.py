@@ -193,6 +193,7 @@ BAD = {
     "class twice": (None, [], ["--classes", "tree,tree"], "--classes is 'tree,tree': give different names"),
     "class called id": (None, [], ["--classes", "id,tree"], "none of them id, split or labels"),
     "other classes": (lambda run_dir: fill(run_dir / "round-1/to_label.csv"), [], ["--classes", "a,b,c"], "and was"),
+    "classes between semicolons": (None, [], ["--classes", "a;b;c"], "give names between commas"),
     "no test": (None, ["--test", "0"], [], "--test is 0: it must be at least 1"),
     "too many to begin with": (None, ["--initial", "70", "--run-dir", "new"], [], "60 tiles without labels and 78"),
 }
@@ -212,3 +213,80 @@ def test_bad_input_is_one_line_and_status_2(call, tmp_path, capsys, kind, monkey
     assert error.count("\n") == 1
     assert re.search(message, error), error
     assert not (tmp_path / "run/round-2").exists()
+
+
+def test_a_round_that_is_gone_is_missed(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 4)
+    before = (tmp_path / "run/labels.csv").read_bytes()
+    fill(tmp_path / "run/round-4/to_label.csv")
+    shutil.rmtree(tmp_path / "run/round-2")
+    assert call() == 2
+    error = capsys.readouterr().err
+    assert re.search(r"round-2/to_label\.csv is missing, and there are later rounds: bring it back", error)
+    assert (tmp_path / "run/labels.csv").read_bytes() == before
+
+
+def test_labels_that_are_withdrawn_are_told_and_kept_aside(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 3)
+    before = (tmp_path / "run/labels.csv").read_bytes()
+    fill(tmp_path / "run/round-3/to_label.csv")
+    form = tmp_path / "run/round-2/to_label.csv"
+    form.write_text("\n".join(form.read_text().splitlines()[:-1]) + "\n")
+    assert call() == 0
+    assert re.search(r"warning: 1 tiles of .*labels\.csv are in no form any more", capsys.readouterr().err)
+    (kept,) = (tmp_path / "run").glob("labels-*.csv")
+    assert kept.read_bytes() == before
+
+
+def test_a_form_without_rows_is_not_waited_for(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 1)
+    form = tmp_path / "run/round-1/to_label.csv"
+    form.write_text(form.read_text().splitlines()[0] + "\n")
+    assert call() == 2
+    assert "names no tiles" in capsys.readouterr().err
+
+
+def test_a_round_that_diverged_is_begun_anew_once_it_is_deleted(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 1)
+    fill(tmp_path / "run/round-1/to_label.csv")
+    assert call("--learning-rate", 1e30) == 1
+    assert call() == 2
+    error = capsys.readouterr().err
+    assert "holds a run with other settings (learning_rate is" in error
+    assert error.rstrip().endswith(f"or delete {tmp_path / 'run/round-2'} to begin that round anew")
+    shutil.rmtree(tmp_path / "run/round-2")
+    assert call() == 0
+
+
+def test_settings_of_the_sheets_do_not_make_another_round(call, tmp_path, monkeypatch) -> None:
+    rounds(call, tmp_path / "run", 1)
+    fill(tmp_path / "run/round-1/to_label.csv")
+
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(annotate.annotation, "write_round", stop)
+        assert call() == 130
+    assert call("--bands", "3,2,1") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run-dir", "tiles/run"], "is in --images: its pictures would be tiles"),
+        (["--run-dir", "experiment"], "holds a run of an experiment"),
+        (["--labels", "run/labels.csv"], "is what the rounds write themselves"),
+    ],
+)
+def test_rounds_write_over_nothing_else(call, tmp_path, capsys, monkeypatch, arguments, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/config.json").write_text("{}")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/labels.csv").write_text("id,class0\ntile000,1\n")
+    files = sorted(tmp_path.rglob("*"))
+    first = [] if "--labels" in arguments else ["--classes", ",".join(ARCHIVE.class_names)]
+    assert call(*arguments, first=first) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == files

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from aljax.comparison import (
+    area_difference,
     areas,
     class_curves,
     compare_with,
@@ -78,3 +79,22 @@ def test_class_curves_are_means_over_trials_and_empty_for_older_histories() -> N
     assert class_curves(OURS)[60] == pytest.approx([(0.7 + 0.6 + 0.6) / 3, 0.0])
     old = [Record(1, 1, 40, 0.5, 0.5, 0.5, 0.5, (), 1.0, 1.0, 1.0)]
     assert class_curves(old) == {}
+
+
+def test_area_difference_is_over_the_labels_that_both_have() -> None:
+    # Level with each other, but one goes on: over its own range its area is larger.
+    short = series([0.5, 0.6, 0.7], labels=(40, 60, 80))
+    long = series([0.5, 0.7, 0.9], labels=(40, 80, 160))
+    difference = area_difference(long, short, "micro_f1")
+    assert difference is not None
+    assert difference.mean == pytest.approx(0.0)
+    assert area_difference(series([0.9, 0.9], labels=(200, 240)), short, "micro_f1") is None
+
+
+def test_labels_saved_are_of_the_trials_that_both_have() -> None:
+    baseline = series([0.6, 0.7, 0.8], [0.6, 0.7, 0.8])
+    # The second trial has just begun: beyond its 40 labels no mean is of both.
+    running = [*series([0.6, 0.8, 0.9]), *series([0.1], labels=(40,), first=2)]
+    assert [one.labels for one in labels_saved(running, baseline, "micro_f1")] == [None, None]
+    (first, second) = labels_saved(series([0.6, 0.8, 0.9]), baseline, "micro_f1")
+    assert (first.labels, second.labels) == (pytest.approx(50), pytest.approx(60))

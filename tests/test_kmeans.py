@@ -126,3 +126,14 @@ def test_points_are_compared_with_what_can_win_them_block_by_block(block: tuple[
         np.testing.assert_array_equal(found.assignment, assignment)
         np.testing.assert_allclose(found.centers + points.mean(0), centers, atol=1e-4)
         assert float(found.inertia) == pytest.approx(inertia, rel=1e-3)
+
+
+def test_points_whose_distances_overflow_are_refused(key) -> None:
+    with pytest.raises(ValueError, match="or whose squares are not"):
+        kmeans(key, np.full((4, 2), 1e20), 2)
+
+
+def test_clusters_inside_another_jitted_function(key) -> None:
+    points = jax.random.normal(key, (12, 2))
+    inside = jax.jit(lambda points: kmeans(key, points, 3))(points)
+    np.testing.assert_allclose(inside.centers, kmeans(key, points, 3).centers, rtol=1e-5)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from aljax import querying
 from aljax.data.archive import Archive, SplitTiles, random_split
 from aljax.densenet import DenseNet
 from aljax.errors import DivergedError, InputError
@@ -215,3 +216,21 @@ def test_keys_differ_for_every_purpose_trial_iteration_and_epoch() -> None:
         for epoch in (0, 1)
     }
     assert len(keys) == 2 * len(Purpose) * 8
+
+
+def test_network_whose_predictions_are_not_finite_is_named(archive, network, tmp_path, monkeypatch) -> None:
+    predict = querying.predict_probabilities
+    monkeypatch.setattr(querying, "predict_probabilities", lambda *a, **k: predict(*a, **k) * np.nan)
+    with pytest.raises(DivergedError, match="trial 1, iteration 1: what the network predicts is not finite"):
+        run(archive, network, settings(tmp_path))
+
+
+def test_scores_that_are_not_finite_are_named(archive, network, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(querying, "mge_scores", lambda layer, embeddings: embeddings[:, 0] * np.nan)
+    with pytest.raises(DivergedError, match="trial 1, iteration 1: what the network predicts is not finite"):
+        run(archive, network, settings(tmp_path))
+
+
+def test_more_candidates_than_tiles_are_all_of_them(archive, network, tmp_path) -> None:
+    chosen = settings(tmp_path, trials=1, multiplier=10**9, max_labels=8)
+    assert [len(record.selected) for record in run(archive, network, chosen)] == [4, 0]

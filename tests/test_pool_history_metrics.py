@@ -75,3 +75,11 @@ def test_class_without_a_positive_counts_in_macro_f1_but_not_in_average_precisio
     result = evaluate(np.array([[0.9, 0.1], [0.1, 0.1]], np.float32), labels)
     assert result.macro_f1 == pytest.approx(f1_score(labels, labels, average="macro", zero_division=0)) == 0.5
     assert result.mean_average_precision == 1.0
+
+
+def test_one_class_has_the_f1_of_the_tiles_that_have_it() -> None:
+    labels = np.array([[1], [1], [0], [0], [0]], np.uint8)
+    result = evaluate(np.array([[0.9], [0.1], [0.1], [0.1], [0.8]], np.float32), labels)
+    assert (result.micro_f1, result.macro_f1, result.class_f1) == (0.5, 0.5, (0.5,))
+    nothing = evaluate(np.full((5, 1), 0.1, np.float32), np.zeros((5, 1), np.uint8))
+    assert nothing == (0.0, 0.0, 0.0, (0.0,))

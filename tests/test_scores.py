@@ -81,3 +81,15 @@ def test_tpd_is_the_norm_of_the_change_of_probabilities() -> None:
 
 def test_ll_is_the_predicted_loss() -> None:
     np.testing.assert_array_equal(ll_scores(np.array([0.3, -1.0], np.float32)), np.array([0.3, -1.0], np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_mge_ranks_tiles_of_which_the_network_is_certain(dtype: type) -> None:
+    # Subtracting the pseudo-label from the probability leaves nothing of 1e-9, and 1024 squares of 8 overflow float16.
+    layer = {"kernel": np.zeros((1024, 1), dtype), "bias": np.zeros(1, dtype)}
+    layer["kernel"][0] = 1.0
+    embeddings = np.full((4, 1024), 8.0, dtype)
+    embeddings[:, 0] = logits = [10.0, 20.0, 30.0, -30.0]
+    norms = np.sqrt(np.square(embeddings, dtype=np.float64).sum(1) + 1.0)
+    expected = norms / (1.0 + np.exp(np.abs(logits)))
+    np.testing.assert_allclose(mge_scores(layer, embeddings), expected, rtol=1e-5)

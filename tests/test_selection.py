@@ -1,5 +1,7 @@
 """`select` returns exactly the budget, whatever the data."""
 
+import inspect
+
 import jax
 import numpy as np
 import pytest
@@ -89,3 +91,13 @@ def test_budget_or_multiplier_below_1_is_refused(budget: int, multiplier: int) -
 def test_a_score_that_is_nan_is_refused_by_its_index() -> None:
     with pytest.raises(ValueError, match="score 2 is NaN"):
         select(jax.random.key(0), np.array([1, 2, np.nan], np.float32), np.ones((3, 1), np.float32), 1)
+
+
+def test_whole_numbers_without_a_sign_are_ranked_as_numbers(key) -> None:
+    unchecked = inspect.unwrap(select)  # signatures ask for floats, in tests alone
+    np.testing.assert_array_equal(unchecked(key, np.arange(10, dtype=np.uint8), np.ones((10, 2)), 3), [9, 8, 7])
+
+
+def test_features_of_another_number_of_tiles_are_refused(key) -> None:
+    with pytest.raises(ValueError, match="10 scores and features of 4 tiles"):
+        inspect.unwrap(select)(key, np.arange(10.0), jax.numpy.ones((4, 2)), 2, 3)

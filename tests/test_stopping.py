@@ -6,9 +6,13 @@ import subprocess
 import sys
 
 import pytest
-from small_runs import as_process, kill_after_saves, run, settings
+from small_runs import as_process, kill_after_saves, run, run_until_save, settings
+from tiny import make_archive, tiny_network
 
+import aljax
+from aljax import experiment
 from aljax.checkpointing import RunStore
+from aljax.data.archive import random_split
 from aljax.stopping import SIGNALS, StoppedError, StopRequest
 from tools.run_contents import contents, differences
 
@@ -113,3 +117,49 @@ def test_killed_process_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, compi
     subprocess.run(as_process(tmp_path, 0.0), stderr=subprocess.DEVNULL, cwd=tmp_path, env=compiled, check=True)
     run(settings(tmp_path / "whole"))
     assert differences(contents(tmp_path / "run"), contents(tmp_path / "whole")) == []
+
+
+GONE = """
+import os, signal, sys
+from aljax.experiment import command
+from aljax.stopping import StoppedError, StopRequest
+
+def main():
+    with StopRequest() as stop:
+        reader, writer = os.pipe()
+        os.dup2(writer, 2)
+        os.close(reader)  # a pipe that nobody reads, as after Ctrl-C into tee
+        signal.raise_signal(signal.SIGINT)
+        print("step", file=sys.stderr)
+        raise StoppedError(stop.check())
+
+command(main)
+"""
+
+
+def test_nobody_reading_the_messages_keeps_no_run_from_saving() -> None:
+    assert subprocess.run([sys.executable, "-c", GONE], check=False).returncode == 130
+
+
+def test_signal_after_a_runs_last_step_begins_no_other_query(tmp_path, monkeypatch) -> None:
+    report = experiment.write_report
+
+    def signal_and_report(*arguments) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        report(*arguments)
+
+    monkeypatch.setattr(experiment, "write_report", signal_and_report)
+    archive, chosen = make_archive(), settings(tmp_path, checkpoint_seconds=1e9)
+    split = random_split(0, len(archive.ids), 10, 10)
+    with pytest.raises(StoppedError, match="stopped by SIGTERM"):
+        experiment.run_queries(chosen, ["random", "mge"], archive, split, tiny_network())
+    assert (tmp_path / "random" / "summary.json").exists()
+    assert not (tmp_path / "mge").exists()
+
+
+def test_between_two_trials_the_model_of_the_last_one_is_still_there(tmp_path, monkeypatch) -> None:
+    chosen = settings(tmp_path, trials=2, max_labels=12)
+    state = run_until_save(chosen, 18, monkeypatch)
+    assert (state.trial, state.iteration, state.variables) == (1, 0, None)
+    run_until_save(chosen, 1, monkeypatch)  # and in the first step of the second one
+    assert aljax.load(tmp_path).num_labeled == 12

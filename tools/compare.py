@@ -13,7 +13,6 @@ classes there is a second picture, with a panel per class, commonest first: it t
 """
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +29,8 @@ from aljax.reporting import LABELS, draw_classes, draw_curves, series_name, tabl
 
 # What tells the runs of one series apart.
 TRIALS = ("trials", "first_trial")
+# What the trials of two series have in common that begin with the same tiles.
+PAIRED = ("fingerprint", "seed", "initial")
 
 
 class Run(NamedTuple):
@@ -65,19 +66,22 @@ def compare(
     if not runs:
         raise InputError("no runs named: give one or more run directories")
     series = join_trials([read_run(run) for run in runs])
-    names = Counter(group[0].name for group in series)
-    named = {
-        group[0].name if names[group[0].name] == 1 else f"{group[0].name} ({group[0].folder})": group
-        for group in series
-    }
+    check(series, out)
+    named = dict(zip(name_series(series), series, strict=True))
     histories = {name: [record for run in group for record in run.history] for name, group in named.items()}
     heading = title or "; ".join(sorted({run.where for group in series for run in group}))
     chosen = find_baseline(named, baseline)
+
+    def paired_with(name: str) -> list[Record] | None:
+        if chosen is None or chosen == name or not are_paired(named[name][0], named[chosen][0]):
+            return None
+        return histories[chosen]
+
     numbers = {
         name: {
             "runs": [str(run.folder) for run in named[name]],
             "curve": summarise(history),
-            "comparison": compare_with(history, None if chosen in (None, name) else histories[chosen]),
+            "comparison": compare_with(history, paired_with(name)),
         }
         for name, history in histories.items()
     }
@@ -96,6 +100,32 @@ def compare(
         print(f"classes: {classes}")
 
 
+def check(series: Sequence[Sequence[Run]], out: Path) -> None:
+    """Raises InputError for runs that have not the same classes, and for a picture that would be none."""
+    if out.suffix.lower() != ".png":
+        raise InputError(f"--out {out} is a picture: give it a name that ends in .png")
+    first = series[0][0]
+    for run in (run for group in series for run in group):
+        if run.config.get("class_names") != first.config.get("class_names"):
+            raise InputError(f"{first.folder} and {run.folder} have other classes: compare runs of one archive")
+
+
+def name_series(series: Sequence[Sequence[Run]]) -> list[str]:
+    """The names of the query functions; where several have one, with what tells their folders apart."""
+    names = []
+    for group in series:
+        alike = [other[0].folder.resolve().parts for other in series if other[0].name == group[0].name]
+        own = group[0].folder.resolve().parts
+        length = next(n for n in range(1, len(own) + 1) if sum(parts[-n:] == own[-n:] for parts in alike) == 1)
+        names.append(group[0].name if len(alike) == 1 else f"{group[0].name} ({'/'.join(own[-length:])})")
+    return names
+
+
+def are_paired(first: Run, second: Run) -> bool:
+    """Whether the trials of both begin with the same tiles of the same archive."""
+    return all(first.config.get(key) == second.config.get(key) for key in PAIRED)
+
+
 def join_trials(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs with the same configuration but for their trials, together. Raises InputError if two have the same trial."""
     series: dict[str, list[Run]] = {}
@@ -103,6 +133,8 @@ def join_trials(runs: Sequence[Run]) -> list[list[Run]]:
         shared = {name: value for name, value in run.config.items() if name not in TRIALS}
         alike = series.setdefault(json.dumps(shared, sort_keys=True), [])
         known = {record.trial for other in alike for record in other.history}
+        if run.folder.resolve() in (other.folder.resolve() for other in alike):
+            raise InputError(f"{run.folder} is named twice: name it once")
         if known & {record.trial for record in run.history}:
             series[f"{run.folder}"] = [run]
         else:
@@ -113,7 +145,8 @@ def join_trials(runs: Sequence[Run]) -> list[list[Run]]:
 def find_baseline(named: dict[str, list[Run]], baseline: Path | None) -> str | None:
     """The name of the series to compare with; None if it was left open and none or several have random choice."""
     if baseline is not None:
-        found = [name for name, group in named.items() if any(run.folder == baseline for run in group)]
+        place = baseline.resolve()
+        found = [name for name, group in named.items() if any(run.folder.resolve() == place for run in group)]
         if not found:
             raise InputError(f"--baseline {baseline} is not among the runs: name it there too")
         return found[0]
@@ -129,7 +162,7 @@ def read_run(run: Path) -> Run:
         _ = found.name, found.where  # both read the configuration
     except InputError:
         raise
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         if (run / "config.json").exists():
             raise InputError(f"{run} has no finished iteration yet: wait for the first one") from error
         raise InputError(f"{run} is not a run (no config.json): name a folder that an experiment wrote") from error
@@ -151,6 +184,8 @@ def print_comparison(numbers: dict[str, dict[str, Any]], baseline: str | None) -
             line += f"  {Difference(**difference).in_points(2)}"
             line += f" in {difference['trials']} paired trial{'s' if difference['trials'] > 1 else ''}"
             line += _labels_needed(found["labels_saved"], baseline or "")
+        elif baseline not in (None, name):
+            line += "  not compared: other tiles, another --seed or --initial, or no trial in common"
         print(line)
     print()
 

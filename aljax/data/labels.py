@@ -91,8 +91,10 @@ def count_tiles(path: Path) -> int:
 
 
 def is_blank(path: Path) -> bool:
-    """Whether no cell for a class is filled in. Raises InputError if the file cannot be read."""
+    """Whether there are rows and no cell for a class is filled in. Raises InputError if it cannot be read."""
     (_, header), *rows = _read_rows(path)
+    if not rows:
+        return False
     columns = [index for index, name in enumerate(header) if index and name.strip() != SPLIT_COLUMN]
     return not any(row[index].strip() for _, row in rows for index in columns if index < len(row))
 
