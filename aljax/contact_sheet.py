@@ -66,9 +66,11 @@ def parse_bands(text: str, archive: Archive) -> tuple[int, ...]:
 
 
 def stretch(pictures: Shaped[np.ndarray, "n h w k"]) -> Shaped[np.ndarray, "n h w k"]:
-    """Each band to 0..1 between its 1st and 99th percentile over all pictures."""
-    low, high = np.percentile(pictures, [1, 99], axis=(0, 1, 2))
-    return np.clip((pictures - low) / np.maximum(high - low, 1e-6), 0.0, 1.0)
+    """Each band to 0..1 between its 1st and 99th percentile over all pictures, in float32."""
+    # So many rows of pixels tell the percentiles as well as all do.
+    sample = pictures[:, :: max(pictures.shape[1] // 64, 1)]
+    low, high = np.percentile(sample, [1, 99], axis=(0, 1, 2)).astype(np.float32)
+    return np.clip((pictures.astype(np.float32) - low) / np.maximum(high - low, 1e-6), 0.0, 1.0)
 
 
 def _caption(archive: Archive, index: int) -> str:

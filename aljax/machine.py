@@ -3,8 +3,10 @@
 import ctypes
 import os
 import platform
+import resource
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +27,35 @@ def describe_machine() -> dict[str, str | int]:
 def usable_cores() -> int:
     """CPU cores that this process may use: fewer than there are where runs go side by side, or a cluster gave fewer."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usable_memory() -> int:
+    """Bytes that this process may use: the machine's, or fewer where a cluster, a container or a shell gave fewer."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_limits_of_group()]
+    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if address_space != resource.RLIM_INFINITY:
+        limits.append(address_space)
+    return min(limits)
+
+
+def _limits_of_group(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """The limits of the process's control group and of those that it is in, in both versions of the system."""
+    try:
+        lines = own.read_text(encoding="utf-8").splitlines()
+    except OSError:  # another system than Linux
+        return []
+    limits = []
+    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "memory" if controllers else root
+        name = "memory.limit_in_bytes" if controllers else "memory.max"
+        group = top / path.lstrip("/")
+        # In a container the path may be the host's, and the group's files lie at the top.
+        for folder in {top, *(parent for parent in (group, *group.parents) if parent.is_relative_to(top))}:
+            with suppress(OSError, ValueError):
+                limits.append(int((folder / name).read_text(encoding="utf-8")))
+    return limits
 
 
 @cache

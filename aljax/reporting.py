@@ -24,6 +24,8 @@ STYLES = (
 # Of the titles of classes in letters, and of an entry of a legend without its letters and of a letter in inches.
 CLASS_TITLE_WIDTH = 36
 LEGEND_INCHES, LETTER_INCHES = 0.7, 0.09
+# Letters from which on a name is not for a legend among the curves.
+LONG_NAME = 30
 
 
 def series_name(query: str, clustering: bool) -> str:
@@ -51,7 +53,11 @@ def draw_curves(
 
 def draw_panels(path: Path, panels: Sequence[Panel], title: str) -> None:
     """Writes a PNG with a panel beside the other: a metric against the number of labels, mean and band as above."""
-    figure = _figure(5.6 * len(panels), 4.4)
+    names = [name for panel in panels for name in panel.histories]
+    most_series = max(len(panel.histories) for panel in panels)
+    # Many or long names would hide the curves.
+    below = most_series > len(STYLES) or max(map(len, names)) > LONG_NAME
+    figure = _figure(5.6 * len(panels), 4.4 + (0.22 * most_series if below else 0.0))
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for (name, history), style in zip(panel.histories.items(), _styles(len(panel.histories)), strict=True):
             _draw_series(axes, name, history, panel.metric, style)
@@ -59,7 +65,10 @@ def draw_panels(path: Path, panels: Sequence[Panel], title: str) -> None:
         axes.set_ylabel(METRIC_TITLES[panel.metric])
         axes.set_title(_plain(panel.title), fontsize="medium")
         axes.grid(alpha=0.3)
-        axes.legend()
+        if below:
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize="small")
+        else:
+            axes.legend()
     points = [row["trials"] for panel in panels for series in panel.histories.values() for row in summarise(series)]
     fewest, most = min(points), max(points)
     trials = f"{most} trial{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} trials"

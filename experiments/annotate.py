@@ -27,7 +27,6 @@ from aljax.data.storage import keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
 from aljax.experiment import command, parse_settings, prepare_process, write_report
-from aljax.reporting import series_name
 from aljax.settings import LARGEST, ArchiveSettings
 from aljax.state import RunState
 from aljax.stopping import StopRequest
@@ -106,8 +105,8 @@ def make_round(settings: AnnotationSettings, known: Known, classes: tuple[str, .
         annotation.write_predictions(folder, known, state)
         rows = annotation.chosen_rows(known, state)
         drawn = Drawn(rows, np.zeros(len(rows), int))
-        name = series_name(settings.query, settings.clustering)
-        write_report(settings.run_dir, {name: state.history}, f"{known.archive.name}, annotation in rounds")
+        # Rounds may have had different query functions.
+        write_report(settings.run_dir, {"annotation": state.history}, f"{known.archive.name}, annotation in rounds")
     annotation.write_round(folder, known, drawn, classes, bands)
     return state
 

@@ -1,13 +1,14 @@
 """From the finished runs of a figure to its pictures and its summary."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from aljax.checkpointing import FinishedRun
 from aljax.comparison import compare_with
-from aljax.errors import InputError
+from aljax.errors import InputError, InputWarning
 from aljax.files import disk_errors, write_atomically
 from aljax.history import summarise
 from aljax.reporting import Panel, draw_classes, draw_panels, table
@@ -31,6 +32,7 @@ def write_figure(
     """
     check_data(finished)
     summary = summarise_figure(title, panels, quotes, baseline, finished)
+    warn_of_others(folder / "summary.json", summary["runs"])
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         draw_panels(folder / "curve.png", [panel for _, panel in panels], title)
@@ -43,6 +45,17 @@ def write_figure(
         print(f"{panel.title}\n{table(panel.histories)}\n")
     print_measured(summary["paper"])
     print(f"curve: {folder / 'curve.png'}", flush=True)
+
+
+def warn_of_others(file: Path, runs: Sequence[str]) -> None:
+    """Says so where the figure that is there shows runs that the new one will not."""
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))["runs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if gone := sorted({*before} - {*runs}):
+        what = f"{file.parent} showed {len(gone)} other runs, as {gone[0]}"
+        warnings.warn(InputWarning(f"{what}: it is made anew without them, and the runs stay"), stacklevel=2)
 
 
 def summarise_figure(

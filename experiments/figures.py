@@ -18,6 +18,7 @@ from tqdm import tqdm
 from aljax.checkpointing import FinishedRun, read_finished
 from aljax.data.augmentation import Normalisation
 from aljax.errors import InputError
+from aljax.files import disk_errors
 from aljax.recipe import Recipe
 from aljax.reporting import Panel
 from aljax.run_names import PlannedRun
@@ -176,7 +177,8 @@ def finish_runs(planned: Sequence[PlannedRun], settings: FigureSettings) -> dict
     known = {run.run_dir: read_finished(run.run_dir) for run in planned}
     missing = [run for run in planned if known[run.run_dir] is None]
     if settings.print_commands:
-        print("\n".join(shlex.join(run.command()) for run in missing))
+        for run in missing:
+            print(shlex.join(run.command()))
         return None
     make_runs(missing, settings.jobs)
     return {run.run_dir: known[run.run_dir] or _finished(run) for run in planned}
@@ -211,7 +213,8 @@ def make_runs(missing: Sequence[PlannedRun], jobs: int) -> None:
     places = find_places(jobs)
     unique = list({run.name: run for run in missing}.values())
     for run in unique:
-        run.run_dir.parent.mkdir(parents=True, exist_ok=True)
+        with disk_errors(run.run_dir.parent):
+            run.run_dir.parent.mkdir(parents=True, exist_ok=True)
     total = sum(_iterations(run.settings) for run in unique)
     words = f"{len(unique)} runs to make, {min(len(places), len(unique))} at a time"
     print(f"{words}; what they say is in {unique[0].run_dir.parent}/*.log", file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ class Score(NamedTuple):
 
 
 class Lead(NamedTuple):
-    """A difference that the paper reads from a panel: the series lies above the baseline by more than `points`."""
+    """A difference that the paper reads from a panel: the series lies above the baseline by so many `points`."""
 
     panel: int
     series: str
@@ -26,6 +26,12 @@ class Lead(NamedTuple):
     points: float
     labels: int | None = None
     """None: at every number of labels after the initial one."""
+    words: str = "more than "
+    """Before the points; without them, or with "about", the paper rounds to whole points."""
+
+    @property
+    def least(self) -> float:
+        return self.points if self.words == "more than " else self.points - 0.5
 
 
 def measure(quote: Score | Lead, panels: Sequence[Panel]) -> dict[str, Any]:
@@ -57,9 +63,9 @@ def measure_lead(quote: Lead, panel: Panel) -> dict[str, Any]:
     at = "every number of labels" if quote.labels is None else f"{quote.labels} labels"
     return {
         "what": f"{panel.metric} of {quote.series} above {quote.baseline} at {at}" + _where(panel),
-        "paper": f"more than {quote.points:g} points",
+        "paper": f"{quote.words}{quote.points:g} points",
         "here": {str(labels): one.scaled(100.0)._asdict() for labels, one in places.items()} or None,
-        "holds_at": f"{sum(100 * one.mean > quote.points for one in places.values())} of {len(places)}",
+        "holds_at": f"{sum(100 * one.mean > quote.least for one in places.values())} of {len(places)}",
     }
 
 

@@ -36,7 +36,7 @@ from aljax.model import Model, count_parameters, init_variables
 from aljax.pool import Pool
 from aljax.querying import choose, predict
 from aljax.reporting import series_name
-from aljax.settings import Query, Settings
+from aljax.settings import Query, Settings, check_pool
 from aljax.state import Fitted, RunState
 from experiments.figures import folder_of
 from experiments.scales import ArchiveName, Scale, scaled_settings
@@ -97,6 +97,9 @@ def measure_archive(name: ArchiveName, settings: TableSettings) -> dict[str, Any
     folder = settings.ucmerced_dir if name == "UC Merced" else settings.treesatai_dir
     archive = open_archive(folder, chosen.image_size, settings.seed)
     assert archive.split is not None
+    if archive.name != name.lower().replace(" ", ""):
+        raise InputError(f"{folder} holds {archive.name} and not {name}: give each archive its own folder")
+    check_pool(replace(chosen, max_labels=chosen.initial + chosen.budget), len(archive.split.pool))
     tiles = place(archive, with_few_to_evaluate(archive.split), settings.seed)
     selections = {query: prepare_selection(query, archive, tiles, chosen) for query in QUERIES}
     seconds: dict[Query, list[float]] = {query: [] for query in QUERIES}

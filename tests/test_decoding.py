@@ -217,3 +217,36 @@ def test_header_of_what_is_not_a_tile_is_refused_by_name(tmp_path: Path, kind: s
     with pytest.raises(InputError, match=message) as caught:
         read_form(path)
     assert str(caught.value).startswith(str(path))
+
+
+def test_bands_in_pages_are_not_lost_in_silence(tmp_path: Path) -> None:
+    pages = [Image.fromarray(pixels(1, seed=page)[..., 0]) for page in range(13)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    for reading in (read, read_form):
+        with pytest.raises(InputError, match=r"pages\.tif has 13 pages: store its bands in one"):
+            reading(tmp_path / "pages.tif")
+
+
+def test_palette_of_a_geotiff_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(pixels(3)).quantize(16).save(tmp_path / "palette.tif")
+    with pytest.raises(InputError, match=r"palette\.tif has a palette: convert it to red, green and blue"):
+        read(tmp_path / "palette.tif")
+
+
+def test_mask_counts_beside_a_nodata_value(tmp_path: Path) -> None:
+    values = np.full((16, 16, 1), 100, np.uint8)
+    values[0], values[1] = 7, 50  # by value, and by mask
+    path = write_geotiff(tmp_path / "tile.tif", values, nodata=7)
+    mask = np.full((16, 16), 255, np.uint8)
+    mask[1] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as target:
+        target.write_mask(mask)
+    np.testing.assert_array_equal(read(path), np.full((16, 16, 1), 100))
+
+
+def test_band_without_data_is_refused(tmp_path: Path) -> None:
+    values = np.full((16, 16, 3), 100, np.uint16)
+    values[..., 2] = 0
+    path = write_geotiff(tmp_path / "tile.tif", values, nodata=0)
+    with pytest.raises(InputError, match="has no pixel with data in band 3"):
+        read(path)

@@ -137,7 +137,7 @@ def test_link_out_of_the_folder_is_left_out_with_a_warning_and_one_inside_is_fol
     (folder / "tiles" / "inside.tif").symlink_to(folder / "tiles" / "five.tif")
     (folder / "tiles" / "loop").symlink_to(folder / "tiles", target_is_directory=True)
     (folder / "tiles" / "other").symlink_to(folder / "elsewhere", target_is_directory=True)
-    with pytest.warns(InputWarning, match=r"1 symbolic links lead out of .*link\.tif"):
+    with pytest.warns(InputWarning, match=r"3 symbolic links lead out of .* or to folders and are left out"):
         archive = open_folder(folder / "tiles", None, 16)
     assert archive.ids == ("a/one.tif", "a/two.tif", "b/c/four.tif", "b/three.tif", "five.tif", "inside.tif", "six.tif")
 
@@ -296,3 +296,36 @@ def test_simulated_run_needs_labels_for_all_and_a_split(folder, text, arguments,
     assert status == 2
     assert re.search(message, capsys.readouterr().err)
     assert not run_dir.exists()
+
+
+def test_hidden_folders_hold_no_tiles(folder: Path) -> None:
+    write_geotiff(folder / "tiles" / ".ipynb_checkpoints" / "one-checkpoint.tif", pixels(4))
+    assert len(open_folder(folder / "tiles", None, 16).ids) == 6
+
+
+@pytest.mark.parametrize("name", ["five.tif.msk", "five.tif.aux.xml"])
+def test_mask_beside_a_tile_is_warned_of(folder: Path, name: str) -> None:
+    (folder / "tiles" / "six.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    (folder / "tiles" / name).write_text("<NoDataValue>0</NoDataValue>")
+    with pytest.warns(InputWarning, match=rf"1 files say which pixels of a tile have no data, as .*{name}"):
+        open_folder(folder / "tiles", None, 16)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'id;"tree, low, high"\nfive;1\n',
+        '\n\nid;"tree, low, high"\nfive;1\n',
+        'sep=;\nid;"tree, low, high"\nfive;1\n',
+        'id;"tree, low, high"\nfive ;1\n',
+    ],
+)
+def test_label_files_of_spreadsheets_are_read(folder: Path, text: str) -> None:
+    archive = open_folder(folder / "tiles", write(folder, text), 16)
+    assert archive.class_names == ("tree, low, high",)
+    assert archive.labels[archive.labelled].tolist() == [[1]]
+
+
+def test_empty_separator_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="--label-separator is empty"):
+        open_folder(folder / "tiles", write(folder, ALL), 16, separator="")

@@ -1,5 +1,6 @@
 """The generated archive: tiles follow from seed and index, labels from what is drawn, files from the settings."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -369,3 +370,27 @@ def test_help_explains_every_setting(monkeypatch, capsys) -> None:
     for flag in ("--out", "--tiles", "--seed", "--test-share", "--size", "--compress", "--processes"):
         assert re.search(rf"{flag}\b[^()]*\w+ \w+ \w+[^()]*(\(required\)|\(default: )", text)
     assert "python -m tools.generate --out data/forests --tiles 2000" in text
+
+
+def test_drawing_processes_end_with_the_command(tmp_path) -> None:
+    arguments = ["--out", str(tmp_path / "out"), "--tiles", "4000", "--size", "64", "--processes", "2"]
+    command = [sys.executable, "-m", "tools.generate", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.rglob("*.tif")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.terminate()
+    while (others := session(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not others
+
+
+def session(number: int) -> list[int]:
+    """The processes of a session."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == number and fields[0] != "Z":
+                found.append(int(stat.parent.name))
+    return found

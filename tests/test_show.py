@@ -177,7 +177,7 @@ def test_class_table_stays_aligned_whatever_the_names() -> None:
     [
         (["--tiles", "0"], "--tiles is 0: it must be from 1 to 600"),
         (["--tiles", "9999"], "--tiles is 9999: it must be from 1 to 600"),
-        (["--image-size", "0"], "--image-size is 0: it must be from 1 to 1024"),
+        (["--image-size", "0"], "--image-size is 0: it must be from 1 to 512"),
         (["--seed", "-1"], "--seed is -1: it must be from 0"),
         (["--label", "Ginkgo"], r"--label Ginkgo is not a class of treesatai \(Abies, .*Tilia\): name one"),
         (["--label", "Tilia"], "no tile of treesatai has the label Tilia: name another --label"),

@@ -1,6 +1,7 @@
 """Tiles from memory, from a cache and from disk are the same tiles, and a run on them is the same run."""
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -13,7 +14,8 @@ import pytest
 from tiles_on_disk import on_disk, pixels, write_geotiff
 from tiny import make_archive, tiny_network
 
-from aljax.data import storage
+from aljax import machine
+from aljax.data import images, storage
 from aljax.data.archive import random_split
 from aljax.data.folder import open_folder
 from aljax.data.images import EncodedImages, load, stream
@@ -49,7 +51,7 @@ def test_tiles_and_fingerprint_are_the_same_wherever_they_are_kept(folder: Path,
 
 
 def test_large_archive_stays_on_disk_unless_told_otherwise(folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr(storage, "_memory", lambda: 4 * 37 * 16 * 16 * 4 - 1)
+    monkeypatch.setattr(storage, "usable_memory", lambda: 4 * 37 * 16 * 16 * 4 - 1)
     archive = open_folder(folder, None, 16)
     assert keep_tiles(archive, "auto") is archive
     assert isinstance(keep_tiles(archive, "memory").images, np.ndarray)
@@ -211,3 +213,30 @@ def test_run_from_disk_or_cache_writes_the_bytes_of_a_run_from_memory(tmp_path: 
 
 def test_load_gives_all_tiles(folder: Path) -> None:
     np.testing.assert_array_equal(load(open_folder(folder, None, 16).images), expected(folder))
+
+
+def test_tile_that_changes_beside_a_sample_is_not_taken_from_the_cache(folder: Path, tmp_path, monkeypatch) -> None:
+    # In a large archive only some tiles are hashed.
+    monkeypatch.setattr(images, "HASHED_BYTES", 100)
+    before = keep_tiles(open_folder(folder, None, 16), "cache", tmp_path / "cache")
+    changed = pixels(4, seed=99, size=20)
+    size = (folder / "05.tif").stat().st_size
+    write_geotiff(folder / "05.tif", changed)
+    assert (folder / "05.tif").stat().st_size == size
+    after = keep_tiles(open_folder(folder, None, 16), "cache", tmp_path / "cache")
+    assert np.any(after.images[5] != before.images[5])
+    np.testing.assert_array_equal(np.asarray(after.images), expected(folder))
+
+
+def test_memory_is_that_of_the_control_group(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("1:name=systemd:/x\n0::/slurm/job\n4:cpu,memory:/old/job\n")
+    for path, limit in (
+        ("slurm/memory.max", "16000000000"),
+        ("slurm/job/memory.max", "max"),
+        ("memory/old/memory.limit_in_bytes", "8000000000"),
+        ("elsewhere/memory.max", "1"),
+    ):
+        (tmp_path / "group" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "group" / path).write_text(limit + "\n")
+    assert sorted(machine._limits_of_group(tmp_path / "group", tmp_path / "own")) == [8 * 10**9, 16 * 10**9]
+    assert 0 < machine.usable_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

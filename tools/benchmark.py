@@ -16,16 +16,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from aljax.errors import InputError
 from aljax.experiment import command
-from aljax.files import write_atomically
+from aljax.files import disk_errors, write_atomically
 from aljax.fitting import STEPS_PER_CALL
 from aljax.machine import keep_freed_memory
 from tools.duel import Timing, Way, Work, duels
 
 SCORED_ON_CPU = 4  # tiles at once that are fastest with two cores, for PyTorch too
+
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Settings:
     rows: tuple[str, ...] = ()  # beginnings of the names of rows to measure (default: all that this machine can)
     rounds: int = 5  # rounds of each row
     pool_share: float = 0.0  # share of the pool in a selection; 0: all on an accelerator, 1/20 on a CPU
-    precision: tuple[str, ...] = ()  # float32, bfloat16 or both (default: both on an accelerator, float32 on a CPU)
+    precision: tuple[Precision, ...] = ()  # one or both (default: both on an accelerator, float32 on a CPU)
     builders: int = 1  # how many ways get ready (compile) at once; several: those of all rows before any is timed
     out: Path | None = None  # JSON file for the figures
 
@@ -207,6 +210,9 @@ def main() -> None:
     settings = tyro.cli(Settings, prog="python -m tools.benchmark", description=__doc__)
     if min(settings.rounds, settings.builders) < 1 or not 0.0 <= settings.pool_share <= 1.0:
         raise InputError("--rounds and --builders are at least 1, --pool-share between 0 and 1: change them")
+    if settings.out is not None:
+        with disk_errors(settings.out.parent):
+            settings.out.parent.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share an accelerator
     about = machine()
     print(", ".join(f"{name} {value}" for name, value in about.items()))
@@ -221,7 +227,8 @@ def main() -> None:
         }
         print("\n".join(lines(row, timings)), flush=True)
         if settings.out is not None:
-            write_atomically(settings.out, json.dumps({"machine": about, "rows": results}, indent=2) + "\n")
+            with disk_errors(settings.out):
+                write_atomically(settings.out, json.dumps({"machine": about, "rows": results}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,13 +23,13 @@ import jax
 import numpy as np
 
 from aljax.data.archive import Archive, Split, Tiles, place
-from aljax.data.folder import open_folder
+from aljax.data.folder import find_tiles, open_folder
 from aljax.data.images import EncodedImages, stream
 from aljax.data.storage import TilesIn, keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
 from aljax.experiment import command, prepare_process
-from aljax.files import write_atomically
+from aljax.files import disk_errors, write_atomically
 from aljax.fitting import begin_fit, fit
 from aljax.model import Model, Variables, init_variables
 from aljax.prediction import predict_batches
@@ -185,10 +185,17 @@ def main() -> None:
     import tyro
 
     settings = tyro.cli(BenchmarkSettings, prog="python -m tools.benchmark_reading", description=__doc__)
-    if settings.tiles < settings.batch_size or settings.rounds < 1 or min(settings.pools) < TRAINED:
-        raise InputError(
-            f"--tiles is at least --batch-size, --rounds at least 1, --pools at least {TRAINED}: raise them"
-        )
+    least = min(settings.image_size, settings.pool_image_size)
+    if settings.batch_size < 2 or settings.rounds < 1 or least < 32:
+        raise InputError("--batch-size is at least 2, --rounds at least 1, sizes at least 32: raise them")
+    if settings.tiles < settings.batch_size or not settings.pools or min(settings.pools) < TRAINED:
+        raise InputError(f"--tiles is at least --batch-size, --pools names pools of at least {TRAINED} tiles")
+    found = len(find_tiles(settings.images))
+    if found < max(settings.tiles, *settings.pools):
+        raise InputError(f"{settings.images} holds {found} tiles: lower --tiles and --pools, or give more")
+    if settings.out is not None:
+        with disk_errors(settings.out.parent):
+            settings.out.parent.mkdir(parents=True, exist_ok=True)
     prepare_process()
     device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores"
     rounds = measure_speeds(settings)
@@ -203,7 +210,8 @@ def main() -> None:
             "pool_image_size": settings.pool_image_size,
             "peak_bytes": peaks,
         }
-        write_atomically(settings.out, json.dumps(figures, indent=2) + "\n")
+        with disk_errors(settings.out):
+            write_atomically(settings.out, json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from typing import Literal
 from aljax.checkpoints import list_checkpoints, read_newest
 from aljax.errors import InputError
 from aljax.experiment import command
-from aljax.files import TEMPORARY_MARK
+from aljax.files import TEMPORARY_MARK, disk_errors
 from aljax.locking import WRITER
 from tools.run_contents import FILES, contents, differences
 
@@ -205,9 +205,12 @@ def main() -> None:
     import tyro
 
     settings = tyro.cli(Settings, prog="python -m tools.crash_test", description=__doc__)
+    if min(settings.runs, settings.kills) < 1:
+        raise InputError("--runs and --kills are at least 1: raise them")
     with tempfile.TemporaryDirectory() as temporary:
         folder = settings.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise InputError(f"--folder {folder} is not empty: choose another")
         if not run_all(settings, folder):

@@ -5,9 +5,7 @@ is timed while anything is being built.
 """
 
 import multiprocessing
-import os
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from tools.peak_memory import PeakMemory, peak_device_bytes
+from tools.workers import end_with_parent
 
 Work = Callable[[], Mapping[str, float]]
 """Does the work once, waits for it, and gives other figures by name (such as the inertia of a clustering)."""
@@ -70,10 +69,10 @@ def duels(works: Sequence[Sequence[Way]], rounds: int, builders: int = 1) -> Ite
 
 
 def _in_turns(workers: Sequence["_Worker"], rounds: int) -> dict[str, Timing | str]:
-    running = [worker for worker in workers if worker.failure is None]
     for _ in range(rounds):
-        for worker in running:
-            worker.measure()
+        for worker in workers:
+            if worker.failure is None:
+                worker.measure()
     return {worker.way.name: worker.failure or worker.end() for worker in workers}
 
 
@@ -90,19 +89,25 @@ class _Worker:
         self._process = context.Process(target=_serve, args=(theirs, self.way))
         self._process.start()
         theirs.close()
-        try:
-            begun: float | str = self._connection.recv()
-        except EOFError:
-            self._process.join()
-            begun = f"ended with status {self._process.exitcode}"
-        if isinstance(begun, str):
-            self.failure = begun
-        else:
-            self._first = begun
+        if (seconds := self._hear()) is not None:
+            self._first = seconds
 
     def measure(self) -> None:
+        """Does the work again, or notes why it failed."""
         self._connection.send("again")
-        self._seconds.append(self._connection.recv())
+        if (seconds := self._hear()) is not None:
+            self._seconds.append(seconds)
+
+    def _hear(self) -> float | None:
+        try:
+            heard: float | str = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            heard = f"ended with status {self._process.exitcode}"
+        if not isinstance(heard, str):
+            return heard
+        self.failure = heard
+        return None
 
     def end(self) -> Timing:
         self._connection.send("end")
@@ -111,30 +116,22 @@ class _Worker:
         return Timing(self._seconds, self._first, peak, figures)
 
 
-def _end_with_parent() -> None:
-    """A process whose parent was killed would work on, and disturb what is timed next."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
 def _serve(connection: Connection, way: Way) -> None:
     way.at_first()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     with PeakMemory() as memory:
         started = time.perf_counter()
         try:
             work = way.build(**way.arguments)
             figures = dict(work())
+            connection.send(time.perf_counter() - started)
+            while connection.recv() == "again":
+                started, elapsed, repeats = time.perf_counter(), 0.0, 0
+                while elapsed < LEAST_SECONDS:
+                    figures = dict(work())
+                    elapsed, repeats = time.perf_counter() - started, repeats + 1
+                connection.send(elapsed / repeats)
         except Exception as error:
-            connection.send(f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
+            connection.send(" ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])[:200])
             return
-        connection.send(time.perf_counter() - started)
-        while connection.recv() == "again":
-            started, elapsed, repeats = time.perf_counter(), 0.0, 0
-            while elapsed < LEAST_SECONDS:
-                figures = dict(work())
-                elapsed, repeats = time.perf_counter() - started, repeats + 1
-            connection.send(elapsed / repeats)
     connection.send((peak_device_bytes() or memory.bytes, figures))

@@ -29,6 +29,7 @@ from aljax.data.forests import LEAST_SIZE, SIDE_M, Areas, Tile, areas, file_name
 from aljax.errors import InputError
 from aljax.files import remove_leftovers, write_atomically
 from aljax.machine import usable_cores
+from tools.workers import end_with_parent
 
 DRAWING = 1  # raised when the same settings give other tiles than before
 TILES = treesatai.TILE_FOLDERS[0]
@@ -147,6 +148,7 @@ def _written(settings: Settings) -> Iterator[tuple[str, Areas]]:
 
 def _leave_stopping_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def write_tile(settings: Settings, index: int) -> tuple[str, Areas]:

@@ -3,8 +3,9 @@
     python -m tools.profile_step --out profile.txt
     python -m tools.profile_step --work score --batch 64
 
-On a CPU the operations run one after the other, so their sum is the step. On a GPU they are the kernels, and a training
-step is one of those that run there in a row.
+On a CPU the operations are handed over one after the other; convolutions run on beside the next ones and are counted
+until they have been handed over, so the sum is near the step, not the step. On a GPU the operations are the kernels,
+and a training step is one of those that run there in a row.
 """
 
 import gzip

@@ -41,7 +41,7 @@ def check(settings: ShowSettings) -> None:
     """Raises InputError for a setting that can never work."""
     for flag, value, least, most in (
         ("--tiles", settings.tiles, 1, MAX_TILES),
-        ("--image-size", settings.image_size, 1, 1024),
+        ("--image-size", settings.image_size, 1, 512),
         ("--seed", settings.seed, 0, 2**31 - 1),
     ):
         if not least <= value <= most:

@@ -146,10 +146,14 @@ def _decode_tiff(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
 
 
 def _tiff_form(source: Any, name: str) -> TileForm:
+    _check_size(source.width, source.height, name)
+    if source.subdatasets:
+        raise InputError(f"{name} has {len(source.subdatasets)} pages: store its bands in one")
+    if any(band.name == "palette" for band in source.colorinterp):
+        raise InputError(f"{name} has a palette: convert it to red, green and blue")
     types = sorted(set(source.dtypes))
     if len(types) > 1:
         raise InputError(f"{name} mixes bands of {' and '.join(types)}: give all bands one type")
-    _check_size(source.width, source.height, name)
     return _checked_form(source.count, types[0], name)
 
 
@@ -173,16 +177,18 @@ def _valid(source: Any, pixels: np.ndarray) -> Bool[np.ndarray, "bands h w"] | N
         names = {flag.name for flag in flags}
         if nodata is not None:
             valid[band] = ~np.isnan(pixels[band]) if np.isnan(nodata) else pixels[band] != nodata
-        elif "per_dataset" in names and "alpha" not in names:
-            valid[band] = source.read_masks(band + 1) > 0
+        if "per_dataset" in names and "alpha" not in names:
+            valid[band] &= source.read_masks(band + 1) > 0
     return None if valid.all() else valid
 
 
 def _fill(pixels: np.ndarray, valid: np.ndarray, name: str) -> None:
     if not valid.any():
         raise InputError(f"{name} has no pixel with data (all are nodata): remove the tile")
-    for band, known in zip(pixels, valid, strict=True):
-        mean = band[known].mean(dtype=np.float64) if known.any() else 0.0
+    for number, (band, known) in enumerate(zip(pixels, valid, strict=True), start=1):
+        if not known.any():
+            raise InputError(f"{name} has no pixel with data in band {number} (all are nodata): remove the tile")
+        mean = band[known].mean(dtype=np.float64)
         band[~known] = np.rint(mean) if band.dtype.kind == "u" else mean
 
 

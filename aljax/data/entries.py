@@ -1,11 +1,12 @@
 """Files of an archive, in folders or in zips as they were downloaded."""
 
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from aljax.errors import InputError
+from aljax.errors import InputError, InputWarning
 
 # Both offer iterdir, is_dir, read_bytes and name.
 Entry = Path | zipfile.Path
@@ -24,12 +25,16 @@ def open_zip(path: Path) -> zipfile.Path:
 def walk(entry: Entry) -> Iterator[Entry]:
     """All files below a folder or in a zip, in the order of their paths. Raises InputError.
 
-    A symbolic link to a file in the folder is that file; others are not followed.
+    A symbolic link to a file in the folder is that file; others are not followed, and warned of.
     """
-    return _walk(entry, entry.resolve() if isinstance(entry, Path) else None)
+    left_out: list[Path] = []
+    yield from _walk(entry, entry.resolve() if isinstance(entry, Path) else None, left_out)
+    if left_out:
+        what = f"{len(left_out)} symbolic links lead out of {entry} or to folders and are left out, as {left_out[0]}"
+        warnings.warn(InputWarning(f"{what}: copy what they lead to, or link the whole folder"), stacklevel=2)
 
 
-def _walk(entry: Entry, root: Path | None) -> Iterator[Entry]:
+def _walk(entry: Entry, root: Path | None, left_out: list[Path]) -> Iterator[Entry]:
     try:
         children: list[Entry] = sorted(entry.iterdir(), key=str)
     except OSError as error:
@@ -38,8 +43,10 @@ def _walk(entry: Entry, root: Path | None) -> Iterator[Entry]:
         if root is not None and isinstance(child, Path) and child.is_symlink():
             if child.is_file() and child.resolve().is_relative_to(root):
                 yield child
+            else:
+                left_out.append(child)
         elif child.is_dir():
-            yield from _walk(child, root)
+            yield from _walk(child, root, left_out)
         else:
             yield child
 
@@ -66,3 +73,8 @@ def size_of(entry: Entry) -> int:
     if isinstance(entry, Path):
         return entry.stat().st_size
     return entry.root.getinfo(entry.at).file_size
+
+
+def on_disk(entry: Entry) -> Path:
+    """The file itself, or the zip that it is in."""
+    return entry if isinstance(entry, Path) else Path(str(entry.root.filename))

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from aljax.data.archive import Archive, Split
 from aljax.data.decoding import TileForm, read_form
-from aljax.data.images import EncodedImages, digest_tiles, read_file
+from aljax.data.images import EncodedImages, digest_tiles, read_file, stamp_files
 from aljax.data.labels import CsvLabels, read_csv
 from aljax.errors import InputError, InputWarning
 
@@ -38,8 +38,11 @@ def open_folder(images_dir: Path, labels: Path | None, size: int, separator: str
     table = read_csv(labels, separator) if labels else None
     rows = match_rows(table.ids, files, images_dir) if table else {}
     form = common_form(files)
-    images = EncodedImages(lambda index: read_file(files[index]), [str(path) for path in files], size, form)
-    digest = digest_tiles(images.read, len(files), sum(path.stat().st_size for path in files))
+    stats = [path.stat() for path in files]
+    total = sum(stat.st_size for stat in stats)
+    names = [str(path) for path in files]
+    images = EncodedImages(lambda index: read_file(files[index]), names, size, form, stamp_files(stats, total))
+    digest = digest_tiles(images.read, len(files), total)
     ids = [_relative(path, images_dir) for path in files]
     labelled = np.isin(np.arange(len(files)), list(rows))
     matrix = np.zeros((len(files), len(table.class_names) if table else 0), np.uint8)
@@ -58,17 +61,23 @@ def open_folder(images_dir: Path, labels: Path | None, size: int, separator: str
 def find_tiles(folder: Path) -> list[Path]:
     """Image files below a folder, sorted by their path. Raises InputError if there are none.
 
-    A symbolic link to a file in the folder is that file; one that leads out of it is left out with a warning,
-    and links to folders are not followed.
+    A symbolic link to a file in the folder is that file. One that leads out of it or to a folder is left out with a
+    warning, hidden files and folders without one; a mask in a file beside its tile is warned of.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give the one that holds the tiles")
     root = folder.resolve()
     files: list[Path] = []
+    beside: list[Path] = []
     outside: list[Path] = []
     for path in sorted(_walk(folder)):
         suffix = path.suffix.lower()
+        if path.is_dir():
+            outside.append(path)
+            continue
         if path.name.startswith(".") or suffix in OTHER_SUFFIXES or path.name.lower().endswith(".aux.xml"):
+            if _hides_pixels(path):
+                beside.append(path)
             continue
         if suffix not in IMAGE_SUFFIXES:
             raise InputError(f"{path} has the unknown extension {suffix}: convert it to TIFF, PNG or JPEG, or move it")
@@ -77,7 +86,18 @@ def find_tiles(folder: Path) -> list[Path]:
         (files if inside else outside).append(path)
     if outside:
         warnings.warn(
-            InputWarning(f"{len(outside)} symbolic links lead out of {folder} and are left out, as {outside[0]}"),
+            InputWarning(
+                f"{len(outside)} symbolic links lead out of {folder} or to folders and are left out, as {outside[0]}: "
+                "copy what they lead to, or link the whole folder"
+            ),
+            stacklevel=2,
+        )
+    if beside:
+        warnings.warn(
+            InputWarning(
+                f"{len(beside)} files say which pixels of a tile have no data, as {beside[0]}: they are not read; "
+                "store the mask or the nodata value in the tile"
+            ),
             stacklevel=2,
         )
     if not files:
@@ -89,8 +109,23 @@ def _walk(folder: Path) -> Iterator[Path]:
     def stop(error: OSError) -> None:
         raise InputError(f"{error.filename} is not readable ({error.strerror}): check its permissions") from error
 
-    for parent, _, names in os.walk(folder, onerror=stop):
-        yield from (Path(parent, name) for name in names)
+    for parent, folders, names in os.walk(folder, onerror=stop):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        linked = [name for name in folders if Path(parent, name).is_symlink()]
+        yield from (Path(parent, name) for name in (*names, *linked))
+
+
+def _hides_pixels(path: Path) -> bool:
+    """Whether a file beside a tile is its mask, or has its nodata value."""
+    name = path.name.lower()
+    if name.endswith(".msk"):
+        return True
+    if not name.endswith((".tif.aux.xml", ".tiff.aux.xml")):
+        return False
+    try:
+        return b"<NoDataValue" in path.read_bytes()
+    except OSError:
+        return False
 
 
 def _check_name(path: Path) -> None:
@@ -127,8 +162,8 @@ def match_rows(ids: Sequence[str], files: Sequence[Path], folder: Path) -> dict[
     rows: dict[int, int] = {}
     missing = []
     for row, tile in enumerate(ids):
-        key = _normal(tile)
-        found = next((names[key] for names in named if key in names), None)
+        keys = dict.fromkeys((_normal(tile), _normal(tile).strip()))
+        found = next((names[key] for key in keys for names in named if key in names), None)
         if found is None:
             missing.append(tile)
             continue

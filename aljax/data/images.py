@@ -1,7 +1,8 @@
 """Images of an archive by index: in memory, memory-mapped, or decoded whenever they are asked for."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -41,6 +42,8 @@ class EncodedImages:
     """What to call each tile in a message: its file, or where it stands in one."""
     size: int
     form: TileForm
+    stamp: str = ""
+    """Of files that are hashed by a sample alone: another if any of them changes. Tells caches of them apart."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -68,10 +71,20 @@ def read_file(path: Path) -> bytes:
 
 
 def digest_tiles(read: Callable[[int], bytes], num_tiles: int, total_bytes: int) -> str:
-    """SHA-256 of encoded tiles: of all where they have at most a GiB, of evenly spaced ones in larger archives."""
+    """SHA-256 of encoded tiles: of all where they have less than a GiB, of evenly spaced ones in larger archives."""
     digest = hashlib.sha256(f"{num_tiles} {total_bytes}".encode())
     for index in range(0, num_tiles, 1 + total_bytes // HASHED_BYTES):
         digest.update(hashlib.sha256(read(index)).digest())
+    return digest.hexdigest()
+
+
+def stamp_files(stats: Iterable[os.stat_result], total_bytes: int) -> str:
+    """What tells whether files are those of before, without reading them; empty where `digest_tiles` hashes all."""
+    if total_bytes < HASHED_BYTES:
+        return ""
+    digest = hashlib.sha256()
+    for stat in stats:
+        digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,8 @@ def read_csv(path: Path, separator: str = ";") -> CsvLabels:
     are separated by comma, semicolon or tab, whichever the header has most of. Raises InputError with file,
     row and column.
     """
+    if not separator:
+        raise InputError("--label-separator is empty: give what stands between the class names of a cell")
     rows = _read_rows(path)
     header = [name.strip() for name in rows[0][1]]
     _check_header(header, path)
@@ -105,14 +108,19 @@ Rows = list[tuple[int, list[str]]]
 def _read_rows(path: Path) -> Rows:
     """Rows that are not blank, with the number of the line each ends on."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            delimiter = max(DELIMITERS, key=first.count)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        text = path.read_bytes().decode("utf-8-sig")
+        lines = io.StringIO(text, newline="")
+        header = next((line for line in lines if line.strip()), "")
+        if named := re.fullmatch(r"sep=(.)\s*", header):  # as Excel writes
+            delimiter = named[1]
+        else:
+            delimiter = max(DELIMITERS, key=re.sub(r'"[^"]*"', "", header).count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        if named:
+            rows = rows[1:]
     except OSError as error:
-        raise InputError(f"{path} is not readable ({error.strerror}): give --labels a CSV file") from error
+        raise InputError(f"{path} is not readable ({error.strerror or error}): give --labels a CSV file") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error.reason}, byte {error.start}): save it as UTF-8") from error
     except csv.Error as error:

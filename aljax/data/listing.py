@@ -8,8 +8,8 @@ from jaxtyping import UInt8
 
 from aljax.data.archive import Archive, Split
 from aljax.data.decoding import TileForm
-from aljax.data.entries import Entry, read_entry, size_of
-from aljax.data.images import EncodedImages, digest_tiles
+from aljax.data.entries import Entry, on_disk, read_entry, size_of
+from aljax.data.images import EncodedImages, digest_tiles, stamp_files
 
 
 class Listing(NamedTuple):
@@ -27,6 +27,8 @@ class Listing(NamedTuple):
     read: Callable[[int], bytes]
     total_bytes: int
     """Of all tiles, encoded."""
+    stamp: str = ""
+    """As of `EncodedImages`."""
 
 
 def list_files(
@@ -41,11 +43,16 @@ def list_files(
     """A listing of tiles that are files, one for each id."""
     total = sum(map(size_of, files))
     names = [str(file) for file in files]
-    return Listing(name, class_names, ids, labels, parts, form, names, lambda index: read_entry(files[index]), total)
+    stamp = stamp_files((on_disk(file).stat() for file in files), total)
+
+    def read(index: int) -> bytes:
+        return read_entry(files[index])
+
+    return Listing(name, class_names, ids, labels, parts, form, names, read, total, stamp)
 
 
 def to_archive(listing: Listing, size: int, split: Split | None = None) -> Archive:
     """The listed tiles as an archive, decoded and resized to `size` x `size` when they are read."""
-    images = EncodedImages(listing.read, listing.names, size, listing.form)
+    images = EncodedImages(listing.read, listing.names, size, listing.form, listing.stamp)
     digest = digest_tiles(listing.read, len(listing.ids), listing.total_bytes)
     return Archive(listing.name, images, listing.labels, listing.ids, listing.class_names, digest, split)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from aljax.data.decoding import TileForm
+from aljax.data.images import stamp_files
 from aljax.data.listing import Listing
 from aljax.errors import InputError
 
@@ -65,4 +66,6 @@ def _open(folder: Path, form: TileForm) -> Listing:
         return record["image"]
 
     names = [f"{folder / part}: {tile}" for (part, _), tile in zip(places, ids, strict=True)]
-    return Listing(about["name"], classes, ids, labels, parts, form, names, read, about["total_bytes"])
+    total = about["total_bytes"]
+    stamp = stamp_files((path.stat() for path in sorted(folder.iterdir())), total)
+    return Listing(about["name"], classes, ids, labels, parts, form, names, read, total, stamp)

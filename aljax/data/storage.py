@@ -10,9 +10,10 @@ import numpy as np
 from numpy.lib import format as npy
 
 from aljax.data.archive import Archive
-from aljax.data.images import Images, in_order, load
+from aljax.data.images import EncodedImages, Images, in_order, load
 from aljax.errors import InputError
 from aljax.files import one_at_a_time, remove_leftovers, replacing
+from aljax.machine import usable_memory
 
 TilesIn = Literal["auto", "memory", "cache", "disk"]
 MARGIN_BYTES = 2**26
@@ -29,7 +30,7 @@ def keep_tiles(archive: Archive, tiles_in: TilesIn, cache_dir: Path | None = Non
     if isinstance(archive.images, np.ndarray):
         return archive
     if tiles_in == "auto":
-        tiles_in = "memory" if decoded_bytes(archive.images) <= MEMORY_SHARE * _memory() else "disk"
+        tiles_in = "memory" if decoded_bytes(archive.images) <= MEMORY_SHARE * usable_memory() else "disk"
     match tiles_in:
         case "memory":
             return replace(archive, images=load(archive.images))
@@ -43,10 +44,6 @@ def decoded_bytes(images: Images) -> int:
     return int(np.prod(images.shape)) * images.dtype.itemsize
 
 
-def _memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 def default_cache_dir() -> Path:
     """`~/.cache/aljax/tiles`, or where XDG_CACHE_HOME says."""
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "aljax" / "tiles"
@@ -58,7 +55,8 @@ def cached(images: Images, digest: str, folder: Path) -> np.memmap:
     `digest` names the tiles; with their shape and type it is the name of the file, a plain `.npy` that is
     complete or not there. Raises InputError if the folder cannot be written or has no room.
     """
-    name = f"{digest[:32]}-{'x'.join(map(str, images.shape))}-{images.dtype.name}.npy"
+    stamp = f"-{images.stamp[:8]}" if isinstance(images, EncodedImages) and images.stamp else ""
+    name = f"{digest[:32]}{stamp}-{'x'.join(map(str, images.shape))}-{images.dtype.name}.npy"
     path = folder / name
     if not path.exists():
         try:
