@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 import warnings
@@ -81,6 +82,10 @@ def _run(main: Callable[[], None]) -> None:
         reason = f"{error.filename} is not accessible ({error.strerror}): check its permissions"
         print(f"error: {one_line(reason)}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        # The reader of standard output has enough, as `head` has; what is left of it would fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
@@ -93,9 +98,15 @@ def _run(main: Callable[[], None]) -> None:
 
 
 def _show_warning(otherwise: Callable[..., None]) -> Callable[..., None]:
+    told: list[str] = []
+
     def show(message: Warning | str, category: type[Warning], *arguments: Any) -> None:
         if issubclass(category, InputWarning):
             print(f"warning: {one_line(str(message))}", file=sys.stderr)
+        elif re.match(r"Glyph \d+ .* missing from font", str(message)):  # Matplotlib says so for every character
+            if not told:
+                print("warning: the font lacks characters of names: they are boxes in the pictures", file=sys.stderr)
+            told.append(str(message))
         elif not mend(str(message)):
             otherwise(message, category, *arguments)
 

@@ -15,6 +15,7 @@ import tyro
 from aljax.data.archive import random_split
 from aljax.data.scenes import generate_scenes
 from aljax.densenet import DenseNet
+from aljax.errors import InputError
 from aljax.experiment import command, parse_settings, prepare_process, print_report, run_queries
 from aljax.recipe import Recipe
 from aljax.settings import Query, Settings
@@ -45,6 +46,9 @@ def main() -> None:
     """Generates the scenes and runs the four queries."""
     settings = parse_settings(QuickstartSettings, "experiments.quickstart", __doc__)
     prepare_process()
+    held_back = VALIDATION_TILES + TEST_TILES
+    if settings.tiles <= held_back:
+        raise InputError(f"--tiles is {settings.tiles}: give more than {held_back}, the tiles that measure")
     archive = generate_scenes(settings.tiles, settings.image_size, settings.seed)
     split = random_split(settings.seed, settings.tiles, VALIDATION_TILES, TEST_TILES)
     network = DenseNet(num_classes=len(archive.class_names), depths=(2, 2, 2), growth=16, stem_channels=16)

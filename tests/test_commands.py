@@ -13,7 +13,10 @@ from commands import run
 from tiny import tiny_network
 
 import aljax
+from aljax.experiment import command
+from aljax.history import Record
 from aljax.programs import mend
+from aljax.reporting import draw_curves
 from experiments import quickstart, treesatai, ucmerced
 
 TINY = [
@@ -61,7 +64,7 @@ def small_sets(monkeypatch, tmp_path) -> None:
         (["--batch-size", "9"], "--batch-size 9 is larger than the labelled set of --initial 8 tiles"),
         (["--max-labels", "7"], "--max-labels 7 is below --initial 8"),
         (["--max-labels", "41"], r"--max-labels 41 asks for more labels than the pool has tiles \(40\)"),
-        (["--tiles", "20"], "20 tiles cannot give 10 for validation and 10 for the test"),
+        (["--tiles", "20"], "--tiles is 20: give more than 20"),
     ],
 )
 def test_impossible_setting_is_one_line_and_status_2(arguments, message, monkeypatch, tmp_path, capsys) -> None:
@@ -260,3 +263,33 @@ def test_programs_that_took_less_are_kept_unless_a_user_wants_others(tmp_path, m
         monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", seconds)
     subprocess.run([sys.executable, "-c", KEPT], check=True)
     assert len(list(tmp_path.glob("jit_sorted_twice-*-cache"))) == kept
+
+
+def test_reader_that_has_enough_ends_a_command_without_a_traceback() -> None:
+    arguments = [sys.executable, "-m", "tools.publish", "--help"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+@pytest.mark.filterwarnings("default:Glyph")
+def test_characters_that_the_font_lacks_are_told_once(monkeypatch, capsys, tmp_path) -> None:
+    def main() -> None:
+        record = Record(1, 1, 40, 0.5, 0.5, 0.5, 0.5, (), 1.0, 1.0, 1.0)
+        draw_curves(tmp_path / "curve.png", {"\u68ee\u6797": [record]}, "\u68ee\u6797")
+
+    command(main)
+    assert capsys.readouterr().err == "warning: the font lacks characters of names: they are boxes in the pictures\n"
+
+
+def test_folder_that_may_not_be_entered_is_one_line(capsys) -> None:
+    def main() -> None:
+        raise PermissionError(13, "Permission denied", "/data/tiles")
+
+    with pytest.raises(SystemExit, match="2"):
+        command(main)
+    line = "error: /data/tiles is not accessible (Permission denied): check its permissions\n"
+    assert capsys.readouterr().err == line

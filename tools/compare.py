@@ -86,6 +86,7 @@ def compare(
         for name, history in histories.items()
     }
     with disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
         draw_curves(out, histories, heading, ("micro_f1", "macro_f1"))
         write_atomically(
             out.with_suffix(".json"), json.dumps({"compared_with": chosen, "series": numbers}, indent=2) + "\n"

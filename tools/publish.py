@@ -11,7 +11,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -27,8 +27,8 @@ COLUMNS = ("id", "set", "initial in trials")
 
 
 def publish(
-    runs: tyro.conf.Positional[Path],
-    out: tyro.conf.Positional[Path],
+    runs: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUNS")],
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")],
     ucmerced_dir: Path | None = None,
     treesatai_dir: Path | None = None,
 ) -> None:
