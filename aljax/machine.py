@@ -14,6 +14,9 @@ import jax
 
 from aljax.version import __version__
 
+# How many processes share the memory.
+SIDE_BY_SIDE = "ALJAX_SIDE_BY_SIDE"
+
 
 def describe_machine() -> dict[str, str | int]:
     """Device, its number of cores where it is a CPU (sums are rounded in another order on more), and versions."""
@@ -30,12 +33,16 @@ def usable_cores() -> int:
 
 
 def usable_memory() -> int:
-    """Bytes that this process may use: the machine's, or fewer where a cluster, a container or a shell gave fewer."""
+    """Bytes that this process may use: the machine's, or fewer where a cluster, a container or a shell gave fewer.
+
+    Divided by what the variable `SIDE_BY_SIDE` says, if it is set.
+    """
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_limits_of_group()]
     address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
     if address_space != resource.RLIM_INFINITY:
         limits.append(address_space)
-    return min(limits)
+    sharers = os.environ.get(SIDE_BY_SIDE, "")
+    return min(limits) // max(int(sharers) if sharers.isdecimal() else 1, 1)
 
 
 def _limits_of_group(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from aljax.errors import InputError
+from aljax.machine import SIDE_BY_SIDE
 from aljax.stopping import StoppedError, StopRequest
 
 POLL_SECONDS = 0.2
@@ -92,7 +93,7 @@ def run_jobs(jobs: Sequence[Job], places: Sequence[Place], on_poll: Callable[[in
             while (waiting and stop.number is None) or running:
                 while waiting and free and stop.number is None:
                     job, place = waiting.pop(0), free.pop(0)
-                    running[place] = job, _start(job, places[place])
+                    running[place] = job, _start(job, places[place], min(len(places), len(jobs)))
                 time.sleep(POLL_SECONDS)
                 if stop.number is not None:
                     _stop(process for _, process in running.values())
@@ -129,11 +130,11 @@ def _check(job: Job, status: int) -> None:
         raise InputError(f"a run ended with status {status} ({last}); all it said is in {job.log}")
 
 
-def _start(job: Job, place: Place) -> Process:
+def _start(job: Job, place: Place, side_by_side: int) -> Process:
     """Starts a process out of reach of the terminal's Ctrl-C: it is asked to stop by this one alone."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with _on(place.cores), job.log.open("wb") as log:
-        return _open(job.command, {**os.environ, **place.environment}, log)
+        return _open(job.command, {**os.environ, **place.environment, SIDE_BY_SIDE: str(side_by_side)}, log)
 
 
 def _open(command: Sequence[str], environment: dict[str, str], log: IO[bytes]) -> Process:

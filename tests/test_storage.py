@@ -228,7 +228,7 @@ def test_tile_that_changes_beside_a_sample_is_not_taken_from_the_cache(folder: P
     np.testing.assert_array_equal(np.asarray(after.images), expected(folder))
 
 
-def test_memory_is_that_of_the_control_group(tmp_path: Path) -> None:
+def test_memory_is_a_share_of_that_of_the_control_group(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "own").write_text("1:name=systemd:/x\n0::/slurm/job\n4:cpu,memory:/old/job\n")
     for path, limit in (
         ("slurm/memory.max", "16000000000"),
@@ -239,4 +239,7 @@ def test_memory_is_that_of_the_control_group(tmp_path: Path) -> None:
         (tmp_path / "group" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "group" / path).write_text(limit + "\n")
     assert sorted(machine._limits_of_group(tmp_path / "group", tmp_path / "own")) == [8 * 10**9, 16 * 10**9]
-    assert 0 < machine.usable_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    whole = machine.usable_memory()
+    assert 0 < whole <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setenv("ALJAX_SIDE_BY_SIDE", "4")
+    assert machine.usable_memory() == whole // 4
