@@ -37,8 +37,6 @@ from aljax.state import RunState
 
 FORM, PREDICTIONS, LABELS = "to_label.csv", "predictions.csv", "labels.csv"
 TILES_PER_SHEET = 60
-# Settings that make no round another one.
-OF_NO_ROUND = ("bands", "classes", "test")
 # Height and width of a tile on a sheet, whatever the network is given.
 SHEET_PIXELS = 256
 
@@ -111,9 +109,9 @@ def keep_labels(run_dir: Path, labels: CsvLabels) -> Path:
     with disk_errors(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
         if file.exists() and (gone := sorted({*read_csv(file).ids} - {*labels.ids})):
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
-            kept = run_dir / f"labels-{digest[:8]}.csv"
-            write_atomically(kept, file.read_bytes())
+            before = file.read_bytes()
+            kept = run_dir / f"labels-{hashlib.sha256(before).hexdigest()[:8]}.csv"
+            write_atomically(kept, before)
             message = f"{len(gone)} tiles of {file} are in no form any more, as {gone[0]}: they count as not labelled "
             warnings.warn(InputWarning(f"{message}(the file as it was is kept as {kept.name})"), stacklevel=2)
         write_atomically(file, labels_text(labels))
@@ -162,7 +160,7 @@ def run_round(settings: Settings, known: Known, network: DenseNet, number: int, 
     settings = replace(settings, trials=1, first_trial=1, patience=0)
     model, tiles, published, config = prepare_run(settings, known.archive, known.split, network)
     pool_ids = hashlib.sha256("\n".join(tiles.pool_ids).encode()).hexdigest()
-    config = {name: value for name, value in config.items() if name not in OF_NO_ROUND} | {"pool": pool_ids}
+    config |= {"pool": pool_ids}
     remedy = f"delete {run_dir} to begin that round anew"
     begun = _begin(settings, known, _read_earlier(settings, config, number))
     name = series_name(settings.query, settings.clustering)

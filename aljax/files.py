@@ -108,6 +108,12 @@ def disk_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those that it is in, unless it is there. Raises InputError if that cannot be done."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def _system_error(text: str) -> int | None:
     found = re.search(r"\[os_error_code='(\d+)'\]", text)
     return int(found[1]) if found else None

@@ -15,6 +15,7 @@ Query = Literal["random", "ll", "tpd", "mge"]
 WHERE_AND_WHEN = (
     *("run_dir", "data_dir", "images", "labels", "label_separator", "tiles_in", "cache_dir"),
     "checkpoint_seconds",
+    *("bands", "classes", "test"),  # of annotation: what its data, which are compared, follow from, and its pictures
 )
 
 

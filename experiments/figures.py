@@ -18,7 +18,7 @@ from tqdm import tqdm
 from aljax.checkpointing import FinishedRun, read_finished
 from aljax.data.augmentation import Normalisation
 from aljax.errors import InputError
-from aljax.files import disk_errors
+from aljax.files import make_folder
 from aljax.recipe import Recipe
 from aljax.reporting import Panel
 from aljax.run_names import PlannedRun
@@ -213,8 +213,7 @@ def make_runs(missing: Sequence[PlannedRun], jobs: int) -> None:
     places = find_places(jobs)
     unique = list({run.name: run for run in missing}.values())
     for run in unique:
-        with disk_errors(run.run_dir.parent):
-            run.run_dir.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(run.run_dir.parent)
     total = sum(_iterations(run.settings) for run in unique)
     words = f"{len(unique)} runs to make, {min(len(places), len(unique))} at a time"
     print(f"{words}; what they say is in {unique[0].run_dir.parent}/*.log", file=sys.stderr, flush=True)

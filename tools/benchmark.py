@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from aljax.errors import InputError
 from aljax.experiment import command
-from aljax.files import disk_errors, write_atomically
+from aljax.files import disk_errors, make_folder, write_atomically
 from aljax.fitting import STEPS_PER_CALL
 from aljax.machine import keep_freed_memory
 from tools.duel import Timing, Way, Work, duels
@@ -211,8 +211,7 @@ def main() -> None:
     if min(settings.rounds, settings.builders) < 1 or not 0.0 <= settings.pool_share <= 1.0:
         raise InputError("--rounds and --builders are at least 1, --pool-share between 0 and 1: change them")
     if settings.out is not None:
-        with disk_errors(settings.out.parent):
-            settings.out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.out.parent)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share an accelerator
     about = machine()
     print(", ".join(f"{name} {value}" for name, value in about.items()))

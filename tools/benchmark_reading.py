@@ -29,7 +29,7 @@ from aljax.data.storage import TilesIn, keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
 from aljax.experiment import command, prepare_process
-from aljax.files import disk_errors, write_atomically
+from aljax.files import disk_errors, make_folder, write_atomically
 from aljax.fitting import begin_fit, fit
 from aljax.model import Model, Variables, init_variables
 from aljax.prediction import predict_batches
@@ -194,8 +194,7 @@ def main() -> None:
     if found < max(settings.tiles, *settings.pools):
         raise InputError(f"{settings.images} holds {found} tiles: lower --tiles and --pools, or give more")
     if settings.out is not None:
-        with disk_errors(settings.out.parent):
-            settings.out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.out.parent)
     prepare_process()
     device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores"
     rounds = measure_speeds(settings)

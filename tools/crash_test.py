@@ -25,7 +25,7 @@ from typing import Literal
 from aljax.checkpoints import list_checkpoints, read_newest
 from aljax.errors import InputError
 from aljax.experiment import command
-from aljax.files import TEMPORARY_MARK, disk_errors
+from aljax.files import TEMPORARY_MARK, make_folder
 from aljax.locking import WRITER
 from tools.run_contents import FILES, contents, differences
 
@@ -209,8 +209,7 @@ def main() -> None:
         raise InputError("--runs and --kills are at least 1: raise them")
     with tempfile.TemporaryDirectory() as temporary:
         folder = settings.folder or Path(temporary)
-        with disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if any(folder.iterdir()):
             raise InputError(f"--folder {folder} is not empty: choose another")
         if not run_all(settings, folder):

@@ -3,7 +3,7 @@
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aljax.errors import InputError, InputWarning
@@ -29,9 +29,14 @@ def walk(entry: Entry) -> Iterator[Entry]:
     """
     left_out: list[Path] = []
     yield from _walk(entry, entry.resolve() if isinstance(entry, Path) else None, left_out)
+    warn_of_links(left_out, entry)
+
+
+def warn_of_links(left_out: Sequence[Path], folder: Entry) -> None:
+    """Warns of symbolic links below a folder that were not followed, if there are any."""
     if left_out:
-        what = f"{len(left_out)} symbolic links lead out of {entry} or to folders and are left out, as {left_out[0]}"
-        warnings.warn(InputWarning(f"{what}: copy what they lead to, or link the whole folder"), stacklevel=2)
+        what = f"{len(left_out)} symbolic links lead out of {folder} or to folders and are left out, as {left_out[0]}"
+        warnings.warn(InputWarning(f"{what}: copy what they lead to, or link the whole folder"), stacklevel=3)
 
 
 def _walk(entry: Entry, root: Path | None, left_out: list[Path]) -> Iterator[Entry]:

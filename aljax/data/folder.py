@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from aljax.data.archive import Archive, Split
 from aljax.data.decoding import TileForm, read_form
+from aljax.data.entries import warn_of_links
 from aljax.data.images import EncodedImages, digest_tiles, read_file, stamp_files
 from aljax.data.labels import CsvLabels, read_csv
 from aljax.errors import InputError, InputWarning
@@ -84,14 +85,7 @@ def find_tiles(folder: Path) -> list[Path]:
         _check_name(path)
         inside = not path.is_symlink() or path.resolve().is_relative_to(root)
         (files if inside else outside).append(path)
-    if outside:
-        warnings.warn(
-            InputWarning(
-                f"{len(outside)} symbolic links lead out of {folder} or to folders and are left out, as {outside[0]}: "
-                "copy what they lead to, or link the whole folder"
-            ),
-            stacklevel=2,
-        )
+    warn_of_links(outside, folder)
     if beside:
         warnings.warn(
             InputWarning(
