@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from tqdm import tqdm
@@ -22,12 +23,13 @@ from aljax.files import make_folder
 from aljax.recipe import Recipe
 from aljax.reporting import Panel
 from aljax.run_names import PlannedRun
-from aljax.settings import Settings
+from aljax.settings import Settings, check_settings
 from aljax.side_by_side import Job, find_places, run_jobs
 from experiments.figure_report import Finished, write_figure
 from experiments.quotes import Lead, Score
-from experiments.scales import SCRIPTS, ArchiveName, Scale, describe_scale, scaled_settings
+from experiments.scales import SCRIPTS, ArchiveName, Scale, describe_sizes, scaled_settings
 
+SIZES = {"image_size": "px", "epochs": "epochs", "max_labels": "labels"}
 LEFT_OPEN = ("momentum", "weight_decay", "ranking_weight", "head_rate", "normalisation", "init_weights")
 
 
@@ -37,6 +39,9 @@ class FigureSettings:
 
     run_dir: Path = Path("runs/paper")  # folder for the pictures, and for the runs that all figures share
     scale: Scale = "paper"  # the paper's settings, or a size for two CPU cores: small tiles, few epochs, few labels
+    image_size: int | None = None  # pixels to which tiles are resized; None: those of the scale
+    epochs: int | None = None  # of each training; None: those of the scale
+    max_labels: int | None = None  # labelled tiles at which a trial ends; None: those of the scale
     trials: int = 3  # repetitions with another initial labelled set (paper: 3)
     seed: int = 0  # of every random draw
     precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions
@@ -53,6 +58,11 @@ class FigureSettings:
     def left_open(self) -> dict[str, Any]:
         """The settings of the training that the paper does not give, or that this project doubts."""
         return {name: getattr(self, name) for name in LEFT_OPEN}
+
+    @property
+    def changed_sizes(self) -> dict[str, int]:
+        """The sizes that are not to be those of the scale."""
+        return {name: value for name in SIZES if (value := getattr(self, name)) is not None}
 
     def data_dir(self, archive: ArchiveName) -> Path:
         """The folder of an archive, which the figure's own settings name."""
@@ -132,7 +142,7 @@ def common_settings(settings: FigureSettings, archive: ArchiveName) -> Settings:
     }
     if archive == "TreeSatAI" and settings.scale == "paper":
         common["tiles_in"] = "cache"  # 12 GB, which runs side by side share
-    return change(scaled_settings(archive, settings.scale), {**common, **settings.left_open})
+    return change(scaled_settings(archive, settings.scale), {**common, **settings.changed_sizes, **settings.left_open})
 
 
 def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
@@ -158,22 +168,25 @@ def make_figure(figure: Figure, settings: FigureSettings) -> None:
     for axes in figure.panels:
         shown = {series.name: histories[axes.archive, series.name] for series in axes.series}
         panels.append((axes.archive, Panel(axes.title, shown, axes.metric)))
-    folder = folder_of(settings.run_dir, figure.name, settings.scale)
+    folder = folder_of(settings.run_dir, figure.name, settings.scale, settings.changed_sizes)
     write_figure(folder, describe(figure, settings), panels, figure.quotes, figure.baseline, finished)
 
 
-def folder_of(run_dir: Path, name: str, scale: Scale) -> Path:
-    """Where a figure or table goes: each scale has its own."""
-    return run_dir / (name + ("-small" if scale == "small" else ""))
+def folder_of(run_dir: Path, name: str, scale: Scale, changed_sizes: Mapping[str, int] = MappingProxyType({})) -> Path:
+    """Where a figure or table goes: sizes that differ have folders of their own, as `fig4-64px-200labels`."""
+    words = (["small"] if scale == "small" else []) + [f"{value}{SIZES[size]}" for size, value in changed_sizes.items()]
+    return run_dir / "-".join((name, *words))
 
 
 def finish_runs(planned: Sequence[PlannedRun], settings: FigureSettings) -> dict[Path, FinishedRun] | None:
     """The runs by their folders, after making those that are missing.
 
-    None if their commands were to be printed instead. Raises InputError if a run fails.
+    None if their commands were to be printed instead. Raises InputError if a setting can never work or a run fails.
     """
     if settings.trials < 1 or settings.jobs < 0:
         raise InputError("--trials is at least 1, --jobs at least 0: change them")
+    for run in planned:
+        check_settings(run.settings)  # before any of them begins
     known = {run.run_dir: read_finished(run.run_dir) for run in planned}
     missing = [run for run in planned if known[run.run_dir] is None]
     if settings.print_commands:
@@ -187,9 +200,13 @@ def finish_runs(planned: Sequence[PlannedRun], settings: FigureSettings) -> dict
 def describe(figure: Figure, settings: FigureSettings) -> str:
     """The figure's title, with the scale, and what is not the default of the settings that the paper leaves open."""
     archives = list(dict.fromkeys(axes.archive for axes in figure.panels))
-    sizes = [(f"{name}: " if len(archives) > 1 else "") + describe_scale(name, settings.scale) for name in archives]
-    kind = "small scale, not the paper's" if settings.scale == "small" else "the paper's scale"
-    title = f"{figure.title}\n{kind}: {'; '.join(sizes)}"
+    sizes = {name: describe_sizes(name, settings.scale, common_settings(settings, name)) for name in archives}
+    if settings.scale == "small":
+        kind = "small scale, not the paper's"
+    else:
+        kind = "not the paper's scale" if settings.changed_sizes else "the paper's scale"
+    words = [f"{name}: {one}" for name, one in sizes.items()] if len(sizes) > 1 else list(sizes.values())
+    title = f"{figure.title}\n{kind}: {'; '.join(words)}"
     return f"{title}\n{changed}" if (changed := describe_changed(settings)) else title
 
 

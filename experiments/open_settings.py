@@ -27,7 +27,7 @@ from aljax.files import disk_errors, write_atomically
 from aljax.reporting import draw_differences
 from aljax.run_names import PlannedRun
 from experiments.figures import OnUCMerced, change, common_settings, describe_changed, finish_runs, folder_of
-from experiments.scales import SCRIPTS, scaled_settings
+from experiments.scales import SCRIPTS
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class StudySettings(OnUCMerced):
 
     trials: int = 6  # trainings of each kind, with other tiles
     labels: int = 120  # labelled tiles of each training
+    max_labels: tyro.conf.Suppress[int | None] = None  # here: `labels`
     init_weights: Path | None = None  # file of tools.convert_weights that one more training of F starts from
 
 
@@ -125,7 +126,7 @@ def main() -> None:
     if finished is None:
         return
     measured = measure({name: finished[run.run_dir] for name, run in planned.items()})
-    sizes = scaled_settings("UC Merced", settings.scale)
+    sizes = planned[ALONE].settings
     title = (
         f"What the settings that the paper leaves open do: UC Merced, {sizes.image_size} px, "
         f"{sizes.recipe.epochs} epochs, {settings.labels} random tiles, {settings.trials} trials"
@@ -152,7 +153,7 @@ def main() -> None:
         for name, scores in measured.items()
         if name != ALONE
     }
-    folder = folder_of(settings.run_dir, "open-settings", settings.scale)
+    folder = folder_of(settings.run_dir, "open-settings", settings.scale, settings.changed_sizes)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "table.md", text)

@@ -27,9 +27,8 @@ def scaled_settings(archive: ArchiveName, scale: Scale) -> Settings:
     return replace(PAPER[archive], **SMALL[archive]) if scale == "small" else PAPER[archive]
 
 
-def describe_scale(archive: ArchiveName, scale: Scale) -> str:
+def describe_sizes(archive: ArchiveName, scale: Scale, settings: Settings) -> str:
     """In words, for titles: "64 px, 20 epochs, up to 120 labels"."""
-    settings = scaled_settings(archive, scale)
     # The small scale is for archives that tools.generate draws, which a picture must not pass off as the real one.
     where = "an archive in this format, " if (archive, scale) == ("TreeSatAI", "small") else ""
     return f"{where}{settings.image_size} px, {settings.recipe.epochs} epochs, up to {settings.max_labels} labels"

@@ -20,7 +20,7 @@ from aljax.errors import InputError
 from aljax.history import TIMES
 from aljax.recipe import Recipe
 from aljax.run_names import PlannedRun, to_options
-from experiments import fig1, fig2, fig3, fig4, fig5
+from experiments import fig1, fig2, fig3, fig4, fig5, figures
 from experiments.treesatai import TreeSatAISettings
 from experiments.ucmerced import UCMercedSettings
 from tools import publish
@@ -150,6 +150,35 @@ def test_settings_that_the_paper_leaves_open_reach_the_runs_and_the_title(made, 
     assert run_command(monkeypatch, fig2.main, *options) == 0
     assert len(set(made)) == 4
     assert len(json.loads((tmp_path / "fig2-small" / "summary.json").read_text())["title"]) == 2
+
+
+def test_sizes_other_than_the_scales_reach_the_runs_the_title_and_a_folder_of_their_own(
+    made, monkeypatch, tmp_path
+) -> None:
+    options = ("--run-dir", tmp_path, "--scale", "small", "--trials", 1)
+    assert run_command(monkeypatch, fig2.main, *options) == 0
+    before = set(made)
+    assert run_command(monkeypatch, fig2.main, *options, "--image-size", 48, "--epochs", 1, "--max-labels", 12) == 0
+    assert len(set(made) - before) == len(before) == 2
+    summary = json.loads((tmp_path / "fig2-small-48px-1epochs-12labels" / "summary.json").read_text())
+    assert summary["title"][1] == "small scale, not the paper's: 48 px, 1 epochs, up to 12 labels"
+    chosen = summary["settings"]["UC Merced"]
+    assert (chosen["image_size"], chosen["epochs"], chosen["max_labels"]) == (48, 1, 12)
+    assert [row["num_labeled"] for row in summary["series"]["LL, UC Merced"]["curve"]] == [8, 12]
+    assert set(json.loads((tmp_path / "fig2-small" / "summary.json").read_text())["runs"]) == before
+
+
+def test_scale_that_is_changed_is_no_longer_the_papers() -> None:
+    assert "\nthe paper's scale: 256 px" in figures.describe(fig4.FIGURE, figures.OnUCMerced())
+    shorter = figures.describe(fig4.FIGURE, figures.OnUCMerced(max_labels=200))
+    assert "\nnot the paper's scale: 256 px, 100 epochs, up to 200 labels" in shorter
+
+
+def test_size_that_can_never_work_is_refused_before_a_run_begins(made, monkeypatch, tmp_path, capsys) -> None:
+    options = ("--run-dir", tmp_path, "--scale", "small", "--max-labels", 4)
+    assert run_command(monkeypatch, fig2.main, *options) == 2
+    assert "--max-labels 4 is below --initial 8" in capsys.readouterr().err
+    assert made == []
 
 
 def test_runs_on_different_data_are_not_put_into_one_figure(made, monkeypatch, tmp_path, capsys) -> None:
