@@ -1,7 +1,8 @@
 """Annotation by a person in rounds: which tiles to label next, given the labels so far.
 
-A round is a folder: a run of one iteration on what is labelled, `to_label.csv` for the person to fill in, and sheets
-with the pictures of its tiles. Where there are no labels yet, a round draws its tiles and has no run.
+A round is a folder: a run of one iteration on what is labelled, `to_label.csv` for the person to fill in, a page for a
+browser that does so, and sheets with the pictures of its tiles. Where there are no labels yet, a round draws its tiles
+and has no run.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ from aljax.errors import InputError, InputWarning
 from aljax.experiment import prepare_run
 from aljax.files import disk_errors, write_atomically
 from aljax.keys import Purpose, derive_key
+from aljax.label_page import Form, label_page
 from aljax.loop import advance, begin_iteration
 from aljax.packing import unpack
 from aljax.pool import Pool
@@ -35,7 +37,7 @@ from aljax.reporting import series_name
 from aljax.settings import Settings
 from aljax.state import RunState
 
-FORM, PREDICTIONS, LABELS = "to_label.csv", "predictions.csv", "labels.csv"
+FORM, PAGE, PREDICTIONS, LABELS = "to_label.csv", "label.html", "predictions.csv", "labels.csv"
 TILES_PER_SHEET = 60
 # Height and width of a tile on a sheet, whatever the network is given.
 SHEET_PIXELS = 256
@@ -238,7 +240,7 @@ def chosen_rows(known: Known, state: RunState) -> Int[np.ndarray, " k"]:
 
 
 def write_round(folder: Path, known: Known, drawn: Drawn, class_names: tuple[str, ...], bands: tuple[int, ...]) -> None:
-    """Writes the sheets and, last, the form: with it the round is complete."""
+    """Writes the sheets, the page and, last, the form: with it the round is complete."""
     archive = known.archive
     if isinstance(archive.images, EncodedImages):
         archive = replace(archive, images=replace(archive.images, size=SHEET_PIXELS))
@@ -247,9 +249,10 @@ def write_round(folder: Path, known: Known, drawn: Drawn, class_names: tuple[str
         for start in range(0, len(drawn.rows), TILES_PER_SHEET):
             sheet = folder / f"sheet-{start // TILES_PER_SHEET + 1}.png"
             contact_sheet(sheet, archive, drawn.rows[start : start + TILES_PER_SHEET], bands)
-        empty = [""] * len(class_names)
-        rows = ((archive.ids[row], PART_NAMES[part], *empty) for row, part in zip(*drawn, strict=True))
-        write_atomically(folder / FORM, to_text(("id", SPLIT_COLUMN, *class_names), rows))
+        rows = [(archive.ids[row], PART_NAMES[part]) for row, part in zip(*drawn, strict=True)]
+        form = Form(folder / FORM, ("id", SPLIT_COLUMN), rows, class_names)
+        label_page(folder / PAGE, archive, drawn.rows, bands, form)
+        write_atomically(form.path, form.blank())
 
 
 def write_predictions(folder: Path, known: Known, state: RunState) -> None:

@@ -3,8 +3,9 @@
     python -m experiments.annotate --images DIR --classes trees,water,pavement --run-dir runs/mine
 
 The first call draws tiles by chance, some to train on and some to measure with. Every round is a folder: open its
-sheets, write 0 or 1 into every cell of its to_label.csv, in a spreadsheet or by hand, and repeat the same command. It
-then trains on all that is labelled, measures, chooses the next tiles by the query function, and writes what the model
+label.html in a browser, label its tiles with a few keys, and put the to_label.csv that the page saves in the place of
+the empty one (or look at the sheets and write 0 or 1 into every cell of it). Then repeat the same command. It then
+trains on all that is labelled, measures, chooses the next tiles by the query function, and writes what the model
 says of every other tile to predictions.csv. All labels so far are in labels.csv. Labels that you have already go in
 with --labels in place of --classes (`id,CLASS,CLASS,...` or `id,labels`; a column `split` may say test). A round that
 was stopped goes on when the same command is repeated.
@@ -113,8 +114,11 @@ def make_round(settings: AnnotationSettings, known: Known, classes: tuple[str, .
 
 def print_request(form: Path) -> None:
     """What the person is to do."""
-    count, sheets = count_tiles(form), form.parent / "sheet-*.png"
-    print(f"{count} tiles to label: look at {sheets}, write 0 or 1 into every cell of {form}, repeat the command")
+    page, sheets = form.parent / annotation.PAGE, form.parent / "sheet-*.png"
+    print(
+        f"{count_tiles(form)} tiles to label: open {page} in a browser and save what it makes as {form}, or look at "
+        f"{sheets} and write 0 or 1 into every cell; then repeat the command"
+    )
 
 
 def main() -> None:

@@ -84,9 +84,11 @@ def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys
     assert predicted >= {row["id"] for row in third}
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"curve.png", "summary.json", "labels.csv"}
     assert (tmp_path / "run/round-3/sheet-1.png").read_bytes()[:4] == b"\x89PNG"
+    page = (tmp_path / "run/round-3/label.html").read_text()
+    assert re.findall(r'"start": "([^"]*),pool"', page) == [row["id"] for row in third]
     said = capsys.readouterr().out
     assert re.search(r"round 3: trained on 12 tiles; micro F1 .* on 8 test tiles", said)
-    assert "4 tiles to label: look at" in said
+    assert re.search(r"4 tiles to label: open \S*round-3/label.html in a browser", said)
 
 
 def test_predictions_are_those_of_the_rounds_model(call, tmp_path) -> None:
@@ -125,7 +127,7 @@ def test_round_that_was_killed_goes_on_to_the_same_tiles(call, tmp_path, monkeyp
         assert call("--checkpoint-seconds", 0, run_dir="killed") == 130
     assert not (tmp_path / "killed/round-2/to_label.csv").exists()
     assert call(run_dir="killed") == 0
-    for name in ("to_label.csv", "predictions.csv", "sheet-1.png"):
+    for name in ("to_label.csv", "label.html", "predictions.csv", "sheet-1.png"):
         assert (tmp_path / "killed/round-2" / name).read_bytes() == (tmp_path / "run/round-2" / name).read_bytes()
 
 
