@@ -51,7 +51,7 @@ def label_page(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], ban
         "classes": list(form.class_names),
         "tiles": tiles,
         "file": form.path.name,
-        "place": str(form.path),
+        "place": f"{form.path.parent.name}/{form.path.name}",
     }
     content["key"] = f"aljax-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]}"
     # No name of a tile or class may end the element that the JSON stands in.
