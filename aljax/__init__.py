@@ -36,6 +36,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     # Opening a run needs what reads tiles; the pure functions do not, and come without it.
     if name in ("Classifier", "load"):

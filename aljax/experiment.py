@@ -25,6 +25,7 @@ from aljax.loop import run
 from aljax.loss_head import LossHead
 from aljax.machine import keep_freed_memory
 from aljax.model import Model, init_variables
+from aljax.options import read_options
 from aljax.processes import (
     CommonStopRequest,
     FollowingStore,
@@ -117,8 +118,7 @@ def parse_settings(kind: type[SomeSettings], module: str, description: str | Non
     """Reads settings from the command line; every field is an option, whatever part of the settings it is in."""
     import tyro
 
-    config = (tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed)
-    settings = tyro.cli(kind, prog=f"python -m {module}", description=description, config=config)
+    settings = read_options(kind, module, description, (tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed))
     check_settings(settings)
     if settings.init_weights is not None:
         load_weights(settings.init_weights)  # a file that cannot be used is refused before the tiles are read

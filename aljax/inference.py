@@ -10,12 +10,16 @@ from jaxtyping import Float, Shaped
 
 from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics
+from aljax.data.decoding import resize
+from aljax.data.images import Images
 from aljax.densenet import DenseNet
 from aljax.errors import InputError
 from aljax.loss_head import LossHead
 from aljax.model import Model, Variables
 from aljax.prediction import predict_probabilities
 from aljax.recipe import Recipe
+
+SCALED = 4.0  # pixels whose mean and deviation add up to more were not scaled to 1
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Classifier:
     statistics: BandStatistics
     """Mean and deviation per band of the pool that the model was trained on; they standardise new tiles too."""
     image_size: int
-    """Height and width in pixels of the tiles that the model was trained on."""
+    """Height and width in pixels to which tiles were resized for the model, and are for its predictions."""
     trial: int
     """Counts from 1, as in history.jsonl."""
     iteration: int
@@ -42,17 +46,58 @@ class Classifier:
     ) -> Float[np.ndarray, "n c"]:
         """Probability of each class, in the order of `class_names`, on each tile.
 
-        The tiles have the bands of those in training, in the same order and units, and are best of the same size:
-        `aljax.data.decoding` has `decode` and `resize`, which the run itself used. `batch_size` are predicted at once;
-        None: as many as suit the tiles and the devices. Raises InputError for another
-        number of bands.
+        The tiles are as their files store them: the bands of those in training, in the same order and units. Those of
+        another size are resized to `image_size`, as the run itself did. `batch_size` are predicted at once; None: as
+        many as suit the tiles and the devices. Raises InputError for what is no set of such tiles.
+        """
+        return predict_probabilities(self.model, self.variables, self.tiles(np.asarray(images)), batch_size)
+
+    def tiles(self, images: Images) -> Tiles:
+        """The images as a set of tiles, in the model's size, for `aljax.prediction`.
+
+        Raises InputError for other bands, and for pixels that have been scaled.
         """
         bands = len(self.statistics.mean)
+        if len(images.shape) != 4:
+            raise InputError(f"the tiles have the shape {images.shape}: give an array (n, h, w, bands), n = 1 for one")
         if images.shape[-1] != bands:
             raise InputError(f"the tiles have {images.shape[-1]} bands, those in training had {bands}: choose the same")
-        nothing = np.zeros((len(images), len(self.class_names)), np.uint8)
-        tiles = Tiles(images, np.arange(len(images)), nothing, self.statistics)
-        return predict_probabilities(self.model, self.variables, tiles, batch_size)
+        if isinstance(images, np.ndarray):
+            self._check_pixels(images)
+        if images.shape[1:3] != (self.image_size,) * 2:
+            images = _Resized(images, self.image_size)
+        count = images.shape[0]
+        return Tiles(images, np.arange(count), np.zeros((count, len(self.class_names)), np.uint8), self.statistics)
+
+    def _check_pixels(self, images: Shaped[np.ndarray, "n h w bands"]) -> None:
+        largest = float((self.statistics.mean + self.statistics.deviation).max())
+        if images.dtype.kind not in "uif":
+            raise InputError(f"the tiles are of type {images.dtype}: give pixels as the files store them")
+        # What loaders of images commonly do to them.
+        if images.dtype.kind == "f" and images.size and largest > SCALED and images.max() <= 1.0:
+            raise InputError(
+                f"no pixel of the tiles is above 1, and those in training were about {largest:.0f}: give pixels as the "
+                "files store them, not scaled"
+            )
+
+
+@dataclass(frozen=True)
+class _Resized:
+    """Images in another size, resized when they are asked for."""
+
+    images: Images
+    size: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.images.shape[0], self.size, self.size, self.images.shape[-1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.images.dtype
+
+    def __getitem__(self, index: int) -> Shaped[np.ndarray, "size size bands"]:
+        return resize(self.images[index], self.size)
 
 
 def load(run_dir: str | Path) -> Classifier:
@@ -66,6 +111,8 @@ def load(run_dir: str | Path) -> Classifier:
     from aljax.packing import holds_model, unpack
 
     run_dir = Path(run_dir)
+    if not (run_dir / "config.json").exists() and (rounds := sorted(run_dir.glob("round-*/config.json"))):
+        raise InputError(f"{run_dir} holds rounds of annotation: name one of them, such as {rounds[-1].parent}")
     config = read_config(run_dir)
     checkpoint = read_newest(run_dir / "checkpoints", holds_model)
     if checkpoint is None:

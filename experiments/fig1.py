@@ -10,9 +10,8 @@ runs that another figure has made are taken from --run-dir.
 
 import itertools
 
-import tyro
-
 from aljax.experiment import command
+from aljax.options import read_options
 from experiments.figures import Axes, Figure, OnUCMerced, Series, make_figure
 from experiments.quotes import Lead
 
@@ -35,7 +34,7 @@ FIGURE = Figure(
 
 def main() -> None:
     """Makes the figure."""
-    make_figure(FIGURE, tyro.cli(OnUCMerced, prog="python -m experiments.fig1", description=__doc__))
+    make_figure(FIGURE, read_options(OnUCMerced, "experiments.fig1", __doc__))
 
 
 if __name__ == "__main__":

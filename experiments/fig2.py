@@ -8,9 +8,8 @@ significantly at every number of labels (Section III-B); it gives no numbers. A 
 it is repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-import tyro
-
 from aljax.experiment import command
+from aljax.options import read_options
 from experiments.figures import Axes, Figure, OnUCMerced, Series, make_figure
 from experiments.quotes import Lead
 
@@ -32,7 +31,7 @@ FIGURE = Figure(
 
 def main() -> None:
     """Makes the figure."""
-    make_figure(FIGURE, tyro.cli(OnUCMerced, prog="python -m experiments.fig2", description=__doc__))
+    make_figure(FIGURE, read_options(OnUCMerced, "experiments.fig2", __doc__))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,8 @@ Merced and the cold start better on TreeSatAI (Section III-B); it gives no numbe
 when it is repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-import tyro
-
 from aljax.experiment import command
+from aljax.options import read_options
 from experiments.figures import Axes, Figure, OnBoth, Series, make_figure
 from experiments.quotes import Lead
 
@@ -33,7 +32,7 @@ FIGURE = Figure(
 
 def main() -> None:
     """Makes the figure."""
-    make_figure(FIGURE, tyro.cli(OnBoth, prog="python -m experiments.fig3", description=__doc__))
+    make_figure(FIGURE, read_options(OnBoth, "experiments.fig3", __doc__))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,8 @@ The paper's settings are the defaults and are work for a GPU. Expected (Section 
 A command that was stopped goes on when it is repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-import tyro
-
 from aljax.experiment import command
+from aljax.options import read_options
 from experiments.figures import QUERIES, Axes, Figure, OnUCMerced, make_figure
 from experiments.quotes import Lead, Score
 
@@ -32,7 +31,7 @@ FIGURE = Figure(
 
 def main() -> None:
     """Makes the figure."""
-    make_figure(FIGURE, tyro.cli(OnUCMerced, prog="python -m experiments.fig4", description=__doc__))
+    make_figure(FIGURE, read_options(OnUCMerced, "experiments.fig4", __doc__))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ MGE+Clustering (about 5) and 54.74 % for TPD+Clustering (over 4). A command that
 repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-import tyro
-
 from aljax.experiment import command
+from aljax.options import read_options
 from experiments.figures import QUERIES, Axes, Figure, OnTreeSatAI, Series, make_figure
 from experiments.quotes import Lead, Score
 
@@ -40,7 +39,7 @@ FIGURE = Figure(
 
 def main() -> None:
     """Makes the figure."""
-    make_figure(FIGURE, tyro.cli(OnTreeSatAI, prog="python -m experiments.fig5", description=__doc__))
+    make_figure(FIGURE, read_options(OnTreeSatAI, "experiments.fig5", __doc__))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from aljax.comparison import Difference, paired_difference
 from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
+from aljax.options import read_options
 from aljax.reporting import draw_differences
 from aljax.run_names import PlannedRun
 from experiments.figures import OnUCMerced, change, common_settings, describe_changed, finish_runs, folder_of
@@ -118,7 +119,7 @@ def _name(path: Path) -> str:
 
 def main() -> None:
     """Makes the trainings that are missing, then writes table, picture and summary."""
-    settings = tyro.cli(StudySettings, prog="python -m experiments.open_settings", description=__doc__)
+    settings = read_options(StudySettings, "experiments.open_settings", __doc__)
     if settings.labels < 10:
         raise InputError(f"--labels is {settings.labels}: it must be at least 10, a batch")
     planned = plan(settings)

@@ -21,7 +21,6 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from aljax.data.archive import Archive, Split, SplitTiles, place
 from aljax.data.open import open_archive
@@ -33,6 +32,7 @@ from aljax.loop import initial_labels
 from aljax.loss_head import LossHead
 from aljax.machine import describe_machine
 from aljax.model import Model, count_parameters, init_variables
+from aljax.options import read_options
 from aljax.pool import Pool
 from aljax.querying import choose, predict
 from aljax.reporting import series_name
@@ -170,7 +170,7 @@ def write(folder: Path, name: str, content: str) -> None:
 
 def main() -> None:
     """Measures and writes the table."""
-    settings = tyro.cli(TableSettings, prog="python -m experiments.table1", description=__doc__)
+    settings = read_options(TableSettings, "experiments.table1", __doc__)
     if settings.rounds < 1:
         raise InputError("--rounds is at least 1: raise it")
     prepare_process()

@@ -5,13 +5,18 @@ import json
 import jax
 import numpy as np
 import pytest
+from commands import run as run_command
+from PIL import Image
 from small_runs import run, run_until_save, settings
 from test_resume import damage, newest
 from tiny import make_archive
 
 import aljax
+from aljax.data.decoding import resize
+from aljax.data.labels import read_csv
 from aljax.errors import InputError, InputWarning
 from aljax.metrics import evaluate
+from tools import predict
 
 
 def test_loaded_model_scores_what_the_history_says(tmp_path) -> None:
@@ -32,6 +37,58 @@ def test_loaded_model_scores_what_the_history_says(tmp_path) -> None:
     assert trained.model.loss_head is not None
     assert "loss_head" in trained.variables["params"]
     assert trained.predict(archive.images[:0]).shape == (0, 3)
+
+
+def test_tiles_of_another_size_are_resized_as_in_the_run(tmp_path) -> None:
+    chosen = settings(tmp_path / "run", max_labels=8)
+    run(chosen)
+    trained = aljax.load(chosen.run_dir)
+    large = np.repeat(np.repeat(make_archive().images[:3], 2, axis=1), 3, axis=2)
+    small = np.stack([resize(tile, 32) for tile in large])
+    np.testing.assert_array_equal(trained.predict(large), trained.predict(small))
+    assert trained.predict(large[:0]).shape == (0, 3)
+
+
+def test_pixels_that_no_file_stores_are_refused(tmp_path) -> None:
+    chosen = settings(tmp_path / "run", max_labels=8)
+    run(chosen)
+    trained = aljax.load(chosen.run_dir)
+    images = make_archive().images[:2]
+    with pytest.raises(InputError, match="no pixel of the tiles is above 1"):
+        trained.predict(images / 255)
+    with pytest.raises(InputError, match="give an array"):
+        trained.tiles(images[0])
+    with pytest.raises(InputError, match="are of type bool"):
+        trained.predict(images > 100)
+
+
+def test_command_predicts_what_the_loaded_model_does(tmp_path, monkeypatch, capsys) -> None:
+    chosen = settings(tmp_path / "run", max_labels=8)
+    run(chosen)
+    images = np.repeat(make_archive().images[:5], 2, axis=1)
+    (tmp_path / "tiles" / "deep").mkdir(parents=True)
+    for number, pixels in enumerate(images):
+        Image.fromarray(pixels).save(tmp_path / "tiles" / "deep" / f"{number}.png")
+    arguments = (chosen.run_dir, "--images", tmp_path / "tiles", "--out")
+    assert run_command(monkeypatch, predict.main, *arguments, tmp_path / "p.csv") == 0
+    trained = aljax.load(chosen.run_dir)
+    header, *rows = [line.split(",") for line in (tmp_path / "p.csv").read_text().splitlines()]
+    assert header == ["id", *trained.class_names]
+    assert [row[0] for row in rows] == [f"deep/{number}.png" for number in range(5)]
+    written = np.array([row[1:] for row in rows], float)
+    np.testing.assert_allclose(written, trained.predict(images), atol=6e-5)
+    assert run_command(monkeypatch, predict.main, *arguments, tmp_path / "l.csv", "--threshold", 0.5) == 0
+    np.testing.assert_array_equal(read_csv(tmp_path / "l.csv").labels, trained.predict(images) > 0.5)
+    assert "5 tiles, 3 classes" in capsys.readouterr().out
+    assert run_command(monkeypatch, predict.main, *arguments, tmp_path / "none" / "p.csv") == 2
+    assert run_command(monkeypatch, predict.main, tmp_path, "--images", tmp_path / "tiles") == 2
+    assert "config.json is not readable" in capsys.readouterr().err
+
+
+def test_folder_of_rounds_is_told_from_a_run(tmp_path) -> None:
+    run(settings(tmp_path / "round-2", max_labels=8))
+    with pytest.raises(InputError, match=r"holds rounds of annotation: name one of them, such as .*round-2"):
+        aljax.load(tmp_path)
 
 
 def test_run_under_way_gives_the_model_of_its_last_iteration_and_is_left_alone(tmp_path, monkeypatch) -> None:

@@ -23,6 +23,7 @@ from aljax.experiment import command
 from aljax.files import disk_errors, make_folder, write_atomically
 from aljax.fitting import STEPS_PER_CALL
 from aljax.machine import keep_freed_memory
+from aljax.options import read_options
 from tools.duel import Timing, Way, Work, duels
 
 SCORED_ON_CPU = 4  # tiles at once that are fastest with two cores, for PyTorch too
@@ -205,9 +206,8 @@ def machine() -> dict[str, Any]:
 
 def main() -> None:
     """Measures row by row and prints each as it comes."""
-    import tyro
 
-    settings = tyro.cli(Settings, prog="python -m tools.benchmark", description=__doc__)
+    settings = read_options(Settings, "tools.benchmark", __doc__)
     if min(settings.rounds, settings.builders) < 1 or not 0.0 <= settings.pool_share <= 1.0:
         raise InputError("--rounds and --builders are at least 1, --pool-share between 0 and 1: change them")
     if settings.out is not None:

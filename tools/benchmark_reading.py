@@ -32,6 +32,7 @@ from aljax.experiment import command, prepare_process
 from aljax.files import disk_errors, make_folder, write_atomically
 from aljax.fitting import begin_fit, fit
 from aljax.model import Model, Variables, init_variables
+from aljax.options import read_options
 from aljax.prediction import predict_batches
 from aljax.recipe import Recipe
 from aljax.shortlist import Shortlist
@@ -182,9 +183,8 @@ def measure_memories(settings: BenchmarkSettings) -> dict[str, dict[int, int]]:
 
 def main() -> None:
     """Measures and prints."""
-    import tyro
 
-    settings = tyro.cli(BenchmarkSettings, prog="python -m tools.benchmark_reading", description=__doc__)
+    settings = read_options(BenchmarkSettings, "tools.benchmark_reading", __doc__)
     least = min(settings.image_size, settings.pool_image_size)
     if settings.batch_size < 2 or settings.rounds < 1 or least < 32:
         raise InputError("--batch-size is at least 2, --rounds at least 1, sizes at least 32: raise them")

@@ -25,6 +25,7 @@ from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
 from aljax.history import Record, summarise
+from aljax.options import read_options
 from aljax.reporting import LABELS, draw_classes, draw_curves, series_name, table
 
 # What tells the runs of one series apart.
@@ -203,7 +204,7 @@ def _labels_needed(levels: Sequence[dict[str, Any]], baseline: str) -> str:
 
 def main() -> None:
     """Parses the command line and compares."""
-    tyro.cli(compare, prog="python -m tools.compare", description=__doc__)
+    read_options(compare, "tools.compare", __doc__)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import write_atomically
 from aljax.inference import load
+from aljax.options import read_options
 from aljax.weights import TensorFile, Tensors, example_bands, of_network, read_tensors, to_bytes
 
 
@@ -117,7 +118,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def main() -> None:
     """Parses the command line and converts."""
-    tyro.cli(convert_weights, prog="python -m tools.convert_weights", description=__doc__)
+    read_options(convert_weights, "tools.convert_weights", __doc__)
 
 
 if __name__ == "__main__":

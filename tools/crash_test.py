@@ -27,6 +27,7 @@ from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import TEMPORARY_MARK, make_folder
 from aljax.locking import WRITER
+from aljax.options import read_options
 from tools.run_contents import FILES, contents, differences
 
 QUERIES = ("random", "ll", "tpd", "mge")
@@ -202,9 +203,8 @@ def run_all(settings: Settings, folder: Path) -> bool:
 
 def main() -> None:
     """Kills, repeats and compares."""
-    import tyro
 
-    settings = tyro.cli(Settings, prog="python -m tools.crash_test", description=__doc__)
+    settings = read_options(Settings, "tools.crash_test", __doc__)
     if min(settings.runs, settings.kills) < 1:
         raise InputError("--runs and --kills are at least 1: raise them")
     with tempfile.TemporaryDirectory() as temporary:

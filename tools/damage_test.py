@@ -28,6 +28,7 @@ from aljax.data.scenes import generate_scenes
 from aljax.densenet import DenseNet
 from aljax.errors import InputError, InputWarning
 from aljax.experiment import command, prepare_process, run_experiment
+from aljax.options import read_options
 from aljax.recipe import Recipe
 from aljax.settings import Settings
 from aljax.state import RunState, Training
@@ -103,9 +104,8 @@ def run_until(in_the_middle: Callable[[RunState], bool], run: Callable[[], objec
 
 def main() -> None:
     """Makes the runs, damages them and prints the table."""
-    import tyro
 
-    tyro.cli(lambda: None, prog="python -m tools.damage_test", description=__doc__)
+    read_options(lambda: None, "tools.damage_test", __doc__)
     prepare_process()
     archive = generate_scenes(140, 32, SEED)
     split = random_split(SEED, len(archive.ids), 30, 30)

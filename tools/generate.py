@@ -29,6 +29,7 @@ from aljax.data.forests import LEAST_SIZE, SIDE_M, Areas, Tile, areas, file_name
 from aljax.errors import InputError
 from aljax.files import remove_leftovers, write_atomically
 from aljax.machine import usable_cores
+from aljax.options import read_options
 from tools.workers import end_with_parent
 
 DRAWING = 1  # raised when the same settings give other tiles than before
@@ -217,9 +218,8 @@ def report(settings: Settings, labels: dict[str, Areas]) -> str:
 
 def main() -> None:
     """Parses the command line, generates and reports."""
-    import tyro
 
-    settings = tyro.cli(Settings, prog="python -m tools.generate", description=__doc__)
+    settings = read_options(Settings, "tools.generate", __doc__)
     try:
         print(report(settings, generate(settings)))
     except KeyboardInterrupt:

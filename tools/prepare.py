@@ -28,6 +28,7 @@ from aljax.data.prepared import VERSION, find_prepared, prepared_dir
 from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import one_at_a_time
+from aljax.options import read_options
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -137,7 +138,7 @@ def counts_table(counts: dict[str, tuple[int, int]]) -> str:
 def main() -> None:
     """Parses the command line and prepares."""
     try:
-        tyro.cli(prepare, prog="python -m tools.prepare", description=__doc__)
+        read_options(prepare, "tools.prepare", __doc__)
     except KeyboardInterrupt:
         print("\nstopped; the same command starts again, with the files that were downloaded", file=sys.stderr)
         sys.exit(130)

@@ -19,13 +19,13 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-import tyro
 
 from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
 from aljax.fitting import STEPS_PER_CALL
 from aljax.machine import describe_machine
+from aljax.options import read_options
 from tools.benchmarked import begin_scoring, begin_training
 
 
@@ -138,7 +138,7 @@ def describe(events: list[Mapping[str, Any]], program: Mapping[str, str], items:
 
 def main() -> None:
     """Parses the command line and profiles."""
-    tyro.cli(profile, prog="python -m tools.profile_step", description=__doc__)
+    read_options(profile, "tools.profile_step", __doc__)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
 from aljax.loop import initial_labels
+from aljax.options import read_options
 
 COLUMNS = ("id", "set", "initial in trials")
 
@@ -105,7 +106,7 @@ def as_csv(archive: Archive, seed: int, initial: int, trials: range) -> str:
 
 def main() -> None:
     """Parses the command line and publishes."""
-    tyro.cli(publish, prog="python -m tools.publish", description=__doc__)
+    read_options(publish, "tools.publish", __doc__)
 
 
 if __name__ == "__main__":

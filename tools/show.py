@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from aljax.contact_sheet import class_table, contact_sheet, parse_bands
 from aljax.data.archive import Archive
 from aljax.data.open import open_archive
 from aljax.errors import InputError
 from aljax.experiment import command
+from aljax.options import read_options
 
 MAX_TILES = 600  # more make a picture that few programs open
 
@@ -68,7 +68,7 @@ def choose_tiles(settings: ShowSettings, archive: Archive) -> np.ndarray:
 
 def main() -> None:
     """Writes the sheet and prints the counts."""
-    settings = tyro.cli(ShowSettings, prog="python -m tools.show", description=__doc__)
+    settings = read_options(ShowSettings, "tools.show", __doc__)
     check(settings)
     archive = open_archive(
         settings.data_dir, settings.image_size, settings.seed, settings.labels, settings.label_separator

@@ -1,0 +1,33 @@
+"""Options of a command line from the fields of settings or the arguments of a function."""
+
+import shutil
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+WIDEST = 100  # characters of a line of help
+
+
+def read_options(of: Callable[..., T], module: str, description: str | None, config: Sequence[Any] = ()) -> T:
+    """Makes the settings, or calls the function, that the command line of `python -m module` asks for."""
+    import tyro
+
+    return tyro.cli(of, prog=f"python -m {module}", description=wrapped(description or ""), config=config)
+
+
+def wrapped(description: str) -> str:
+    """Paragraphs wrapped to the terminal; commands, which are indented, as they are.
+
+    Tyro joins lines that begin with a letter and never wraps them: so every line begins with a blank.
+    """
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    blocks = [
+        block if block.startswith("    ") else textwrap.fill(" ".join(block.split()), width, initial_indent=" ", **HOW)
+        for block in description.strip().split("\n\n")
+    ]
+    return "\n\n".join(blocks)
+
+
+HOW: dict[str, Any] = {"subsequent_indent": " ", "break_long_words": False, "break_on_hyphens": False}
