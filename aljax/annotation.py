@@ -21,7 +21,7 @@ from aljax.checkpoints import read_newest
 from aljax.contact_sheet import contact_sheet
 from aljax.data.archive import Archive, Split
 from aljax.data.images import EncodedImages
-from aljax.data.labels import PART_NAMES, SPLIT_COLUMN, CsvLabels, is_blank, merge, read_csv, to_text
+from aljax.data.labels import PART_NAMES, SKIPPED, SPLIT_COLUMN, CsvLabels, is_blank, merge, read_csv, to_text
 from aljax.densenet import DenseNet
 from aljax.errors import InputError, InputWarning
 from aljax.experiment import prepare_run
@@ -38,6 +38,7 @@ from aljax.settings import Settings
 from aljax.state import RunState
 
 FORM, PAGE, PREDICTIONS, LABELS = "to_label.csv", "label.html", "predictions.csv", "labels.csv"
+GIVEN = "labels-given.csv"
 TILES_PER_SHEET = 60
 # Height and width of a tile on a sheet, whatever the network is given.
 SHEET_PIXELS = 256
@@ -61,6 +62,13 @@ class Known:
     """All tiles that are not held back are the pool."""
     labelled: Bool[np.ndarray, " p"]
     """Of the pool's tiles."""
+    skipped: Bool[np.ndarray, " p"]
+    """Of the pool's tiles: those that cannot be labelled. They stay in it, so the pixels' statistics do, too."""
+
+    @property
+    def unlabelled(self) -> Bool[np.ndarray, " p"]:
+        """Of the pool's tiles: those to choose from."""
+        return ~(self.labelled | self.skipped)
 
 
 def round_dir(run_dir: Path, number: int) -> Path:
@@ -99,13 +107,21 @@ def gather_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels |
 
 def labels_text(labels: CsvLabels) -> str:
     """The labels as a CSV file, with a column `split`."""
-    assert labels.parts is not None
-    rows = zip(labels.ids, labels.parts, labels.labels.tolist(), strict=True)
-    header = ("id", SPLIT_COLUMN, *labels.class_names)
-    return to_text(header, ((tile, PART_NAMES[part], *cells) for tile, part, cells in rows))
+    parts = np.zeros(len(labels.ids), np.uint8) if labels.parts is None else labels.parts
+    empty = [""] * len(labels.class_names)
+    rows = zip(labels.ids, parts, labels.labels.tolist(), strict=True)
+    lines = ((tile, PART_NAMES[part], *(empty if part == SKIPPED else cells)) for tile, part, cells in rows)
+    return to_text(("id", SPLIT_COLUMN, *labels.class_names), lines)
 
 
-def keep_labels(run_dir: Path, labels: CsvLabels) -> Path:
+def keep_given(run_dir: Path, labels: CsvLabels) -> None:
+    """Writes the labels that were there before the first round, which later calls need not name any more."""
+    with disk_errors(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_atomically(run_dir / GIVEN, labels_text(labels))
+
+
+def keep_labels(run_dir: Path, labels: CsvLabels) -> None:
     """Writes all labels so far into `labels.csv`; if it has tiles that are in no form any more, keeps it too."""
     file = run_dir / LABELS
     with disk_errors(run_dir):
@@ -117,7 +133,6 @@ def keep_labels(run_dir: Path, labels: CsvLabels) -> Path:
             message = f"{len(gone)} tiles of {file} are in no form any more, as {gone[0]}: they count as not labelled "
             warnings.warn(InputWarning(f"{message}(the file as it was is kept as {kept.name})"), stacklevel=2)
         write_atomically(file, labels_text(labels))
-    return file
 
 
 def know(archive: Archive) -> Known:
@@ -129,7 +144,18 @@ def know(archive: Archive) -> Known:
     labelled = np.ones(len(everything), bool) if archive.labelled is None else archive.labelled
     _, validation, test = archive.split or (everything, everything[:0], everything[:0])
     pool = np.setdiff1d(everything, np.concatenate([validation, test]))
-    return Known(archive, Split(pool, validation if len(validation) else test, test), labelled[pool])
+    skipped = labelled & ~np.isin(everything, np.concatenate(archive.split or [everything]))
+    split = Split(pool, validation if len(validation) else test, test)
+    return Known(archive, split, (labelled & ~skipped)[pool], skipped[pool])
+
+
+def warn_of_unmeasured(known: Known) -> None:
+    """Says which classes no tile of the test has: their F1 is 0, whatever is predicted."""
+    count = known.archive.labels[known.split.test].sum(0, dtype=int)
+    names = [name for name, tiles in zip(known.archive.class_names, count, strict=True) if not tiles]
+    if names and len(known.split.test):
+        message = f"no test tile has the class {', '.join(names)}: macro F1 counts it as 0, whatever is predicted"
+        warnings.warn(InputWarning(message), stacklevel=2)
 
 
 def draw(known: Known, seed: int, number: int, initial: int, test: int) -> Drawn | None:
@@ -139,7 +165,7 @@ def draw(known: Known, seed: int, number: int, initial: int, test: int) -> Drawn
     """
     tests = 0 if len(known.split.test) else test
     count = tests + max(initial - int(known.labelled.sum()), 0)
-    candidates = known.split.pool[~known.labelled]
+    candidates = known.split.pool[known.unlabelled]
     if count == 0:
         return None
     if count > len(candidates):
@@ -150,19 +176,23 @@ def draw(known: Known, seed: int, number: int, initial: int, test: int) -> Drawn
     return Drawn(candidates[order[:count]], np.where(np.arange(count) < tests, PART_NAMES.index("test"), 0))
 
 
-def run_round(settings: Settings, known: Known, network: DenseNet, number: int, stop: Stop) -> RunState:
-    """Trains on what is labelled and chooses tiles, in the round's folder, going on from what is there.
+def run_round(
+    settings: Settings, known: Known, network: DenseNet, number: int, stop: Stop, last: bool = False
+) -> RunState:
+    """Trains on what is labelled and, unless it is the last round, chooses tiles; goes on from what is in its folder.
 
     The state's last record has the chosen tiles. Raises InputError for settings that do not fit the round before.
     """
     count = int(known.labelled.sum())
-    wanted = min(settings.budget, int((~known.labelled).sum()))
+    wanted = 0 if last else min(settings.budget, int(known.unlabelled.sum()))
     run_dir = round_dir(settings.run_dir, number)
     settings = replace(settings, run_dir=run_dir, initial=count, max_labels=count + wanted)
     settings = replace(settings, trials=1, first_trial=1, patience=0)
     model, tiles, published, config = prepare_run(settings, known.archive, known.split, network)
     pool_ids = hashlib.sha256("\n".join(tiles.pool_ids).encode()).hexdigest()
     config |= {"pool": pool_ids}
+    if known.skipped.any():
+        config |= {"skipped": [tiles.pool_ids[row] for row in np.flatnonzero(known.skipped)]}
     remedy = f"delete {run_dir} to begin that round anew"
     begun = _begin(settings, known, _read_earlier(settings, config, number))
     name = series_name(settings.query, settings.clustering)
@@ -212,14 +242,14 @@ def _read_earlier(settings: Settings, config: Mapping[str, Any], number: int) ->
 def _begin(settings: Settings, known: Known, earlier: Earlier | None) -> RunState:
     """Before the round's first step: what is labelled, and model and probabilities of the round before."""
     size = len(known.split.pool)
-    pool = Pool(size).label(np.flatnonzero(known.labelled))
+    pool = Pool(size, skipped=tuple(np.flatnonzero(known.skipped).tolist())).label(np.flatnonzero(known.labelled))
     probabilities = np.full((size, len(known.archive.class_names)), np.nan, np.float32)
     if earlier is None:
         return RunState(0, 0, pool, None, probabilities, ())
     state = earlier.state
     if earlier.same_pool and settings.query == "tpd":  # others must not pass old ones on
         probabilities = state.probabilities
-    if settings.query == "tpd" and np.isnan(probabilities[~known.labelled]).any():
+    if settings.query == "tpd" and np.isnan(probabilities[known.unlabelled]).any():
         raise InputError(
             "TPD compares with the probabilities of the round before, and they are not there for all tiles without "
             "labels (other tiles, other test tiles, labels withdrawn, or chosen by chance): use --query mge this time"

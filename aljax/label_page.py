@@ -15,7 +15,7 @@ from PIL import Image
 
 from aljax.contact_sheet import stretch
 from aljax.data.archive import Archive
-from aljax.data.labels import to_text
+from aljax.data.labels import PART_NAMES, SKIPPED, SPLIT_COLUMN, to_text
 from aljax.files import write_atomically
 
 TILES_AT_ONCE = 60  # that are stretched together, as on a sheet
@@ -30,6 +30,12 @@ class Form(NamedTuple):
     rows: Sequence[Sequence[str]]
     class_names: Sequence[str]
 
+    def skipped(self, row: Sequence[str]) -> list[str]:
+        """A row of a tile that cannot be labelled."""
+        return [
+            PART_NAMES[SKIPPED] if name == SPLIT_COLUMN else cell for name, cell in zip(self.header, row, strict=True)
+        ]
+
     def blank(self) -> str:
         """Its text with nothing filled in."""
         empty = [""] * len(self.class_names)
@@ -42,7 +48,7 @@ def label_page(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], ban
     The given bands are red, green and blue (one band: grey), stretched as on a contact sheet.
     """
     tiles = [
-        {"id": archive.ids[index], "start": _line(row), "picture": picture}
+        {"id": archive.ids[index], "start": _line(row), "skipped": _line(form.skipped(row)), "picture": picture}
         for index, row, picture in zip(indices, form.rows, encoded(archive, indices, bands), strict=True)
     ]
     content = {

@@ -40,6 +40,7 @@ def pack(state: RunState) -> tuple[Vectors, Facts]:
         "iteration": state.iteration,
         "pool_size": state.pool.size,
         "rounds": [list(chosen) for chosen in state.pool.rounds],
+        "skipped": list(state.pool.skipped),
         "history": [record.to_line() for record in state.history],
         "seconds": list(state.seconds),
         "stage": None if state.stage is None else type(state.stage).__name__,
@@ -67,7 +68,7 @@ def unpack(vectors: Vectors, facts: Facts, recipe: Recipe) -> RunState:
     return RunState(
         trial=facts["trial"],
         iteration=facts["iteration"],
-        pool=Pool(facts["pool_size"], tuple(tuple(chosen) for chosen in facts["rounds"])),
+        pool=Pool(facts["pool_size"], tuple(map(tuple, facts["rounds"])), tuple(facts.get("skipped", ()))),
         variables=_variables(arrays),
         probabilities=arrays["probabilities"],
         history=tuple(Record.from_line(line) for line in facts["history"]),

@@ -1,6 +1,6 @@
 """The immutable record of which tiles of a pool are labelled, in which order and since which iteration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
@@ -14,6 +14,8 @@ class Pool:
 
     size: int
     rounds: tuple[tuple[int, ...], ...] = ()
+    skipped: tuple[int, ...] = ()
+    """Tiles that nobody can label: neither labelled nor among the unlabelled."""
 
     @property
     def labelled(self) -> Int[np.ndarray, " n"]:
@@ -22,8 +24,10 @@ class Pool:
 
     @property
     def unlabelled(self) -> Int[np.ndarray, " n"]:
-        """Indices in ascending order."""
-        return np.flatnonzero(~self.mask)
+        """Indices of the tiles that may be chosen, in ascending order."""
+        taken = self.mask
+        taken[list(self.skipped)] = True
+        return np.flatnonzero(~taken)
 
     @property
     def mask(self) -> np.ndarray:
@@ -47,4 +51,4 @@ class Pool:
                 raise InputError(f"tile {index} is not in the pool of {self.size} tiles")
             if mask[index]:
                 raise InputError(f"tile {index} is labelled already")
-        return Pool(self.size, (*self.rounds, new))
+        return replace(self, rounds=(*self.rounds, new))

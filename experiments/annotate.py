@@ -6,9 +6,12 @@ The first call draws tiles by chance, some to train on and some to measure with.
 label.html in a browser, label its tiles with a few keys, and put the to_label.csv that the page saves in the place of
 the empty one (or look at the sheets and write 0 or 1 into every cell of it). Then repeat the same command. It then
 trains on all that is labelled, measures, chooses the next tiles by the query function, and writes what the model
-says of every other tile to predictions.csv. All labels so far are in labels.csv. Labels that you have already go in
-with --labels in place of --classes (`id,CLASS,CLASS,...` or `id,labels`; a column `split` may say test). A round that
-was stopped goes on when the same command is repeated.
+says of every other tile to predictions.csv. All labels so far are in labels.csv. A tile that cannot be labelled gets
+the word skip in the column split of its row and never comes back. With --finish, and when no tile is left, it trains on
+all labels and chooses none.
+
+Labels that you have already go in with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
+column split may say test). A round that was stopped goes on when the same command is repeated.
 """
 
 from collections.abc import Mapping
@@ -23,7 +26,7 @@ from aljax import annotation
 from aljax.annotation import Drawn, Known
 from aljax.contact_sheet import parse_bands
 from aljax.data.folder import open_folder
-from aljax.data.labels import SPLIT_COLUMN, CsvLabels, count_tiles, read_csv
+from aljax.data.labels import SPLIT_COLUMN, CsvLabels, classes_of, count_tiles, read_csv
 from aljax.data.storage import keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
@@ -43,6 +46,7 @@ class AnnotationSettings(ArchiveSettings):
     classes: str = ""  # names of the classes between commas, where there is no --labels
     labels: Path | None = None  # CSV file with labels that there are already
     label_separator: str = ";"  # between the class names of a cell, in a CSV with the columns id,labels
+    finish: bool = False  # train and measure on all labels so far, and choose no more tiles
     test: int = 100  # tiles drawn by chance to measure with, unless some of --labels are for the test
     bands: str = ""  # bands shown as red, green and blue, counted from 1, such as 4,1,2, or one band for grey
     run_dir: Path = Path("runs/annotation")  # folder of the rounds
@@ -55,17 +59,28 @@ class AnnotationSettings(ArchiveSettings):
 
 def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tuple[str, ...]]:
     """The labels that there are already, by their file, and the classes. Raises InputError."""
-    if (settings.labels is None) == (settings.classes == ""):
-        raise InputError("give either --labels, a CSV file, or --classes, names between commas")
+    given = settings.run_dir / annotation.GIVEN
+    if settings.labels is not None and settings.classes:
+        raise InputError("give either --labels, a CSV file, or --classes, names between commas, not both")
     if settings.labels is not None:
         labels = read_csv(settings.labels, settings.label_separator)
         return {settings.labels: labels}, labels.class_names
+    if given.exists():
+        labels = read_csv(given)
+        return {given: labels}, parse_classes(settings) if settings.classes else labels.class_names
+    if not settings.classes:
+        raise InputError("give either --labels, a CSV file, or --classes, names between commas")
+    return {}, parse_classes(settings)
+
+
+def parse_classes(settings: AnnotationSettings) -> tuple[str, ...]:
+    """The names in --classes. Raises InputError."""
     classes = tuple(name.strip() for name in settings.classes.split(","))
     if "" in classes or len(set(classes)) < len(classes) or {*classes} & {"id", SPLIT_COLUMN, "labels"}:
         raise InputError(f"--classes is {settings.classes!r}: give different names, none of them id, split or labels")
     if any(character in settings.classes for character in ';"\t\r\n'):
         raise InputError(f"--classes is {settings.classes!r}: give names between commas, without semicolons or quotes")
-    return {}, classes
+    return classes
 
 
 def check_places(settings: AnnotationSettings) -> None:
@@ -86,29 +101,42 @@ def open_known(
     labels = annotation.gather_labels(settings.run_dir, start)
     if labels is None:
         return annotation.know(open_folder(settings.images, None, settings.image_size)), classes
-    if sorted(labels.class_names) != sorted(classes):
-        before = ",".join(labels.class_names)
-        raise InputError(f"--classes is {settings.classes} and was {before}: the rounds of a folder have the same")
-    file = annotation.keep_labels(settings.run_dir, labels)
-    return annotation.know(open_folder(settings.images, file, settings.image_size)), labels.class_names
+    check_classes(classes, labels.class_names)
+    archive = open_folder(settings.images, labels, settings.image_size)
+    annotation.keep_labels(settings.run_dir, labels)
+    if settings.labels is not None:
+        annotation.keep_given(settings.run_dir, start[settings.labels])
+    return annotation.know(archive), labels.class_names
 
 
-def make_round(settings: AnnotationSettings, known: Known, classes: tuple[str, ...], number: int) -> RunState | None:
+def check_classes(classes: tuple[str, ...], before: tuple[str, ...]) -> None:
+    """Raises InputError if the classes are not those of the rounds so far."""
+    if sorted(classes) != sorted(before):
+        raise InputError(
+            f"the classes are {','.join(classes)} and were {','.join(before)}: the rounds of a folder have the same"
+        )
+
+
+def make_round(
+    settings: AnnotationSettings, known: Known, classes: tuple[str, ...], number: int, last: bool
+) -> RunState | None:
     """Draws or chooses tiles, and writes the round's files; the state after it if it trained."""
     folder = annotation.round_dir(settings.run_dir, number)
     bands = parse_bands(settings.bands, known.archive)
-    drawn = annotation.draw(known, settings.seed, number, settings.initial, settings.test)
-    state = None
-    if drawn is None:
-        kept = replace(known, archive=keep_tiles(known.archive, settings.tiles_in, settings.cache_dir))
-        with StopRequest() as stop:
-            state = annotation.run_round(settings, kept, DenseNet121(len(classes)), number, stop)
+    drawn = None if last else annotation.draw(known, settings.seed, number, settings.initial, settings.test)
+    if drawn is not None:
+        annotation.write_round(folder, known, drawn, classes, bands)
+        return None
+    annotation.warn_of_unmeasured(known)
+    kept = replace(known, archive=keep_tiles(known.archive, settings.tiles_in, settings.cache_dir))
+    with StopRequest() as stop:
+        state = annotation.run_round(settings, kept, DenseNet121(len(classes)), number, stop, last)
+    # Rounds may have had different query functions.
+    write_report(settings.run_dir, {"annotation": state.history}, f"{known.archive.name}, annotation in rounds")
+    if not last:
         annotation.write_predictions(folder, known, state)
         rows = annotation.chosen_rows(known, state)
-        drawn = Drawn(rows, np.zeros(len(rows), int))
-        # Rounds may have had different query functions.
-        write_report(settings.run_dir, {"annotation": state.history}, f"{known.archive.name}, annotation in rounds")
-    annotation.write_round(folder, known, drawn, classes, bands)
+        annotation.write_round(folder, known, Drawn(rows, np.zeros(len(rows), int)), classes, bands)
     return state
 
 
@@ -133,21 +161,29 @@ def main() -> None:
     start, classes = read_start(settings)
     waiting = annotation.waiting_form(settings.run_dir)
     if waiting is not None:
-        print_request(waiting)
+        check_classes(classes, classes_of(waiting))
+        if settings.finish and (waiting.parent / "config.json").exists():
+            print(f"nothing was labelled since: {waiting.parent} has the network that has learnt all labels")
+        else:
+            print_request(waiting)
         return
     known, classes = open_known(settings, start, classes)
-    if known.labelled.all():
-        print(f"all {len(known.archive.ids)} tiles are labelled: {settings.run_dir / annotation.LABELS}")
-        return
+    last = settings.finish or not known.unlabelled.any()
+    if last and not (known.labelled.any() and len(known.split.test)):
+        raise InputError("there are no labels to train on and measure with yet: leave out --finish")
     number = annotation.count_rounds(settings.run_dir) + 1
-    state = make_round(settings, known, classes, number)
+    state = make_round(settings, known, classes, number, last)
     if state is not None:
         record = state.history[-1]
         print(
             f"round {number}: trained on {record.num_labeled} tiles; micro F1 {record.micro_f1:.1%}, macro F1 "
             f"{record.macro_f1:.1%} on {len(known.split.test)} test tiles ({settings.run_dir / 'curve.png'})"
         )
-    print_request(annotation.round_dir(settings.run_dir, number) / annotation.FORM)
+    folder = annotation.round_dir(settings.run_dir, number)
+    if last:
+        print(f"all labels: {settings.run_dir / annotation.LABELS}; the network, for tools.predict: {folder}")
+    else:
+        print_request(folder / annotation.FORM)
 
 
 if __name__ == "__main__":

@@ -171,6 +171,10 @@ def test_another_network_starts_afresh_and_says_so(call, tmp_path, capsys) -> No
     assert "had another network (with or without a loss head)" in capsys.readouterr().err
 
 
+def trained_on(folder: Path) -> list[int]:
+    return [json.loads(line)["num_labeled"] for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
 def test_all_labelled_is_the_end(call, tmp_path, capsys) -> None:
     start = tmp_path / "start.csv"
     rows = [
@@ -178,8 +182,100 @@ def test_all_labelled_is_the_end(call, tmp_path, capsys) -> None:
         for index, (tile, cells) in enumerate(TRUTH.items())
     ]
     start.write_text("\n".join(["id,split,class0,class1,class2", *rows]))
+    for _ in range(2):  # repeating it changes nothing
+        assert call(first=["--labels", start]) == 0
+        assert re.search(r"round 1: trained on 52 tiles.*\nall labels: \S+run/labels.csv", capsys.readouterr().out)
+        assert trained_on(tmp_path / "run/round-1") == [52]
+    assert not (tmp_path / "run/round-1/to_label.csv").exists()
+
+
+def test_last_labels_are_learnt_when_the_budget_ends(call, tmp_path, capsys) -> None:
+    assert call("--finish") == 2  # nothing is labelled yet
+    rounds(call, tmp_path / "run", 2)
+    assert call("--finish") == 0
+    assert "nothing was labelled since" in capsys.readouterr().out
+    fill(tmp_path / "run/round-2/to_label.csv")
+    assert call("--finish") == 0
+    assert "round 3: trained on 12 tiles" in capsys.readouterr().out
+    assert trained_on(tmp_path / "run/round-3") == [8, 12]
+    assert aljax.load(tmp_path / "run/round-3").num_labeled == 12
+    assert not list((tmp_path / "run/round-3").glob("*.csv"))
+    assert call() == 2
+    assert re.search(r"delete \S+round-3 to begin that round anew", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("query", ["mge", "tpd"])
+def test_tile_that_cannot_be_labelled_never_comes_back(query, call, tmp_path) -> None:
+    first, second = rounds(call, tmp_path / "run", 2, "--query", query)
+    skipped = [row["id"] for row in second[:3]]
+    form = tmp_path / "run/round-2/to_label.csv"
+    fill(form)
+    text = form.read_text()
+    for tile in skipped:
+        text = re.sub(rf"{re.escape(tile)};pool;.;.;.", f"{tile};skip;;;", text)
+    form.write_text(text)
+    asked = [row["id"] for row in first + second]
+    for number in range(3, 20):
+        assert call("--budget", 12, "--query", query) == 0
+        form = tmp_path / f"run/round-{number}/to_label.csv"
+        if not form.exists():
+            break
+        asked += [row["id"] for row in read(form)]
+        fill(form)
+    assert len(asked) == len(set(asked)) == 60
+    assert trained_on(tmp_path / f"run/round-{number}")[-1] == 60 - 8 - 3
+    kept = {row["id"]: row for row in read(tmp_path / "run/labels.csv")}
+    assert [(kept[tile]["split"], kept[tile]["class0"]) for tile in skipped] == [("skip", "")] * 3
+    predicted = {row["id"] for row in read(tmp_path / "run/round-3/predictions.csv")}
+    assert not {*skipped} & predicted
+
+
+def test_form_of_skipped_tiles_alone_is_filled_in(call, tmp_path) -> None:
+    rounds(call, tmp_path / "run", 2)
+    form = tmp_path / "run/round-2/to_label.csv"
+    form.write_text(form.read_text().replace(",pool,", ",skip,"))
+    assert call() == 0
+    assert len(read(tmp_path / "run/round-3/to_label.csv")) == 4
+    assert trained_on(tmp_path / "run/round-3") == [8, 8]
+
+
+def test_labels_that_were_brought_need_not_be_named_again(call, tmp_path) -> None:
+    start = tmp_path / "start.csv"
+    rows = [
+        f"{tile},{'test' if i < 8 else 'pool'},{','.join(map(str, TRUTH[tile]))}"
+        for i, tile in enumerate(ARCHIVE.ids[:18])
+    ]
+    start.write_text("\n".join(["id,split,class0,class1,class2", *rows]))
     assert call(first=["--labels", start]) == 0
-    assert "all 60 tiles are labelled" in capsys.readouterr().out
+    fill(tmp_path / "run/round-1/to_label.csv")
+    assert call() == 0  # with --classes
+    assert trained_on(tmp_path / "run/round-2") == [10, 14]
+    fill(tmp_path / "run/round-2/to_label.csv")
+    assert call(first=[]) == 0
+    assert trained_on(tmp_path / "run/round-3") == [10, 14, 18]
+
+
+def test_wrong_id_is_told_with_its_row_and_not_kept(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 2)
+    form = tmp_path / "run/round-2/to_label.csv"
+    fill(form)
+    before, text = (tmp_path / "run/labels.csv").read_bytes(), form.read_text()
+    form.write_text(re.sub(r"\n[^;]*;", "\nnosuch.png;", text, count=1))
+    assert call() == 2
+    assert re.search(r"round-2/to_label.csv, row 2: 1 ids have no tile in \S+ \(nosuch.png\)", capsys.readouterr().err)
+    assert (tmp_path / "run/labels.csv").read_bytes() == before
+    form.write_text(text)
+    assert call() == 0
+    assert len(list((tmp_path / "run").glob("labels*.csv"))) == 1
+
+
+def test_class_that_no_test_tile_has_is_told(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 1)
+    form = tmp_path / "run/round-1/to_label.csv"
+    fill(form)
+    form.write_text(re.sub(r"^(.*;test;.;.;).$", r"\g<1>0", form.read_text(), flags=re.M))
+    assert call() == 0
+    assert "no test tile has the class class2: macro F1 counts it as 0" in capsys.readouterr().err
 
 
 def half_filled(run_dir: Path) -> None:
@@ -189,12 +285,25 @@ def half_filled(run_dir: Path) -> None:
     form.write_text("\n".join([*lines[:3], lines[3].rsplit(";", 1)[0] + ";", *lines[4:]]))
 
 
+def one_row(run_dir: Path) -> None:
+    form = run_dir / "round-1/to_label.csv"
+    header, first, *others = form.read_text().splitlines()
+    form.write_text("\n".join([header, first.replace(",,,", ",0,1,0"), *others]))
+
+
 BAD = {
     "half a form": (half_filled, [], [], r"round-1/to_label\.csv, row 4, column class2: label '' is neither 0 nor 1"),
-    "no classes": (None, [], ["--classes", ""], "give either --labels, a CSV file, or --classes"),
+    "a row of a form": (
+        one_row,
+        [],
+        [],
+        r"row 3: tile \S+ has no labels \(15 such rows\): write 0 or 1",
+    ),
+    "other classes while a form waits": (lambda run_dir: None, [], ["--classes", "a,b,c"], "and were class0,"),
+    "no classes": (None, ["--run-dir", "new"], ["--classes", ""], "give either --labels, a CSV file, or --classes"),
     "class twice": (None, [], ["--classes", "tree,tree"], "--classes is 'tree,tree': give different names"),
     "class called id": (None, [], ["--classes", "id,tree"], "none of them id, split or labels"),
-    "other classes": (lambda run_dir: fill(run_dir / "round-1/to_label.csv"), [], ["--classes", "a,b,c"], "and was"),
+    "other classes": (lambda run_dir: fill(run_dir / "round-1/to_label.csv"), [], ["--classes", "a,b,c"], "and were"),
     "classes between semicolons": (None, [], ["--classes", "a;b;c"], "give names between commas"),
     "no test": (None, ["--test", "0"], [], "--test is 0: it must be at least 1"),
     "too many to begin with": (None, ["--initial", "70", "--run-dir", "new"], [], "60 tiles without labels and 78"),

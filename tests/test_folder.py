@@ -218,7 +218,13 @@ BROKEN = {
     "open quote": (relabel('id,tree\n"one,1\n'), "is not readable as CSV"),
     "duplicate id": (relabel(ALL + "five,0,0,0\n"), "row 8: tile five is there already in row 6"),
     "id of the same tile": (relabel(ALL + "five.tif,0,0,0\n"), r"the ids five and five\.tif both name"),
-    "id without a tile": (relabel(ALL + "seven,0,0,0\n"), r"1 ids of the label file have no tile \(seven\)"),
+    "id without a tile": (relabel(ALL + "seven,0,0,0\n"), r"labels\.csv, row 8: 1 ids have no tile in \S+ \(seven\)"),
+    "lists with commas": (
+        lambda d: write(d, 'id,labels\none,"tree, water"\n'),
+        "would be named 'tree, water': give --label",
+    ),
+    "lists of Python": (lambda d: write(d, "id,labels\none,['tree']\n"), "give --label-separator, or write"),
+    "index of pandas": (relabel(",id,tree\n0,one,1\n"), "column 1 has no name: name it 'id'"),
     "empty id": (relabel(ALL + ",0,0,0\n"), "row 8: the id is empty"),
     "ambiguous id": (
         lambda d: write_geotiff(d / "tiles/z/one.tif", pixels(4)) and write(d, "id,tree\none,1\n"),

@@ -15,7 +15,7 @@ from PIL import Image
 from tiny import make_archive
 
 from aljax.contact_sheet import stretch
-from aljax.data.labels import read_csv
+from aljax.data.labels import SKIPPED, read_csv
 from aljax.label_page import Form, label_page
 
 IDS = ("<i>.png", 'b, "2".png', "ü c.png")
@@ -84,7 +84,7 @@ def test_what_the_page_saves_is_read_back_as_it_was_answered(tmp_path) -> None:
     answers = [
         {"done": True, "cells": [1, 0, 1]},
         {"done": True, "cells": [0, 0, 0]},
-        {"done": True, "cells": [0, 1, 1]},
+        {"done": True, "skipped": True, "cells": [0, 1, 1]},
     ]
 
     def save(given: list[dict[str, object]]) -> str:
@@ -97,7 +97,8 @@ def test_what_the_page_saves_is_read_back_as_it_was_answered(tmp_path) -> None:
     saved = read_csv(tmp_path / "saved.csv")
     assert saved.ids == tuple(reversed(IDS))
     assert saved.class_names == CLASSES
-    assert saved.labels.tolist() == [answer["cells"] for answer in answers]
+    assert saved.labels.tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 0]]
+    assert saved.parts.tolist() == [0, 0, SKIPPED]
     # A tile that is switched about but not done counts as not labelled.
-    nothing = [{**answer, "done": False} for answer in answers]
+    nothing = [{**answer, "done": False, "skipped": False} for answer in answers]
     assert save(nothing) == (tmp_path / "to_label.csv").read_text(encoding="utf-8")

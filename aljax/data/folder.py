@@ -28,16 +28,18 @@ OTHER_SUFFIXES = {
 }
 
 
-def open_folder(images_dir: Path, labels: Path | None, size: int, separator: str = ";") -> Archive:
+def open_folder(images_dir: Path, labels: Path | CsvLabels | None, size: int, separator: str = ";") -> Archive:
     """The tiles below a folder, resized to `size` x `size` when they are read, with the labels of a CSV file.
+
+    A tile to skip has a row and is in no part of the split.
 
     A row's id is the tile's path below the folder or, where that is unique, its file name, either with or
     without suffix. A tile without a row has no labels; its id is its path. All headers are read here, pixels
     when they are asked for. Raises InputError for whatever does not fit, and warns of classes without a tile.
     """
     files = find_tiles(images_dir)
-    table = read_csv(labels, separator) if labels else None
-    rows = match_rows(table.ids, files, images_dir) if table else {}
+    table = read_csv(labels, separator) if isinstance(labels, Path) else labels
+    rows = match_rows(table, files, images_dir) if table else {}
     form = common_form(files)
     stats = [path.stat() for path in files]
     total = sum(stat.st_size for stat in stats)
@@ -145,8 +147,9 @@ def common_form(files: Sequence[Path]) -> TileForm:
     return first
 
 
-def match_rows(ids: Sequence[str], files: Sequence[Path], folder: Path) -> dict[int, int]:
+def match_rows(table: CsvLabels, files: Sequence[Path], folder: Path) -> dict[int, int]:
     """Row of the label file for each tile (index of its file) that has one. Raises InputError."""
+    ids = table.ids
     named: list[dict[str, list[int]]] = [defaultdict(list) for _ in range(4)]
     for index, path in enumerate(files):
         relative = _relative(path, folder)
@@ -159,7 +162,7 @@ def match_rows(ids: Sequence[str], files: Sequence[Path], folder: Path) -> dict[
         keys = dict.fromkeys((_normal(tile), _normal(tile).strip()))
         found = next((names[key] for key in keys for names in named if key in names), None)
         if found is None:
-            missing.append(tile)
+            missing.append(row)
             continue
         if len(found) > 1:
             both = " or ".join(str(files[index]) for index in found[:2])
@@ -168,8 +171,11 @@ def match_rows(ids: Sequence[str], files: Sequence[Path], folder: Path) -> dict[
             raise InputError(f"the ids {ids[rows[found[0]]]} and {tile} both name {files[found[0]]}: remove one row")
         rows[found[0]] = row
     if missing:
-        few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise InputError(f"{folder}: {len(missing)} ids of the label file have no tile ({few}): complete the folder")
+        few = ", ".join(ids[row] for row in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise InputError(
+            f"{table.places[missing[0]]}: {len(missing)} ids have no tile in {folder} ({few}): mend the ids or add the "
+            "tiles"
+        )
     return rows
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -10,12 +11,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from aljax.errors import InputError
+from aljax.errors import InputError, InputWarning
 
 DELIMITERS = ",;\t"
 SPLIT_COLUMN = "split"
-PARTS = {"pool": 0, "train": 0, "validation": 1, "val": 1, "test": 2}
-PART_NAMES = ("pool", "validation", "test")
+PARTS = {"pool": 0, "train": 0, "validation": 1, "val": 1, "test": 2, "skip": 3}
+PART_NAMES = ("pool", "validation", "test", "skip")
+SKIPPED = PARTS["skip"]
+CELLS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}  # the latter two as pandas writes a column that had blanks
+# In a name of a class they come from another separator, or from a list as Python writes it.
+SUSPICIOUS = re.compile(r"""[,\[\]"']""")
 
 
 class CsvLabels(NamedTuple):
@@ -25,15 +30,18 @@ class CsvLabels(NamedTuple):
     class_names: tuple[str, ...]
     labels: UInt8[np.ndarray, "n c"]
     parts: UInt8[np.ndarray, " n"] | None
-    """0 pool, 1 validation, 2 test; None without a column `split`."""
+    """Indices of PART_NAMES; None without a column `split`. The labels of a tile to skip are 0 and mean nothing."""
+    places: tuple[str, ...]
+    """Where each row stands: "labels.csv, row 3"."""
 
 
 def read_csv(path: Path, separator: str = ";") -> CsvLabels:
     """Reads `id,CLASS,CLASS,...` with cells 0 or 1, or `id,labels` with class names between `separator`.
 
-    A column `split` (pool, validation or test; train and val mean pool and validation) is the split. Fields
-    are separated by comma, semicolon or tab, whichever the header has most of. Raises InputError with file,
-    row and column.
+    A column `split` (pool, validation or test; train and val mean pool and validation) is the split; skip there means
+    that a tile is to be left out, as one under clouds, and its cells may be blank. Fields are separated by comma,
+    semicolon or tab, whichever the header has most of. Raises InputError with file, row and column; warns of classes
+    that differ in capitals alone.
     """
     if not separator:
         raise InputError("--label-separator is empty: give what stands between the class names of a cell")
@@ -50,13 +58,14 @@ def read_csv(path: Path, separator: str = ";") -> CsvLabels:
     parts = _read_parts(rows, header, path)
     columns = [index for index, name in enumerate(header) if index and name != SPLIT_COLUMN]
     if [header[index] for index in columns] == ["labels"]:
-        class_names, labels = _read_lists(rows, columns[0], separator)
+        class_names, labels = _read_lists(rows, columns[0], separator, path)
     else:
         class_names = tuple(header[index] for index in columns)
-        labels = _read_cells(rows, columns, header, path)
+        labels = _read_cells(rows, columns, header, parts, path)
     if not class_names:
         raise InputError(f"{path} names no classes: give a column per class, or a column 'labels'")
-    return CsvLabels(ids, class_names, labels, parts)
+    places = tuple(f"{path}, row {number}" for number, _ in rows)
+    return CsvLabels(ids, class_names, labels, parts, places)
 
 
 def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
@@ -78,7 +87,8 @@ def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
             files[tile] = path
     labels = [table.labels[:, [table.class_names.index(name) for name in class_names]] for table in tables.values()]
     parts = [np.zeros(len(table.ids), np.uint8) if table.parts is None else table.parts for table in tables.values()]
-    return CsvLabels(tuple(files), class_names, np.concatenate(labels), np.concatenate(parts))
+    places = tuple(place for table in tables.values() for place in table.places)
+    return CsvLabels(tuple(files), class_names, np.concatenate(labels), np.concatenate(parts), places)
 
 
 def to_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -94,12 +104,18 @@ def count_tiles(path: Path) -> int:
 
 
 def is_blank(path: Path) -> bool:
-    """Whether there are rows and no cell for a class is filled in. Raises InputError if it cannot be read."""
+    """Whether there are rows, no cell for a class is filled in and no tile skipped. Raises InputError if unreadable."""
     (_, header), *rows = _read_rows(path)
     if not rows:
         return False
-    columns = [index for index, name in enumerate(header) if index and name.strip() != SPLIT_COLUMN]
-    return not any(row[index].strip() for _, row in rows for index in columns if index < len(row))
+    blank = ("", *PART_NAMES[:SKIPPED])
+    cells = ((name.strip(), cell.strip()) for _, row in rows for name, cell in list(zip(header, row, strict=False))[1:])
+    return all(cell in blank if name == SPLIT_COLUMN else not cell for name, cell in cells)
+
+
+def classes_of(path: Path) -> tuple[str, ...]:
+    """The classes in the header of a form. Raises InputError if it cannot be read."""
+    return tuple(name.strip() for name in _read_rows(path)[0][1][1:] if name.strip() != SPLIT_COLUMN)
 
 
 Rows = list[tuple[int, list[str]]]
@@ -120,7 +136,7 @@ def _read_rows(path: Path) -> Rows:
         if named:
             rows = rows[1:]
     except OSError as error:
-        raise InputError(f"{path} is not readable ({error.strerror or error}): give --labels a CSV file") from error
+        raise InputError(f"{path} is not readable ({error.strerror or error}): it is to be a CSV file") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error.reason}, byte {error.start}): save it as UTF-8") from error
     except csv.Error as error:
@@ -135,7 +151,8 @@ def _check_header(header: list[str], path: Path) -> None:
         raise InputError(f"{path}, row 1: one column only: give 'id,CLASS,CLASS,...' or 'id,labels'")
     for column, name in enumerate(header, start=1):
         if not name:
-            raise InputError(f"{path}, row 1: column {column} has no name: name its class")
+            what = "'id' (an index without a name is to be left out)" if column == 1 else "its class"
+            raise InputError(f"{path}, row 1: column {column} has no name: name it {what}")
         if name in header[: column - 1]:
             raise InputError(f"{path}, row 1: the column {name!r} is there twice: rename one")
 
@@ -161,18 +178,42 @@ def _read_parts(rows: Rows, header: list[str], path: Path) -> UInt8[np.ndarray, 
     return np.array([PARTS[row[column].strip()] for _, row in rows], np.uint8)
 
 
-def _read_cells(rows: Rows, columns: list[int], header: list[str], path: Path) -> UInt8[np.ndarray, "n c"]:
-    for number, row in rows:
-        for column in columns:
-            if row[column].strip() not in ("0", "1"):
+def _read_cells(
+    rows: Rows, columns: list[int], header: list[str], parts: UInt8[np.ndarray, " n"] | None, path: Path
+) -> UInt8[np.ndarray, "n c"]:
+    labels = np.zeros((len(rows), len(columns)), np.uint8)
+    unfilled = [number for number, row in rows if not any(row[column].strip() for column in columns)]
+    for index, (number, row) in enumerate(rows):
+        if parts is not None and parts[index] == SKIPPED:
+            continue
+        for place, column in enumerate(columns):
+            label = CELLS.get(row[column].strip())
+            if label is None and number in unfilled:
+                raise InputError(
+                    f"{path}, row {number}: tile {row[0]} has no labels ({len(unfilled)} such rows): write 0 or 1 into "
+                    f"every cell, or skip in the column {SPLIT_COLUMN} if it cannot be labelled"
+                )
+            if label is None:
                 raise InputError(
                     f"{path}, row {number}, column {header[column]}: label {row[column]!r} is neither 0 nor 1: mend it"
                 )
-    return np.array([[int(row[column]) for column in columns] for _, row in rows], np.uint8)
+            labels[index, place] = label
+    return labels
 
 
-def _read_lists(rows: Rows, column: int, separator: str) -> tuple[tuple[str, ...], UInt8[np.ndarray, "n c"]]:
+def _read_lists(
+    rows: Rows, column: int, separator: str, path: Path
+) -> tuple[tuple[str, ...], UInt8[np.ndarray, "n c"]]:
     named = [{name.strip() for name in row[column].split(separator)} - {""} for _, row in rows]
     class_names = tuple(sorted(set().union(*named)))
+    if odd := [name for name in class_names if SUSPICIOUS.search(name)]:
+        raise InputError(
+            f"{path}: a class would be named {odd[0]!r}: give --label-separator, or write the classes of a tile with "
+            f"{separator!r} between them and without quotes or brackets"
+        )
+    spelt = {name.casefold(): name for name in class_names}
+    if alike := [name for name in class_names if spelt[name.casefold()] != name]:
+        message = f"{path}: {alike[0]!r} and {spelt[alike[0].casefold()]!r} count as two classes: spell them alike"
+        warnings.warn(InputWarning(message), stacklevel=3)
     labels = [[name in present for name in class_names] for present in named]
     return class_names, np.array(labels, np.uint8).reshape(len(rows), len(class_names))
