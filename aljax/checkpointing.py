@@ -165,12 +165,16 @@ def _claim(run_dir: Path, config: Mapping[str, Any], remedy: str) -> None:
         return
     earlier = read_config(run_dir)
     changed = [
-        f"{name} is {json.dumps(config.get(name))} here and {json.dumps(earlier.get(name))} there"
+        "the tiles, their labels or their ids are others"
+        if name == "fingerprint"
+        else f"{name} is {json.dumps(config.get(name))} here and {json.dumps(earlier.get(name))} there"
         for name in dict.fromkeys((*config, *earlier))
         if config.get(name) != earlier.get(name)
     ]
     if changed:
-        raise InputError(f"{run_dir} holds a run with other settings ({'; '.join(changed)}): repeat them or {remedy}")
+        raise InputError(
+            f"{run_dir} holds a run with other settings or data ({'; '.join(changed)}): repeat them or {remedy}"
+        )
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:

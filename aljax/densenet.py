@@ -196,10 +196,16 @@ class DenseNet(nn.Module):
     """DenseNet-BC; the defaults are DenseNet121.
 
     Apply with `network.apply(variables, images, train=False)`, images (B, H, W, bands) already standardised;
-    with `train=True` pass `mutable=["batch_stats"]`. Height and width are at least 32.
+    with `train=True` pass `mutable=["batch_stats"]`. Gives `logits` (B, C), the `embedding` (B, D) before the last
+    layer and the `blocks`' maps, which `LossHead` reads. Raises ValueError for images
+    of fewer than 32 pixels, of which nothing would be left.
 
+    >>> import jax, jax.numpy as jnp
     >>> network = DenseNet(num_classes=17)
-    >>> variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    >>> images = jnp.zeros((2, 64, 64, 3))
+    >>> variables = jax.jit(network.init)(jax.random.key(0), images)
+    >>> network.apply(variables, images).logits.shape
+    (2, 17)
     """
 
     num_classes: int
@@ -211,6 +217,11 @@ class DenseNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w bands"], train: bool = False) -> Outputs:
+        least = 4 * 2 ** (len(self.depths) - 1)
+        if min(images.shape[1:3]) < least:
+            raise ValueError(
+                f"images of {images.shape[1]} x {images.shape[2]} pixels: at least {least} x {least} needed"
+            )
         maps = self._stem(images.astype(self.dtype), train)
         blocks = []
         for index, depth in enumerate(self.depths):
@@ -231,5 +242,5 @@ class DenseNet(nn.Module):
 
 
 def DenseNet121(num_classes: int, dtype: DTypeLike = jnp.float32) -> DenseNet:  # noqa: N802 (the field's name)
-    """DenseNet121: 6,971,281 parameters for 3 bands and 17 classes (Table I: 6.97 M)."""
+    """DenseNet121, a `DenseNet` as by default: 6,971,281 parameters for 3 bands and 17 classes (Table I: 6.97 M)."""
     return DenseNet(num_classes=num_classes, dtype=dtype)

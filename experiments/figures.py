@@ -27,7 +27,7 @@ from aljax.settings import Settings, check_settings
 from aljax.side_by_side import Job, find_places, run_jobs
 from experiments.figure_report import Finished, write_figure
 from experiments.quotes import Lead, Score
-from experiments.scales import SCRIPTS, ArchiveName, Scale, describe_sizes, scaled_settings
+from experiments.scales import PAPER, SCRIPTS, ArchiveName, Scale, describe_sizes, scaled_settings
 
 SIZES = {"image_size": "px", "epochs": "epochs", "max_labels": "labels"}
 LEFT_OPEN = ("momentum", "weight_decay", "ranking_weight", "head_rate", "normalisation", "init_weights")
@@ -200,14 +200,20 @@ def finish_runs(planned: Sequence[PlannedRun], settings: FigureSettings) -> dict
 def describe(figure: Figure, settings: FigureSettings) -> str:
     """The figure's title, with the scale, and what is not the default of the settings that the paper leaves open."""
     archives = list(dict.fromkeys(axes.archive for axes in figure.panels))
-    sizes = {name: describe_sizes(name, settings.scale, common_settings(settings, name)) for name in archives}
+    chosen = {name: common_settings(settings, name) for name in archives}
+    sizes = {name: describe_sizes(name, settings.scale, one, settings.data_dir(name)) for name, one in chosen.items()}
     if settings.scale == "small":
         kind = "small scale, not the paper's"
     else:
-        kind = "not the paper's scale" if settings.changed_sizes else "the paper's scale"
+        as_paper = all(_sizes(one) == _sizes(PAPER[name]) for name, one in chosen.items())
+        kind = "the paper's scale" if as_paper else "not the paper's scale"
     words = [f"{name}: {one}" for name, one in sizes.items()] if len(sizes) > 1 else list(sizes.values())
     title = f"{figure.title}\n{kind}: {'; '.join(words)}"
     return f"{title}\n{changed}" if (changed := describe_changed(settings)) else title
+
+
+def _sizes(settings: Settings) -> tuple[int, ...]:
+    return settings.image_size, settings.recipe.epochs, settings.max_labels
 
 
 def describe_changed(settings: FigureSettings) -> str:

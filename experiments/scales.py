@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
+from aljax.data.treesatai import GENERATED
 from aljax.recipe import Recipe
 from aljax.settings import Settings
 from experiments.treesatai import TreeSatAISettings
@@ -27,8 +29,13 @@ def scaled_settings(archive: ArchiveName, scale: Scale) -> Settings:
     return replace(PAPER[archive], **SMALL[archive]) if scale == "small" else PAPER[archive]
 
 
-def describe_sizes(archive: ArchiveName, scale: Scale, settings: Settings) -> str:
+def describe_sizes(archive: ArchiveName, scale: Scale, settings: Settings, data_dir: Path) -> str:
     """In words, for titles: "64 px, 20 epochs, up to 120 labels"."""
-    # The small scale is for archives that tools.generate draws, which a picture must not pass off as the real one.
-    where = "an archive in this format, " if (archive, scale) == ("TreeSatAI", "small") else ""
-    return f"{where}{settings.image_size} px, {settings.recipe.epochs} epochs, up to {settings.max_labels} labels"
+    # A picture must not pass off tiles that a program drew as the real ones; the small scale is made for them.
+    where = ""
+    if (data_dir / GENERATED).exists():
+        where = "generated tiles in this format, "
+    elif (archive, scale) == ("TreeSatAI", "small"):
+        where = "an archive in this format, "
+    epochs = f"{settings.recipe.epochs} epoch{'s' if settings.recipe.epochs > 1 else ''}"
+    return f"{where}{settings.image_size} px, {epochs}, up to {settings.max_labels} labels"

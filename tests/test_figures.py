@@ -161,7 +161,7 @@ def test_sizes_other_than_the_scales_reach_the_runs_the_title_and_a_folder_of_th
     assert run_command(monkeypatch, fig2.main, *options, "--image-size", 48, "--epochs", 1, "--max-labels", 12) == 0
     assert len(set(made) - before) == len(before) == 2
     summary = json.loads((tmp_path / "fig2-small-48px-1epochs-12labels" / "summary.json").read_text())
-    assert summary["title"][1] == "small scale, not the paper's: 48 px, 1 epochs, up to 12 labels"
+    assert summary["title"][1] == "small scale, not the paper's: 48 px, 1 epoch, up to 12 labels"
     chosen = summary["settings"]["UC Merced"]
     assert (chosen["image_size"], chosen["epochs"], chosen["max_labels"]) == (48, 1, 12)
     assert [row["num_labeled"] for row in summary["series"]["LL, UC Merced"]["curve"]] == [8, 12]
@@ -170,8 +170,17 @@ def test_sizes_other_than_the_scales_reach_the_runs_the_title_and_a_folder_of_th
 
 def test_scale_that_is_changed_is_no_longer_the_papers() -> None:
     assert "\nthe paper's scale: 256 px" in figures.describe(fig4.FIGURE, figures.OnUCMerced())
+    same = figures.OnUCMerced(image_size=256, epochs=100, max_labels=400)
+    assert figures.describe(fig4.FIGURE, same) == figures.describe(fig4.FIGURE, figures.OnUCMerced())
     shorter = figures.describe(fig4.FIGURE, figures.OnUCMerced(max_labels=200))
     assert "\nnot the paper's scale: 256 px, 100 epochs, up to 200 labels" in shorter
+
+
+def test_generated_tiles_are_called_so(tmp_path) -> None:
+    settings = figures.OnTreeSatAI(treesatai_dir=tmp_path)
+    assert "generated" not in figures.describe(fig5.FIGURE, settings)
+    (tmp_path / "generated.json").write_text("{}")
+    assert "generated tiles in this format, 288 px" in figures.describe(fig5.FIGURE, settings)
 
 
 def test_size_that_can_never_work_is_refused_before_a_run_begins(made, monkeypatch, tmp_path, capsys) -> None:

@@ -189,7 +189,7 @@ def test_other_data_on_the_same_directory_is_refused(archive, network, tmp_path)
     run(archive, network, chosen)
     images = archive.images.copy()
     images[3, 5, 5, 0] ^= 1
-    with pytest.raises(InputError, match="fingerprint is"):
+    with pytest.raises(InputError, match="the tiles, their labels or their ids are others"):
         run(replace(archive, images=images), network, chosen)
 
 

@@ -239,3 +239,8 @@ def test_fresh_variables_are_those_of_a_key_and_a_loss_head_changes_no_other() -
     jax.tree.map(np.testing.assert_array_equal, plain["params"]["network"], with_head["params"]["network"])
     other = init_variables(jax.random.key(1), Model(network), 32, 3)
     assert np.all(other["params"]["network"]["stem"]["kernel"] != plain["params"]["network"]["stem"]["kernel"])
+
+
+def test_images_of_which_nothing_would_be_left_are_refused() -> None:
+    with pytest.raises(ValueError, match="images of 31 x 40 pixels: at least 32 x 32 needed"):
+        jax.eval_shape(DenseNet121(17).init, jax.random.key(0), jnp.zeros((1, 31, 40, 3)))

@@ -64,9 +64,10 @@ def compare(
         title: first line above the curves; left out, the runs' archive and start
         baseline: the run that the others are compared with; left out, the one with random choice
     """
-    if not runs:
+    folders = [run for run in runs if run.suffix != ".log"]  # what figures leave beside their runs
+    if not folders:
         raise InputError("no runs named: give one or more run directories")
-    series = join_trials([read_run(run) for run in runs])
+    series = join_trials([read_run(run) for run in folders])
     check(series, out)
     named = dict(zip(name_series(series), series, strict=True))
     histories = {name: [record for run in group for record in run.history] for name, group in named.items()}

@@ -36,7 +36,7 @@ DRAWING = 1  # raised when the same settings give other tiles than before
 TILES = treesatai.TILE_FOLDERS[0]
 LABELS = treesatai.LABEL_PLACES[0]
 LISTS = tuple(treesatai.LISTS.values())
-MARK = "generated.json"
+MARK = treesatai.GENERATED
 BATCH = 25  # tiles that a process takes at a time
 CORNER = (540_000.0, 5_800_000.0)  # metres in UTM zone 32, Lower Saxony
 

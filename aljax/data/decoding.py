@@ -5,6 +5,8 @@ What a file holds is told by its first bytes, not by its name.
 
 import functools
 import io
+import logging
+import re
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -126,6 +128,8 @@ def _rasterio() -> ModuleType:
     import rasterio
     import rasterio.errors
 
+    # What GDAL logs about a broken tile is in the error, too; without a handler Python would print it.
+    logging.getLogger("rasterio").addHandler(logging.NullHandler())
     # A tile without a georeference is a tile all the same.
     warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
     return rasterio
@@ -223,6 +227,6 @@ def _pillow_form(image: Image.Image, name: str) -> TileForm:
 
 
 def _unreadable(name: str, error: BaseException) -> InputError:
-    # GDAL adds its own file name and line breaks; one line names the tile alone.
-    reason = " ".join(str(error).split())
+    # GDAL adds line breaks and the name that a file in memory has; one line names the tile alone.
+    reason = re.sub(r"\S*[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\S*\s*", "", " ".join(str(error).split()))
     return InputError(f"{name} is not readable as an image ({reason}): replace the file")

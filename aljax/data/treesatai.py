@@ -43,6 +43,7 @@ GENERA = (
     "Tilia",
 )
 BANDS = ("IR", "G", "B", "R")
+GENERATED = "generated.json"  # in a folder of tiles that a program drew
 FORM = TileForm(len(BANDS), "uint8")
 AREA_THRESHOLD = 0.07
 VALIDATION_SHARE = 0.15
