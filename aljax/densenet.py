@@ -61,19 +61,21 @@ def join_moments(first: Moments, second: Moments) -> Moments:
 class BatchNorm(nn.Module):
     """Batch normalisation whose batch moments are handed in, so that they can be shared between layers.
 
-    With `moments=None` the running statistics are used, or, where there are none, the parameters are those of
-    `fold_batch_norms`. Parameters and statistics are float32.
+    With `moments=None` the running statistics are used, unless the parameters are those of `fold_batch_norms`.
+    Parameters and statistics are float32.
     """
 
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, maps: Float[Array, "b h w k"], moments: Moments | None) -> Float[Array, "b h w k"]:
+        if self.has_variable("params", "multiplier"):
+            return self._multiply_and_add(
+                maps, *(self.get_variable("params", name) for name in ("multiplier", "shift"))
+            )
         channels = maps.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        if moments is None and not self.has_variable("batch_stats", "mean") and not self.is_initializing():
-            return self._multiply_and_add(maps, scale, bias)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
         if moments is None:
@@ -99,11 +101,11 @@ def _fold(scale: Array, bias: Array, moments: Moments) -> tuple[Array, Array]:
 def fold_batch_norms(params: Mapping[str, Any], batch_stats: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters, as NumPy arrays, with which the network predicts the same without batch statistics.
 
-    `scale` and `bias` of each normalisation become what multiplies and is added; everything else stays.
+    `scale` and `bias` of each normalisation become `multiplier` and `shift`; everything else stays.
     """
     if {"mean", "var"} <= batch_stats.keys():
         multiplier = params["scale"] / np.sqrt(batch_stats["var"] + BN_EPSILON)
-        return {"scale": multiplier, "bias": params["bias"] - batch_stats["mean"] * multiplier}
+        return {"multiplier": multiplier, "shift": params["bias"] - batch_stats["mean"] * multiplier}
     return {
         name: fold_batch_norms(value, batch_stats[name]) if name in batch_stats else value
         for name, value in params.items()
@@ -229,7 +231,10 @@ class DenseNet(nn.Module):
             blocks.append(maps)
             if index < len(self.depths) - 1:
                 maps = Transition(self.dtype, name=f"transition{index + 1}")(maps, moments)
-        maps = nn.relu(BatchNorm(self.dtype, name="norm")(maps, moments))
+        maps = BatchNorm(self.dtype, name="norm")(maps, moments)
+        # XLA's CPU kernel for sums takes the ReLU along and makes 0 of NaN: a network that has diverged, or a broken
+        # pixel, would go unnoticed. 0 times NaN is NaN.
+        maps = nn.relu(maps) + 0.0 * maps
         embedding = maps.astype(jnp.float32).mean((1, 2))
         # The last layer is float32 in every precision: eq. 7 differentiates through it.
         logits = nn.Dense(self.num_classes, precision=jax.lax.Precision.HIGHEST, name="head")(embedding)

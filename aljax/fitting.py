@@ -88,6 +88,7 @@ def fit(
         carry, step = (carry[0], _no_sums()), 0
     if finished is not None:
         _check(*finished, num_steps, on_epoch)
+    _check_weights(carry[0].variables)
     return carry[0].variables
 
 
@@ -137,6 +138,12 @@ def make_epoch(recipe: Recipe, index: int, key: Array) -> Epoch:
 
 def _no_sums() -> Sums:
     return Sums(jnp.zeros(()), jnp.array(-1, jnp.int32))
+
+
+def _check_weights(variables: Variables) -> None:
+    # The last step's can be the first that are not finite, and batch statistics are in no loss.
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(variables))):
+        raise DivergedError("weights or batch statistics are not finite after the last epoch: lower the learning rate")
 
 
 def _check(index: int, sums: Sums, num_steps: int, on_epoch: Callable[[int, float], None]) -> None:

@@ -50,6 +50,8 @@ class Classifier:
         another size are resized to `image_size`, as the run itself did. `batch_size` are predicted at once; None: as
         many as suit the tiles and the devices. Raises InputError for what is no set of such tiles.
         """
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}: it must be at least 1")
         return predict_probabilities(self.model, self.variables, self.tiles(np.asarray(images)), batch_size)
 
     def tiles(self, images: Images) -> Tiles:

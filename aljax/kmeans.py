@@ -31,12 +31,16 @@ def kmeans(key: Array, points: Float[AnyArray, "n d"], num_clusters: int, max_it
     """Clusters `points` (N, D) into `num_clusters`: one k-means++ seeding, then Lloyd until nothing moves.
 
     A cluster that loses all its points keeps its centre. Compiles once per shape. Raises ValueError if
-    `num_clusters` is not between 1 and N or (outside of other jitted functions) if a distance is not finite.
+    `num_clusters` is not between 1 and N or (outside of other jitted functions) if a distance is not finite. Computes
+    in float32, whatever the points are.
     """
+    if len(points.shape) != 2:
+        raise ValueError(f"points have the shape {points.shape}: give (n, d)")
     count = points.shape[0]
     if not 1 <= num_clusters <= count:
         raise ValueError(f"num_clusters is {num_clusters}: choose 1 to {count}, the number of points")
-    if not isinstance(points, jax.core.Tracer) and not bool(_have_distances(points)):
+    have_distances = _have_distances(points)  # traced where the points are, or where a function closes over them
+    if not isinstance(have_distances, jax.core.Tracer) and not bool(have_distances):
         raise ValueError("points hold values that are not finite, or whose squares are not: they have no distances")
     return _kmeans(key, points, num_clusters, max_iterations)
 
@@ -50,7 +54,9 @@ def _kmeans(key: Array, points: Array, num_clusters: int, max_iterations: int) -
     chosen, assignment, distances = _seed(key, points, num_clusters)
     start = _Clusters(points[chosen], assignment, distances, jnp.ones(num_clusters, bool))
     found = _lloyd(points, start, max_iterations)
-    return KMeans(found.centers + mean, found.assignment, found.distances.sum())
+    # Not the distances that were compared: as differences of squares these have lost the digits of tight clusters.
+    inertia = jnp.square(points - found.centers[found.assignment]).sum()
+    return KMeans(found.centers + mean, found.assignment, inertia)
 
 
 @jax.jit
@@ -93,7 +99,7 @@ def _seed(key: Array, points: Array, num_clusters: int) -> tuple[Array, Array, A
         assignment = jnp.where(distances[best] < nearest, number, assignment)
         return chosen.at[number].set(drawn[best]), assignment, jnp.minimum(nearest, distances[best])
 
-    first = jax.random.randint(jax.random.fold_in(key, 0), (1,), 0, count)
+    first = jax.random.randint(jax.random.fold_in(key, 0), (1,), 0, count, jnp.int32).astype(int)
     chosen = jnp.zeros(num_clusters, first.dtype).at[0].set(first[0])
     start = chosen, jnp.zeros(count, first.dtype), distances_to(first)[0]
     return jax.lax.fori_loop(1, num_clusters, add_center, start)
@@ -103,7 +109,7 @@ def _draw_by_weight(key: Array, weights: Array, draws: int) -> Array:
     """Indices with probability proportional to `weights`; uniform where all of them are zero."""
     weights = jnp.where(weights.sum() > 0.0, weights, 1.0)
     cumulative = jnp.cumsum(weights)
-    targets = jax.random.uniform(key, (draws,)) * cumulative[-1]
+    targets = jax.random.uniform(key, (draws,), weights.dtype) * cumulative[-1]
     # All comparisons at once: a binary search is a loop, whose every round an accelerator waits for.
     found = jnp.searchsorted(cumulative, targets, side="right", method="compare_all")
     return jnp.minimum(found, weights.shape[0] - 1)
@@ -187,7 +193,7 @@ def _block_sizes(count: int, num_clusters: int) -> tuple[int, int]:
 def _means(points: Array, assignment: Array, centers: Array) -> Array:
     counts = jnp.bincount(assignment, length=centers.shape[0])[:, None]
     sums = jax.lax.platform_dependent(points, assignment, centers, cpu=_sums_by_adding, default=_sums_by_product)
-    return jnp.where(counts > 0, sums / jnp.maximum(counts, 1), centers)
+    return jnp.where(counts > 0, sums / jnp.maximum(counts, 1).astype(sums.dtype), centers)
 
 
 def _sums_by_adding(points: Array, assignment: Array, centers: Array) -> Array:

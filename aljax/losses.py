@@ -5,16 +5,19 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Num
 
-from aljax.arrays import AnyArray
+from aljax.arrays import AnyArray, at_least_float32
 
 
 def bce_loss(logits: Float[AnyArray, "b c"], labels: Num[AnyArray, "b c"]) -> Float[Array, " b"]:
     """Binary cross-entropy of each tile, summed over its classes (eq. 1).
 
-    `logits` (B, C) before the sigmoid, `labels` (B, C) of 0 and 1; returns (B,).
+    `logits` (B, C) before the sigmoid, `labels` (B, C) of 0 and 1; returns (B,), in float32 or better. Raises
+    ValueError for other shapes.
     """
-    labels = jnp.asarray(labels, dtype=jnp.float32)
-    return optax.sigmoid_binary_cross_entropy(jnp.asarray(logits), labels).sum(-1)
+    logits, labels = at_least_float32(logits), at_least_float32(labels)
+    if logits.ndim != 2 or logits.shape != labels.shape:
+        raise ValueError(f"logits have the shape {logits.shape} and labels {labels.shape}: give (B, C) for both")
+    return optax.sigmoid_binary_cross_entropy(logits, labels).sum(-1)
 
 
 def ranking_loss(
@@ -23,9 +26,11 @@ def ranking_loss(
     """Hinge loss on the order of two predicted losses, one row per pair of tiles (eq. 2).
 
     `predicted` and `true` (P, 2) hold the losses of the two tiles of each pair; `margin` is xi. The true
-    losses are targets: no gradient flows through them. Returns (P,).
+    losses are targets: no gradient flows through them. Returns (P,). Raises ValueError for other shapes.
     """
     predicted, true = jnp.asarray(predicted), jax.lax.stop_gradient(jnp.asarray(true))
+    if predicted.shape != true.shape or predicted.shape[1:] != (2,):
+        raise ValueError(f"predicted has the shape {predicted.shape} and true {true.shape}: give (P, 2) for both")
     order = jnp.sign(true[:, 0] - true[:, 1])
     return jnp.maximum(0.0, margin - order * (predicted[:, 0] - predicted[:, 1]))
 

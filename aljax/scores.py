@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from aljax.arrays import AnyArray
+from aljax.arrays import AnyArray, at_least_float32
 from aljax.losses import bce_loss
 
 LastLayer = Mapping[str, Float[AnyArray, "..."]]
@@ -18,16 +18,25 @@ LastLayer = Mapping[str, Float[AnyArray, "..."]]
 
 @jax.jit
 def ll_scores(predicted_losses: Float[AnyArray, " n"]) -> Float[Array, " n"]:
-    """LL: the predicted loss itself (eq. 4). (N,) -> (N,)."""
-    return jnp.asarray(predicted_losses)
+    """LL: the predicted loss itself (eq. 4). (N,) -> (N,). Raises ValueError for another shape."""
+    scores = jnp.asarray(predicted_losses)
+    if scores.ndim != 1:
+        raise ValueError(f"predicted losses have the shape {scores.shape}: give (N,), one for each tile")
+    return scores
 
 
 @jax.jit
 def tpd_scores(probabilities: Float[AnyArray, "n c"], previous: Float[AnyArray, "n c"]) -> Float[Array, " n"]:
     """TPD: L2 norm of the change of the class probabilities since the last iteration (eq. 5).
 
-    Both (N, C), rows of the same tiles, probabilities after the sigmoid; returns (N,).
+    Both (N, C), rows of the same tiles, probabilities after the sigmoid; returns (N,), in float32 or better. Raises
+    ValueError for other shapes.
     """
+    probabilities, previous = at_least_float32(probabilities), at_least_float32(previous)
+    if probabilities.ndim != 2 or probabilities.shape != previous.shape:
+        raise ValueError(
+            f"probabilities have the shapes {probabilities.shape} and {previous.shape}: give (N, C) for both"
+        )
     return jnp.linalg.norm(probabilities - previous, axis=-1)
 
 

@@ -21,11 +21,13 @@ def select(
     next highest score. With multiplier 1, or no more candidates than the budget, these are the highest
     scores. Equal scores count in the order of their index. Returns indices, highest score first; all N
     of them where N < budget. Raises ValueError for a budget or multiplier below 1, a score that is NaN, or
-    features that are not those of N tiles.
+    features that are not those of N tiles. Not for use inside `jit`: it returns NumPy indices.
     """
     scores = np.asarray(scores)
     if not np.issubdtype(scores.dtype, np.floating):
         scores = scores.astype(np.float64)  # of whole numbers without a sign there is no negative
+    if scores.ndim != 1 or len(features.shape) != 2:
+        raise ValueError(f"scores have the shape {scores.shape} and features {features.shape}: give (N,) and (N, D)")
     if len(features) != len(scores):
         raise ValueError(f"there are {len(scores)} scores and features of {len(features)} tiles: give both for each")
     if budget < 1 or multiplier < 1:

@@ -73,7 +73,7 @@ def check_settings(settings: Settings) -> None:
     ):
         if value < least:
             raise InputError(f"{flag} is {value}: it must be at least {least}")
-        most = 2**63 - 1 if flag == "--seed" else LARGEST
+        most = 2**32 - 1 if flag == "--seed" else LARGEST  # larger seeds would draw what smaller ones do
         if value > most:
             raise InputError(f"{flag} is {value}: it must be at most {most}")
     if not settings.checkpoint_seconds >= 0.0:

@@ -137,3 +137,28 @@ def test_clusters_inside_another_jitted_function(key) -> None:
     points = jax.random.normal(key, (12, 2))
     inside = jax.jit(lambda points: kmeans(key, points, 3))(points)
     np.testing.assert_allclose(inside.centers, kmeans(key, points, 3).centers, rtol=1e-5)
+
+
+def test_clusters_of_points_that_another_function_closes_over(key) -> None:
+    points = make_blobs(60, 4, centers=5, random_state=0)[0].astype(np.float32)
+    mapped = jax.lax.map(lambda one: kmeans(one, points, 5).assignment, key[None])
+    np.testing.assert_array_equal(mapped[0], kmeans(key, points, 5).assignment)
+
+
+def test_inertia_of_tight_clusters_is_that_of_their_points(key) -> None:
+    points = make_blobs(400, 16, centers=20, cluster_std=1e-4, random_state=0)[0].astype(np.float32)
+    found = kmeans(key, points, 20)
+    centers = np.stack([points[found.assignment == cluster].astype(float).mean(0) for cluster in range(20)])
+    assert found.inertia == pytest.approx(np.square(points - centers[found.assignment]).sum(), rel=0.05)
+
+
+def test_strict_promotion_and_wider_types_change_nothing(key) -> None:
+    points = make_blobs(60, 4, centers=5, random_state=0)[0].astype(np.float32)
+    expected = kmeans(key, points, 5)
+    for name, value in (("jax_numpy_dtype_promotion", "strict"), ("jax_enable_x64", True)):
+        before = getattr(jax.config, name)
+        jax.config.update(name, value)
+        try:
+            np.testing.assert_array_equal(kmeans(key, points, 5).assignment, expected.assignment)
+        finally:
+            jax.config.update(name, before)

@@ -4,6 +4,7 @@ import math
 import re
 from typing import Any
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -244,3 +245,22 @@ def test_fresh_variables_are_those_of_a_key_and_a_loss_head_changes_no_other() -
 def test_images_of_which_nothing_would_be_left_are_refused() -> None:
     with pytest.raises(ValueError, match="images of 31 x 40 pixels: at least 32 x 32 needed"):
         jax.eval_shape(DenseNet121(17).init, jax.random.key(0), jnp.zeros((1, 31, 40, 3)))
+
+
+@pytest.mark.parametrize(("tiles", "size"), [(4, 32), (32, 32), (8, 64)])
+def test_what_is_not_a_number_comes_out_as_such(tiles: int, size: int) -> None:
+    # Of larger maps XLA's CPU kernels take a ReLU into the sum after it, and made 0 of NaN there.
+    network = DenseNet(3, depths=(1, 2), growth=4, stem_channels=8)
+    images = jax.random.normal(jax.random.key(1), (tiles, size, size, 3))
+    variables = jax.jit(network.init)(jax.random.key(0), images)
+    outputs = jax.jit(network.apply)(variables, images.at[1, 5, 5, 0].set(jnp.nan))
+    assert np.isnan(outputs.embedding[1]).any()
+    assert np.isnan(outputs.logits).all(1).tolist() == [row == 1 for row in range(tiles)]
+
+
+def test_forgotten_batch_statistics_are_missed() -> None:
+    network = DenseNet(3, depths=(1,), growth=4, stem_channels=8)
+    images = jnp.zeros((1, 32, 32, 3))
+    variables = network.init(jax.random.key(0), images)
+    with pytest.raises((flax.errors.ScopeCollectionNotFound, flax.errors.ScopeVariableNotFoundError)):
+        network.apply({"params": variables["params"]}, images)

@@ -1,5 +1,8 @@
 """Eq. 4 to 7: by hand, against automatic differentiation, and within the memory they promise."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,3 +96,43 @@ def test_mge_ranks_tiles_of_which_the_network_is_certain(dtype: type) -> None:
     norms = np.sqrt(np.square(embeddings, dtype=np.float64).sum(1) + 1.0)
     expected = norms / (1.0 + np.exp(np.abs(logits)))
     np.testing.assert_allclose(mge_scores(layer, embeddings), expected, rtol=1e-5)
+
+
+def test_half_precision_loses_nothing_more() -> None:
+    rng = np.random.default_rng(0)
+    now, before = (jnp.asarray(rng.random((500, 17)), jnp.bfloat16) for _ in range(2))
+    exact = np.linalg.norm(np.asarray(now, float) - np.asarray(before, float), axis=1)
+    np.testing.assert_allclose(tpd_scores(now, before), exact, rtol=1e-6)
+    labels = (now > 0.5).astype(jnp.int32)
+    logits = 9 * before
+    np.testing.assert_allclose(
+        bce_loss(logits, labels), bce_loss(np.asarray(logits, np.float32), np.asarray(labels)), rtol=1e-6
+    )
+
+
+# Each would broadcast. Without the checks of shapes that the tests add: what a user meets.
+WRONG = """
+import aljax, numpy as np, jax
+z, key = np.zeros, jax.random.key(0)
+for call in (
+    lambda: aljax.tpd_scores(z((5, 3)), z((1, 3))),
+    lambda: aljax.tpd_scores(z(3), z(3)),
+    lambda: aljax.ll_scores(z((5, 1))),
+    lambda: aljax.bce_loss(z((5, 3)), z(3)),
+    lambda: aljax.bce_loss(z((5, 1)), z(5)),
+    lambda: aljax.ranking_loss(z((5, 3)), z((5, 3))),
+    lambda: aljax.select(key, z((5, 1)), z((5, 2)), 2, 1),
+    lambda: aljax.select(key, z(5), z(5), 2, 2),
+    lambda: aljax.kmeans(key, z(5), 2),
+):
+    try:
+        print(call())
+    except ValueError as error:
+        assert "shape" in str(error), error
+        print("refused")
+"""
+
+
+def test_shapes_that_would_broadcast_are_refused() -> None:
+    told = subprocess.run([sys.executable, "-c", WRONG], capture_output=True, text=True, check=True).stdout
+    assert told.split() == ["refused"] * 9

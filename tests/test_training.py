@@ -211,3 +211,11 @@ def test_shuffling_puts_every_labelled_tile_first_once() -> None:
         assert set(order[:5].tolist()) == {1, 2, 4, 6, 7}
         assert sorted(order.tolist()) == list(range(8))
     assert len({tuple(order[:5].tolist()) for order in orders}) > 1
+
+
+def test_weights_that_are_not_finite_after_the_last_step_are_named(model: Model, archive: Archive) -> None:
+    pool = place(archive, random_split(0, len(archive.ids), 10, 10), 0).pool
+    start = init_variables(jax.random.key(0), model, 32, 3)
+    start["batch_stats"]["norm"]["var"] = start["batch_stats"]["norm"]["var"].at[0].set(jnp.inf)  # no loss shows it
+    with pytest.raises(DivergedError, match="weights or batch statistics are not finite after the last epoch"):
+        fit(model, RECIPE, start, pool, labelled(pool, 12), epoch_key)
