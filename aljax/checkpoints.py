@@ -6,6 +6,7 @@ unchanged; `sha256sum -c` in that folder checks it too.
 """
 
 import logging
+import re
 import shutil
 import sys
 import warnings
@@ -23,6 +24,8 @@ from aljax.files import checksums, remove_leftovers, write_atomically
 from aljax.packing import Facts, Vectors
 
 SUFFIX = ".sha256"
+# Folders that hold a checkpoint or what is to become one.
+UNFINISHED = re.compile(r"\d+(\.orbax-checkpoint-tmp.*)?$")
 # What a checkpoint consists of.
 ARRAYS, FACTS = "arrays", "facts"
 
@@ -155,7 +158,7 @@ class CheckpointFolder:
         if not written:
             raise RuntimeError(f"the checkpoint {self._folder / str(number)} was not written")
         # The checksums make it complete.
-        write_atomically(self._folder / f"{number}{SUFFIX}", checksums(self._folder / str(number)))
+        write_atomically(self._folder / f"{number}{SUFFIX}", checksums(self._folder / str(number), flush=True))
 
     def keep(self, numbers: Container[int]) -> None:
         """Removes all checkpoints but these."""
@@ -170,7 +173,7 @@ class CheckpointFolder:
         remove_leftovers(self._folder)
         complete = {str(number) for number in list_checkpoints(self._folder)}
         for path in self._folder.iterdir():
-            if path.is_dir() and path.name not in complete:
+            if path.is_dir() and not path.is_symlink() and UNFINISHED.match(path.name) and path.name not in complete:
                 shutil.rmtree(path)
             elif path.suffix == SUFFIX and path.stem not in complete:
                 path.unlink()

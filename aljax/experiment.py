@@ -31,6 +31,7 @@ from aljax.processes import (
     FollowingStore,
     SilentWatcher,
     check_agreement,
+    check_settings_agree,
     is_first,
     join_processes,
     wait_for_all,
@@ -180,13 +181,14 @@ def run_experiment(
     model, tiles, published, config = prepare_run(settings, archive, split, network)
     name = series_name(settings.query, settings.clustering)
     if not is_first():
-        return {name: follow(model, tiles, settings, published)}
+        return {name: follow(model, tiles, settings, published, config)}
     with (
         (nullcontext(asked) if asked else StopRequest()) if jax.process_count() == 1 else CommonStopRequest() as stop,
         RunStore(settings.run_dir, config, settings.recipe, settings.checkpoint_seconds, stop) as store,
         Progress(settings, name) as progress,
     ):
         wait_for_all("the run directory is open")
+        check_settings_agree(config)
         check_agreement(store.number, settings.run_dir)
         history = run(model, tiles, settings, store, progress, published)
         progress.end_run(store.saves, store.save_seconds)
@@ -196,10 +198,13 @@ def run_experiment(
     return histories
 
 
-def follow(model: Model, tiles: SplitTiles, settings: Settings, published: Weights | None) -> tuple[Record, ...]:
+def follow(
+    model: Model, tiles: SplitTiles, settings: Settings, published: Weights | None, config: dict[str, Any]
+) -> tuple[Record, ...]:
     """The run in a process that computes and does not write."""
     with CommonStopRequest() as stop:
         wait_for_all("the run directory is open")
+        check_settings_agree(config)
         store = FollowingStore(settings.run_dir, settings.recipe, stop)
         history = run(model, tiles, settings, store, SilentWatcher(), published)
         wait_for_all("the report is written")

@@ -66,16 +66,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def checksums(folder: Path) -> str:
+def checksums(folder: Path, flush: bool = False) -> str:
     """SHA-256 of every file below a folder, in the format of `sha256sum`, with paths from the folder's parent.
 
-    What is hashed is also flushed to the disk.
+    With `flush`, what is hashed is on the disk afterwards; a file system that is read only may refuse that.
     """
     lines = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         lines.append(f"{digest}  {path.relative_to(folder.parent).as_posix()}\n")
     return "".join(lines)
 

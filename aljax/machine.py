@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax
 
+from aljax.errors import InputError
 from aljax.version import __version__
 
 # How many processes share the memory.
@@ -99,3 +100,13 @@ def differences(now: Mapping[str, object], before: Mapping[str, object]) -> list
         for name in dict.fromkeys((*now, *before))
         if now.get(name) != before.get(name)
     ]
+
+
+def caches_dir() -> Path:
+    """`~/.cache/aljax`, or where XDG_CACHE_HOME says. Raises InputError where nobody knows a home."""
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "aljax"
+    try:
+        return Path.home() / ".cache" / "aljax"
+    except RuntimeError as error:
+        raise InputError("this user has no home folder for what is kept between runs: set XDG_CACHE_HOME") from error

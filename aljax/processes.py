@@ -4,9 +4,13 @@ Each process runs the same loop over the same state, reads its share of every ba
 directory and the tiles must be where every process sees them.
 """
 
+import hashlib
+import json
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -107,6 +111,22 @@ def check_agreement(number: int, run_dir: Path) -> None:
         raise InputError(
             f"process {jax.process_index()} sees checkpoint {number} in {run_dir} and the first one {first}: give all "
             "processes the same folder"
+        )
+
+
+def check_settings_agree(config: Mapping[str, Any]) -> None:
+    """Raises InputError, in every process, if they do not all have the same settings and data."""
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).digest()
+    others = np.asarray(multihost_utils.process_allgather(np.frombuffer(digest, np.uint8)))
+    different = np.flatnonzero((others != others[0]).any(1))
+    if len(different):
+        raise InputError(
+            f"process {different[0]} has other settings or data than the first one: start all with the same command "
+            "and tiles"
         )
 
 

@@ -3,9 +3,12 @@
 import glob
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import jax
+
+from aljax.machine import caches_dir
 
 VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 SECONDS_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
@@ -17,8 +20,7 @@ UNREADABLE = re.compile(r"Error reading persistent compilation cache entry for '
 
 def programs_dir() -> Path:
     """JAX_COMPILATION_CACHE_DIR, or `~/.cache/aljax/xla`, or where XDG_CACHE_HOME says."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(os.environ.get(VARIABLE, base / "aljax" / "xla"))
+    return Path(named) if (named := os.environ.get(VARIABLE)) else caches_dir() / "xla"
 
 
 def keep_programs() -> None:
@@ -34,5 +36,6 @@ def mend(warning: str) -> bool:
     if found is None:
         return False
     for entry in programs_dir().glob(f"{glob.escape(found[1])}-*-cache"):
-        entry.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that can only be read: it is compiled anew every time
+            entry.unlink()
     return True

@@ -71,7 +71,7 @@ def _on_cores(cores: Sequence[int], count: int) -> list[Place]:
 
 def _on_cards(cards: int, count: int) -> list[Place]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    names = visible.split(",") if visible else [str(index) for index in range(cards)]
+    names = visible.split(",")[:cards] if visible else [str(index) for index in range(cards)]
     count = count or len(names)
     shared = math.ceil(count / len(names))
     # JAX takes three quarters of a card's memory at once, so processes that share one must be told their share.

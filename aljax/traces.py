@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
@@ -123,9 +124,11 @@ class Program(Generic[Parameters, Result]):
         return sum(int(one._cache_size()) for one in plain) + len(self._loaded)
 
     def _describe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
-        """The call, or None inside another traced function."""
+        """The call, or None where its trace cannot be kept: inside another traced function, or of others' code."""
         arguments = {**dict(zip(self._names, args, strict=False)), **kwargs}
         static = {name: arguments[name] for name in self._static}
+        if not all(_is_own(value) for value in static.values()):
+            return None
         dynamic = tuple(arguments[name] for name in self._dynamic)
         leaves, tree = jax.tree.flatten(dynamic)
         if _any_is_traced(leaves):
@@ -182,6 +185,17 @@ def _are_kept() -> bool:
 
 def _any_is_traced(leaves: Iterable[Any]) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+
+
+@functools.cache
+def _is_own(value: Hashable) -> bool:
+    """Whether the value's code is among the sources that a trace is known by. That of a user's network is not."""
+    if isinstance(value, tuple):
+        return all(map(_is_own, value))
+    if not is_dataclass(value):
+        return True
+    own = type(value).__module__.partition(".")[0] == __package__
+    return own and all(_is_own(getattr(value, field.name)) for field in fields(value))
 
 
 def _configured(name: str) -> Any:
@@ -272,6 +286,9 @@ def _named_tuples(tree: Any) -> set[type]:
         return set()
     own = {type(tree)} if hasattr(tree, "_fields") else set()
     return own.union(*map(_named_tuples, tree))
+
+
+_origin()  # now: until the first program is wanted, minutes later, a source may have changed
 
 
 @functools.cache

@@ -26,30 +26,33 @@ from aljax.experiment import command, prepare_process
 
 def main():
     prepare_process()
-    make_run(Path(sys.argv[1]))
+    make_run(Path(sys.argv[1]), float(sys.argv[3]))
 
 command(main)
 """
 
 
-def make_run(run_dir: Path) -> None:
+def make_run(run_dir: Path, learning_rate: float = 1e-3) -> None:
     """Six epochs to be stopped in, at a rate so low that rounding stays rounding."""
-    recipe = replace(RECIPE, epochs=6, learning_rate=1e-3)
+    recipe = replace(RECIPE, epochs=6, learning_rate=learning_rate)
     run(settings(run_dir, query="tpd", max_labels=12, checkpoint_seconds=60.0, recipe=recipe))
 
 
-def start(run_dir: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-c", SCRIPT, str(run_dir), str(Path(__file__).parent)]
+def start(run_dir: Path, environment: dict[str, str], learning_rate: float = 1e-3) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", SCRIPT, str(run_dir), str(Path(__file__).parent), str(learning_rate)]
     return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def start_pair(run_dir: Path, environment: dict[str, str]) -> list[subprocess.Popen[str]]:
+def start_pair(
+    run_dir: Path, environment: dict[str, str], rates: tuple[float, float] = (1e-3, 1e-3)
+) -> list[subprocess.Popen[str]]:
     """Two processes with a device each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     joined = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PLATFORMS": "cpu"}
-    return [start(run_dir, {**environment, **joined, "JAX_PROCESS_ID": str(index)}) for index in range(2)]
+    every = [{**environment, **joined, "JAX_PROCESS_ID": str(index)} for index in range(2)]
+    return [start(run_dir, one, rate) for one, rate in zip(every, rates, strict=True)]
 
 
 def end(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
@@ -99,3 +102,9 @@ def test_process_alone_joins_nobody(monkeypatch) -> None:
     monkeypatch.delenv("JAX_COORDINATOR_ADDRESS", raising=False)
     join_processes()
     assert is_first()
+
+
+def test_processes_with_different_settings_are_refused(tmp_path, compiled) -> None:
+    for status, said in end(start_pair(tmp_path / "run", compiled, (1e-3, 1e-2))):
+        assert status == 2
+        assert "error: process 1 has other settings or data than the first one" in said

@@ -1,6 +1,8 @@
 """A run that was killed goes on from its last checkpoint to the bytes of a run that nothing happened to."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +14,7 @@ from tiles_on_disk import on_disk
 from tiny import make_archive
 
 from aljax.checkpointing import FORMAT, RunStore
+from aljax.checkpoints import read_newest
 from aljax.errors import InputError, InputWarning
 from aljax.state import Fitted, Predicted, RunState, Training
 from tools.compare import read_run
@@ -267,3 +270,28 @@ def test_tiles_that_vanish_are_named_and_the_run_goes_on_when_they_are_back(tmp_
     (tmp_path / "elsewhere").rename(tmp_path / "tiles")
     run(chosen, archive)
     assert differences(contents(chosen.run_dir), contents(tmp_path / "whole")) == []
+
+
+def test_what_is_no_checkpoint_is_left_among_them(tmp_path) -> None:
+    chosen = settings(tmp_path / "run", max_labels=8)
+    run(chosen)
+    folder = chosen.run_dir / "checkpoints"
+    (folder / "copy of 3").mkdir()
+    (folder / "elsewhere").symlink_to(tmp_path)
+    for left in ("7", "8.orbax-checkpoint-tmp"):
+        (folder / left).mkdir()
+    run(chosen)
+    names = {path.name for path in folder.iterdir()}
+    assert {"copy of 3", "elsewhere"} <= names
+    assert not names & {"7", "8.orbax-checkpoint-tmp"}
+
+
+def test_checkpoint_on_a_file_system_that_cannot_be_flushed_is_sound(tmp_path, monkeypatch) -> None:
+    chosen = settings(tmp_path / "run", max_labels=8)
+    run(chosen)
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert read_newest(chosen.run_dir / "checkpoints") is not None

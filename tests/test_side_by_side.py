@@ -46,7 +46,7 @@ def test_each_card_gets_a_process_and_shares_its_memory_where_there_are_more(mon
     shared = [place.environment for place in find_places(4)]
     assert [place["CUDA_VISIBLE_DEVICES"] for place in shared] == ["0", "1", "0", "1"]
     assert {place["XLA_PYTHON_CLIENT_MEM_FRACTION"] for place in shared} == {"0.45"}
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7,9")  # JAX sees two of them
     assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in find_places(0)] == ["5", "7"]
 
 

@@ -19,10 +19,11 @@ from aljax.data import images, storage
 from aljax.data.archive import random_split
 from aljax.data.folder import open_folder
 from aljax.data.images import EncodedImages, load, stream
-from aljax.data.storage import keep_tiles
+from aljax.data.storage import default_cache_dir, keep_tiles
 from aljax.errors import InputError
 from aljax.experiment import run_experiment
 from aljax.history import TIMES
+from aljax.programs import programs_dir
 from aljax.recipe import Recipe
 from aljax.settings import Settings
 
@@ -243,3 +244,18 @@ def test_memory_is_a_share_of_that_of_the_control_group(tmp_path: Path, monkeypa
     assert 0 < whole <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     monkeypatch.setenv("ALJAX_SIDE_BY_SIDE", "4")
     assert machine.usable_memory() == whole // 4
+
+
+def test_user_without_a_home_is_told_what_to_set(monkeypatch, tmp_path) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    assert programs_dir() == tmp_path
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    with pytest.raises(InputError, match=r"no home folder .*: set XDG_CACHE_HOME"):
+        programs_dir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache_dir() == tmp_path / "aljax" / "tiles"

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -257,3 +258,26 @@ def test_convolutions_are_left_to_xla_and_products_are_not() -> None:
 
     assert not in_library(convolve, (4, 32, 32, 64), (3, 3, 64, 32))
     assert in_library(jnp.matmul, (4096, 256), (256, 128))
+
+
+@dataclass(frozen=True)
+class Users:
+    """Its code is in no file that a trace is known by."""
+
+    factor: float
+
+
+@dataclass(frozen=True)
+class Around:
+    inner: Users
+
+
+@pytest.mark.parametrize("how", [Users(2.0), (Around(Users(2.0)),)])
+def test_trace_of_somebody_elses_code_is_not_kept(folder, how) -> None:
+    def scaled(how: object, array: jax.Array) -> jax.Array:
+        return 2.0 * array
+
+    assert traces.program(static=("how",))(scaled)(how, np.ones(3, np.float32)).tolist() == [2.0] * 3
+    assert not list(folder.rglob("scaled-*"))
+    assert traces.program(static=("how",))(scaled)("word", np.ones(3, np.float32)).tolist() == [2.0] * 3
+    assert list(folder.rglob("scaled-*"))

@@ -107,6 +107,10 @@ def check(series: Sequence[Sequence[Run]], out: Path) -> None:
     """Raises InputError for runs that have not the same classes, and for a picture that would be none."""
     if out.suffix.lower() != ".png":
         raise InputError(f"--out {out} is a picture: give it a name that ends in .png")
+    if (out.parent / "config.json").exists():
+        raise InputError(
+            f"--out {out} is in the folder of a run, whose files it may be named like: name another folder"
+        )
     first = series[0][0]
     for run in (run for group in series for run in group):
         if run.config.get("class_names") != first.config.get("class_names"):

@@ -46,6 +46,9 @@ def publish(
     if not finished:
         raise InputError(f"{runs} holds no finished runs: give the --run-dir of the figures")
     copies = {path.relative_to(runs): path.read_bytes() for path in find_files(runs, finished)}
+    for run in finished:  # as its checkpoint has it
+        lines = "".join(f"{record.to_line()}\n" for record in run.history)
+        copies[(run.run_dir / "history.jsonl").relative_to(runs)] = lines.encode()
     configs = [run.config for run in finished]
     lists: dict[str, str] = {}
     for folder in (ucmerced_dir, treesatai_dir):

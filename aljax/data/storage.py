@@ -1,6 +1,5 @@
 """Where decoded tiles are kept: in memory, in a memory-mapped cache on disk, or nowhere."""
 
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from aljax.data.archive import Archive
 from aljax.data.images import EncodedImages, Images, in_order, load
 from aljax.errors import InputError
 from aljax.files import one_at_a_time, remove_leftovers, replacing
-from aljax.machine import usable_memory
+from aljax.machine import caches_dir, usable_memory
 
 TilesIn = Literal["auto", "memory", "cache", "disk"]
 MARGIN_BYTES = 2**26
@@ -46,7 +45,7 @@ def decoded_bytes(images: Images) -> int:
 
 def default_cache_dir() -> Path:
     """`~/.cache/aljax/tiles`, or where XDG_CACHE_HOME says."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "aljax" / "tiles"
+    return caches_dir() / "tiles"
 
 
 def cached(images: Images, digest: str, folder: Path) -> np.memmap:
