@@ -363,7 +363,7 @@ def test_a_round_that_diverged_is_begun_anew_once_it_is_deleted(call, tmp_path, 
     assert call("--learning-rate", 1e30) == 1
     assert call() == 2
     error = capsys.readouterr().err
-    assert "holds a run with other settings (learning_rate is" in error
+    assert "holds a run with other settings or data (learning_rate is" in error
     assert error.rstrip().endswith(f"or delete {tmp_path / 'run/round-2'} to begin that round anew")
     shutil.rmtree(tmp_path / "run/round-2")
     assert call() == 0

@@ -278,12 +278,12 @@ def test_what_is_no_checkpoint_is_left_among_them(tmp_path) -> None:
     folder = chosen.run_dir / "checkpoints"
     (folder / "copy of 3").mkdir()
     (folder / "elsewhere").symlink_to(tmp_path)
-    for left in ("7", "8.orbax-checkpoint-tmp"):
+    for left in ("77", "88.orbax-checkpoint-tmp"):
         (folder / left).mkdir()
     run(chosen)
     names = {path.name for path in folder.iterdir()}
     assert {"copy of 3", "elsewhere"} <= names
-    assert not names & {"7", "8.orbax-checkpoint-tmp"}
+    assert not names & {"77", "88.orbax-checkpoint-tmp"}
 
 
 def test_checkpoint_on_a_file_system_that_cannot_be_flushed_is_sound(tmp_path, monkeypatch) -> None:
