@@ -21,11 +21,21 @@ from aljax.checkpoints import read_newest
 from aljax.contact_sheet import contact_sheet
 from aljax.data.archive import Archive, Split
 from aljax.data.images import EncodedImages
-from aljax.data.labels import PART_NAMES, SKIPPED, SPLIT_COLUMN, CsvLabels, is_blank, merge, read_csv, to_text
+from aljax.data.labels import (
+    PART_NAMES,
+    SKIPPED,
+    SPLIT_COLUMN,
+    CsvLabels,
+    is_blank,
+    merge,
+    predictions_text,
+    read_csv,
+    to_text,
+)
 from aljax.densenet import DenseNet
 from aljax.errors import InputError, InputWarning
 from aljax.experiment import prepare_run
-from aljax.files import disk_errors, write_atomically
+from aljax.files import disk_errors, make_folder, write_atomically
 from aljax.keys import Purpose, derive_key
 from aljax.label_page import Form, label_page
 from aljax.loop import advance, begin_iteration
@@ -107,18 +117,18 @@ def gather_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels |
 
 def labels_text(labels: CsvLabels) -> str:
     """The labels as a CSV file, with a column `split`."""
-    parts = np.zeros(len(labels.ids), np.uint8) if labels.parts is None else labels.parts
+    assert labels.parts is not None
     empty = [""] * len(labels.class_names)
-    rows = zip(labels.ids, parts, labels.labels.tolist(), strict=True)
+    rows = zip(labels.ids, labels.parts, labels.labels.tolist(), strict=True)
     lines = ((tile, PART_NAMES[part], *(empty if part == SKIPPED else cells)) for tile, part, cells in rows)
     return to_text(("id", SPLIT_COLUMN, *labels.class_names), lines)
 
 
-def keep_given(run_dir: Path, labels: CsvLabels) -> None:
+def keep_given(run_dir: Path, start: Mapping[Path, CsvLabels]) -> None:
     """Writes the labels that were there before the first round, which later calls need not name any more."""
+    make_folder(run_dir)
     with disk_errors(run_dir):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        write_atomically(run_dir / GIVEN, labels_text(labels))
+        write_atomically(run_dir / GIVEN, labels_text(merge(start)))
 
 
 def keep_labels(run_dir: Path, labels: CsvLabels) -> None:
@@ -290,8 +300,7 @@ def write_predictions(folder: Path, known: Known, state: RunState) -> None:
     archive, rows = known.archive, np.flatnonzero(~np.isnan(state.probabilities).any(1))
     if not len(rows):
         return
-    cells = ([f"{value:.4f}" for value in row] for row in state.probabilities[rows])
-    ids = (archive.ids[index] for index in known.split.pool[rows])
-    lines = ((tile, *values) for tile, values in zip(ids, cells, strict=True))
+    ids = [archive.ids[index] for index in known.split.pool[rows]]
+    text = predictions_text(ids, archive.class_names, state.probabilities[rows])
     with disk_errors(folder):
-        write_atomically(folder / PREDICTIONS, to_text(("id", *archive.class_names), lines))
+        write_atomically(folder / PREDICTIONS, text)

@@ -14,7 +14,7 @@ import jax
 from aljax.checkpoints import Checkpoint, CheckpointFolder, read_newest
 from aljax.errors import InputError, InputWarning
 from aljax.files import disk_errors, remove_leftovers, write_atomically
-from aljax.history import Record
+from aljax.history import Record, to_text
 from aljax.locking import WriterLock
 from aljax.machine import describe_machine, differences
 from aljax.packing import pack, unpack
@@ -144,7 +144,7 @@ class RunStore:
 
     def _write_history(self, history: tuple[Record, ...]) -> None:
         """Writes `history.jsonl` unless that is what is there."""
-        path, text = self.run_dir / "history.jsonl", "".join(f"{record.to_line()}\n" for record in history)
+        path, text = self.run_dir / "history.jsonl", to_text(history)
         if history and not (path.exists() and path.read_bytes() == text.encode()):
             write_atomically(path, text)
 

@@ -30,7 +30,7 @@ def contact_sheet(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], 
     rows = -(-len(indices) // columns)
     figure = Figure(figsize=(TILE_INCHES * columns + 0.4, (TILE_INCHES + 0.55) * rows + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
-    pictures = stretch(np.stack([archive.images[int(index)][..., list(bands)] for index in indices]))
+    pictures = show(archive, indices, bands)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for place in axes:
         place.axis("off")
@@ -63,6 +63,11 @@ def parse_bands(text: str, archive: Archive) -> tuple[int, ...]:
     if len(bands) not in (1, 3) or not all(0 <= band < count for band in bands):
         raise InputError(f"--bands is {text!r}: give one or three numbers from 1 to {count}")
     return bands
+
+
+def show(archive: Archive, indices: Int[np.ndarray, " n"], bands: Sequence[int]) -> Shaped[np.ndarray, "n h w k"]:
+    """The given bands of some tiles, stretched together to 0..1."""
+    return stretch(np.stack([archive.images[int(index)][..., list(bands)] for index in indices]))
 
 
 def stretch(pictures: Shaped[np.ndarray, "n h w k"]) -> Shaped[np.ndarray, "n h w k"]:

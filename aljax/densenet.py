@@ -199,8 +199,8 @@ class DenseNet(nn.Module):
 
     Apply with `network.apply(variables, images, train=False)`, images (B, H, W, bands) already standardised;
     with `train=True` pass `mutable=["batch_stats"]`. Gives `logits` (B, C), the `embedding` (B, D) before the last
-    layer and the `blocks`' maps, which `LossHead` reads. Raises ValueError for images
-    of fewer than 32 pixels, of which nothing would be left.
+    layer and the `blocks`' maps, which `LossHead` reads. Raises ValueError for images of fewer than 32
+    pixels, of which nothing would be left.
 
     >>> import jax, jax.numpy as jnp
     >>> network = DenseNet(num_classes=17)

@@ -48,6 +48,11 @@ def has_converged(scores: Sequence[float], patience: int, min_gain: float) -> bo
     return max(scores[-patience:]) < max(scores[:-patience]) + min_gain
 
 
+def to_text(history: Iterable[Record]) -> str:
+    """What `history.jsonl` holds."""
+    return "".join(f"{record.to_line()}\n" for record in history)
+
+
 def summarise(history: Iterable[Record]) -> list[dict[str, int | float]]:
     """Mean, standard deviation (n - 1) and number of trials of each metric, a row per number of labels."""
     by_labels: dict[int, list[Record]] = {}

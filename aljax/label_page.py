@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from aljax.contact_sheet import stretch
+from aljax.contact_sheet import show
 from aljax.data.archive import Archive
 from aljax.data.labels import PART_NAMES, SKIPPED, SPLIT_COLUMN, to_text
 from aljax.files import write_atomically
@@ -73,8 +73,7 @@ def _line(cells: Sequence[str]) -> str:
 def encoded(archive: Archive, indices: Int[np.ndarray, " n"], bands: Sequence[int]) -> Iterator[str]:
     """Each tile as a JPEG in a data URL."""
     for start in range(0, len(indices), TILES_AT_ONCE):
-        chunk = indices[start : start + TILES_AT_ONCE]
-        pictures = stretch(np.stack([archive.images[int(index)][..., list(bands)] for index in chunk]))
+        pictures = show(archive, indices[start : start + TILES_AT_ONCE], bands)
         for picture in np.rint(255.0 * pictures).astype(np.uint8):
             file = io.BytesIO()
             image = Image.fromarray(picture.squeeze(-1) if len(bands) == 1 else picture)

@@ -23,11 +23,11 @@ def wrapped(description: str) -> str:
     Tyro joins lines that begin with a letter and never wraps them: so every line begins with a blank.
     """
     width = min(shutil.get_terminal_size().columns, WIDEST)
+    wrap = textwrap.TextWrapper(
+        width, initial_indent=" ", subsequent_indent=" ", break_long_words=False, break_on_hyphens=False
+    )
     blocks = [
-        block if block.startswith("    ") else textwrap.fill(" ".join(block.split()), width, initial_indent=" ", **HOW)
+        block if block.startswith("    ") else wrap.fill(" ".join(block.split()))
         for block in description.strip().split("\n\n")
     ]
     return "\n\n".join(blocks)
-
-
-HOW: dict[str, Any] = {"subsequent_indent": " ", "break_long_words": False, "break_on_hyphens": False}

@@ -81,7 +81,7 @@ def predict_probabilities(
     variables: Variables,
     tiles: Tiles,
     batch_size: int | None = None,
-    on_batch: Callable[[], None] = lambda: None,
+    on_batch: Callable[[], object] = lambda: None,
 ) -> Float[np.ndarray, "n c"]:
     """Class probabilities of all tiles of a set; `on_batch` is called after every batch."""
     probabilities = np.empty(tiles.labels.shape, np.float32)

@@ -124,11 +124,9 @@ class Program(Generic[Parameters, Result]):
         return sum(int(one._cache_size()) for one in plain) + len(self._loaded)
 
     def _describe(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
-        """The call, or None where its trace cannot be kept: inside another traced function, or of others' code."""
+        """The call, or None inside another traced function."""
         arguments = {**dict(zip(self._names, args, strict=False)), **kwargs}
         static = {name: arguments[name] for name in self._static}
-        if not all(_is_own(value) for value in static.values()):
-            return None
         dynamic = tuple(arguments[name] for name in self._dynamic)
         leaves, tree = jax.tree.flatten(dynamic)
         if _any_is_traced(leaves):
@@ -145,6 +143,9 @@ class Program(Generic[Parameters, Result]):
 
         traced.__name__ = self._function.__name__
         donated = tuple(self._dynamic.index(name) for name in self._donated)
+        plain = jax.jit(traced, donate_argnums=donated, compiler_options=compiler_options())
+        if not all(map(_is_own, call.static.values())):
+            return plain
         kinds = (*_named_tuples(call.dynamic), *self._results)
         for kind in kinds:
             _register(kind)
@@ -156,7 +157,7 @@ class Program(Generic[Parameters, Result]):
                 blob = bytes(exported.serialize())
             except (ValueError, NotImplementedError):
                 # There are operations that only the process that traced them can run.
-                return jax.jit(traced, donate_argnums=donated, compiler_options=compiler_options())
+                return plain
             large = len(blob) >= _LARGE and jax.default_backend() == "cpu"
             if _write(path, blob) and large and sys.executable:
                 _compile_elsewhere(path, donated, kinds)
@@ -187,7 +188,6 @@ def _any_is_traced(leaves: Iterable[Any]) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
 
 
-@functools.cache
 def _is_own(value: Hashable) -> bool:
     """Whether the value's code is among the sources that a trace is known by. That of a user's network is not."""
     if isinstance(value, tuple):
@@ -210,6 +210,9 @@ def _origin() -> tuple[str, ...]:
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest(), sys.version, *(f"{name} {version(name)}" for name in _LIBRARIES)
+
+
+_origin()  # now: until the first program is wanted, minutes later, a source may have changed
 
 
 def _read(path: Path) -> export.Exported | None:
@@ -286,9 +289,6 @@ def _named_tuples(tree: Any) -> set[type]:
         return set()
     own = {type(tree)} if hasattr(tree, "_fields") else set()
     return own.union(*map(_named_tuples, tree))
-
-
-_origin()  # now: until the first program is wanted, minutes later, a source may have changed
 
 
 @functools.cache

@@ -105,7 +105,7 @@ def open_known(
     archive = open_folder(settings.images, labels, settings.image_size)
     annotation.keep_labels(settings.run_dir, labels)
     if settings.labels is not None:
-        annotation.keep_given(settings.run_dir, start[settings.labels])
+        annotation.keep_given(settings.run_dir, start)
     return annotation.know(archive), labels.class_names
 
 

@@ -53,6 +53,14 @@ def fill(form: Path) -> None:
         writer.writerows([row["id"], row["split"], *TRUTH[row["id"].removesuffix(".png")]] for row in rows)
 
 
+def write_start(path: Path, count: int) -> Path:
+    """Labels that are there already: of the first tiles, eight of them for the test."""
+    parts = ["test"] * 8 + ["pool"] * (count - 8)
+    rows = [f"{tile},{part},{','.join(map(str, TRUTH[tile]))}" for tile, part in zip(ARCHIVE.ids, parts, strict=False)]
+    path.write_text("\n".join(["id,split,class0,class1,class2", *rows]))
+    return path
+
+
 def rounds(call, run_dir: Path, last: int, *arguments: object) -> list[list[dict[str, str]]]:
     """The rows that the person was asked for, round by round; the last form is left blank."""
     asked = []
@@ -132,12 +140,7 @@ def test_round_that_was_killed_goes_on_to_the_same_tiles(call, tmp_path, monkeyp
 
 
 def test_labels_that_are_there_already_spare_the_first_round(call, tmp_path) -> None:
-    start = tmp_path / "start.csv"
-    rows = [
-        f"{tile},{'test' if index < 8 else 'pool'},{','.join(map(str, TRUTH[tile]))}"
-        for index, tile in enumerate(ARCHIVE.ids[:18])
-    ]
-    start.write_text("\n".join(["id,split,class0,class1,class2", *rows]))
+    start = write_start(tmp_path / "start.csv", 18)
     assert call(first=["--labels", start]) == 0
     asked = [row["id"].removesuffix(".png") for row in read(tmp_path / "run/round-1/to_label.csv")]
     assert len(asked) == 4
@@ -176,12 +179,7 @@ def trained_on(folder: Path) -> list[int]:
 
 
 def test_all_labelled_is_the_end(call, tmp_path, capsys) -> None:
-    start = tmp_path / "start.csv"
-    rows = [
-        f"{tile},{'test' if index < 8 else 'pool'},{','.join(map(str, cells))}"
-        for index, (tile, cells) in enumerate(TRUTH.items())
-    ]
-    start.write_text("\n".join(["id,split,class0,class1,class2", *rows]))
+    start = write_start(tmp_path / "start.csv", 60)
     for _ in range(2):  # repeating it changes nothing
         assert call(first=["--labels", start]) == 0
         assert re.search(r"round 1: trained on 52 tiles.*\nall labels: \S+run/labels.csv", capsys.readouterr().out)
@@ -240,12 +238,7 @@ def test_form_of_skipped_tiles_alone_is_filled_in(call, tmp_path) -> None:
 
 
 def test_labels_that_were_brought_need_not_be_named_again(call, tmp_path) -> None:
-    start = tmp_path / "start.csv"
-    rows = [
-        f"{tile},{'test' if i < 8 else 'pool'},{','.join(map(str, TRUTH[tile]))}"
-        for i, tile in enumerate(ARCHIVE.ids[:18])
-    ]
-    start.write_text("\n".join(["id,split,class0,class1,class2", *rows]))
+    start = write_start(tmp_path / "start.csv", 18)
     assert call(first=["--labels", start]) == 0
     fill(tmp_path / "run/round-1/to_label.csv")
     assert call() == 0  # with --classes

@@ -203,7 +203,6 @@ def run_all(settings: Settings, folder: Path) -> bool:
 
 def main() -> None:
     """Kills, repeats and compares."""
-
     settings = read_options(Settings, "tools.crash_test", __doc__)
     if min(settings.runs, settings.kills) < 1:
         raise InputError("--runs and --kills are at least 1: raise them")

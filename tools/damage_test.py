@@ -104,7 +104,6 @@ def run_until(in_the_middle: Callable[[RunState], bool], run: Callable[[], objec
 
 def main() -> None:
     """Makes the runs, damages them and prints the table."""
-
     read_options(lambda: None, "tools.damage_test", __doc__)
     prepare_process()
     archive = generate_scenes(140, 32, SEED)

@@ -218,7 +218,6 @@ def report(settings: Settings, labels: dict[str, Areas]) -> str:
 
 def main() -> None:
     """Parses the command line, generates and reports."""
-
     settings = read_options(Settings, "tools.generate", __doc__)
     try:
         print(report(settings, generate(settings)))

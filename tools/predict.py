@@ -16,7 +16,7 @@ import tyro
 from tqdm import tqdm
 
 from aljax.data.folder import open_folder
-from aljax.data.labels import to_text
+from aljax.data.labels import predictions_text, to_text
 from aljax.errors import InputError
 from aljax.experiment import command, prepare_process
 from aljax.files import disk_errors, write_atomically
@@ -51,18 +51,14 @@ def predict(
     tiles = trained.tiles(archive.images)
     batch_size = suitable_batch_size(tiles)
     with tqdm(total=math.ceil(tiles.num_tiles / batch_size), unit="batch", disable=None, leave=False) as bar:
-
-        def on_batch() -> None:
-            bar.update()
-
-        found = predict_probabilities(trained.model, trained.variables, tiles, batch_size, on_batch)
+        found = predict_probabilities(trained.model, trained.variables, tiles, batch_size, bar.update)
     if threshold is None:
-        cells = [[f"{value:.4f}" for value in row] for row in found]
+        text = predictions_text(archive.ids, trained.class_names, found)
     else:
-        cells = [[f"{value:d}" for value in row] for row in found > threshold]
-    rows = ((tile, *values) for tile, values in zip(archive.ids, cells, strict=True))
+        rows = ((tile, *row) for tile, row in zip(archive.ids, (found > threshold).astype(int).tolist(), strict=True))
+        text = to_text(("id", *trained.class_names), rows)
     with disk_errors(out):
-        write_atomically(out, to_text(("id", *trained.class_names), rows))
+        write_atomically(out, text)
     by = f"trained on {trained.num_labeled} tiles"
     print(f"{len(archive.ids)} tiles, {len(trained.class_names)} classes, by the network of {run} ({by}): {out}")
 

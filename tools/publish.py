@@ -21,6 +21,7 @@ from aljax.data.open import open_archive
 from aljax.errors import InputError
 from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
+from aljax.history import to_text
 from aljax.loop import initial_labels
 from aljax.options import read_options
 
@@ -46,9 +47,8 @@ def publish(
     if not finished:
         raise InputError(f"{runs} holds no finished runs: give the --run-dir of the figures")
     copies = {path.relative_to(runs): path.read_bytes() for path in find_files(runs, finished)}
-    for run in finished:  # as its checkpoint has it
-        lines = "".join(f"{record.to_line()}\n" for record in run.history)
-        copies[(run.run_dir / "history.jsonl").relative_to(runs)] = lines.encode()
+    # As the checkpoints have it.
+    copies |= {(run.run_dir / "history.jsonl").relative_to(runs): to_text(run.history).encode() for run in finished}
     configs = [run.config for run in finished]
     lists: dict[str, str] = {}
     for folder in (ucmerced_dir, treesatai_dir):
@@ -64,9 +64,9 @@ def publish(
 
 
 def find_files(runs: Path, finished: Sequence[FinishedRun]) -> list[Path]:
-    """What is copied."""
+    """What is copied as it is."""
     figures = [path for pattern in ("*/summary.json", "*/*.png", "*/table.md") for path in sorted(runs.glob(pattern))]
-    return figures + [run.run_dir / name for run in finished for name in ("config.json", "history.jsonl")]
+    return figures + [run.run_dir / "config.json" for run in finished]
 
 
 def list_tiles(folder: Path, configs: list[dict[str, Any]]) -> dict[str, str]:

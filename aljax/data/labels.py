@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from aljax.errors import InputError, InputWarning
 
@@ -98,6 +98,12 @@ def to_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return text.getvalue()
 
 
+def predictions_text(ids: Iterable[str], class_names: Iterable[str], probabilities: Float[np.ndarray, "n c"]) -> str:
+    """A CSV file's text with the probability of each class, a row for each tile."""
+    rows = ((tile, *(f"{value:.4f}" for value in row)) for tile, row in zip(ids, probabilities, strict=True))
+    return to_text(("id", *class_names), rows)
+
+
 def count_tiles(path: Path) -> int:
     """Rows of a file below its header. Raises InputError if it cannot be read."""
     return len(_read_rows(path)) - 1
@@ -182,15 +188,19 @@ def _read_cells(
     rows: Rows, columns: list[int], header: list[str], parts: UInt8[np.ndarray, " n"] | None, path: Path
 ) -> UInt8[np.ndarray, "n c"]:
     labels = np.zeros((len(rows), len(columns)), np.uint8)
-    unfilled = [number for number, row in rows if not any(row[column].strip() for column in columns)]
-    for index, (number, row) in enumerate(rows):
-        if parts is not None and parts[index] == SKIPPED:
-            continue
+    wanted = [index for index in range(len(rows)) if parts is None or parts[index] != SKIPPED]
+
+    def is_unfilled(row: list[str]) -> bool:
+        return not any(row[column].strip() for column in columns)
+
+    for index in wanted:
+        number, row = rows[index]
         for place, column in enumerate(columns):
             label = CELLS.get(row[column].strip())
-            if label is None and number in unfilled:
+            if label is None and is_unfilled(row):
+                count = sum(is_unfilled(rows[index][1]) for index in wanted)
                 raise InputError(
-                    f"{path}, row {number}: tile {row[0]} has no labels ({len(unfilled)} such rows): write 0 or 1 into "
+                    f"{path}, row {number}: tile {row[0]} has no labels ({count} such rows): write 0 or 1 into "
                     f"every cell, or skip in the column {SPLIT_COLUMN} if it cannot be labelled"
                 )
             if label is None:
