@@ -103,14 +103,26 @@ def prepare_inference(model: Model, variables: Variables) -> Variables:
     """Variables that predict the same and leave less to do for each batch, on each of the devices.
 
     Batch statistics are folded into the parameters, and kernels are of the network's type, but for the last layer's.
-    That is done on the host: a program for it would take a second to load.
+    For CPUs that is done on the host, where a program for it would take a second to load. A GPU would wait there: for
+    600 arrays that come and 480 that go, 40 ms beside an H200.
     """
-    network, stats = jax.tree.map(np.asarray, (variables["params"]["network"], variables["batch_stats"]))
+    network, stats = variables["params"]["network"], variables["batch_stats"]
+    if jax.default_backend() == "cpu" or jax.device_count() > 1:
+        prepared = replicate(_prepare(model, *jax.tree.map(np.asarray, (network, stats))))
+    else:
+        prepared = prepare_on_device(model, network, stats)
+    return {"params": {**variables["params"], "network": prepared}, "batch_stats": {}}
+
+
+def _prepare(model: Model, network: Mapping[str, Any], stats: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The network's parameters for inference, of what they are of: NumPy's arrays or JAX's."""
     folded = fold_batch_norms(network, stats)
     head = folded.pop("head")
     kernels = jax.tree.map(lambda leaf: leaf.astype(model.network.dtype) if leaf.ndim > 1 else leaf, folded)
-    prepared = replicate({**kernels, "head": head})
-    return {"params": {**variables["params"], "network": prepared}, "batch_stats": {}}
+    return {**kernels, "head": head}
+
+
+prepare_on_device = program(static=("model",))(_prepare)
 
 
 def last_layer(variables: Variables) -> Mapping[str, Array]:

@@ -10,7 +10,7 @@ import pytest
 from aljax import prediction
 from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
 from aljax.data.augmentation import BandStatistics
-from aljax.model import Model, forward, init_variables, prepare_inference
+from aljax.model import Model, forward, init_variables, prepare_inference, prepare_on_device
 from aljax.prediction import predict_batches, predict_probabilities
 
 
@@ -84,6 +84,18 @@ def test_what_is_prepared_for_inference_predicts_the_same(
         (losses, whole_losses),
     ):
         assert np.abs(found - expected).max() < tolerance * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_device_prepares_what_the_host_does(precision: str, ll_model, variables) -> None:
+    model = replace(ll_model, network=replace(ll_model.network, dtype=jnp.dtype(precision)))
+    stats = jax.tree.map(lambda leaf: leaf + jnp.linspace(0.0, 3.0, leaf.size), variables["batch_stats"])
+    by_host = prepare_inference(model, {**variables, "batch_stats": stats})["params"]["network"]
+    by_device = prepare_on_device(model, variables["params"]["network"], stats)
+    assert jax.tree.structure(by_host) == jax.tree.structure(by_device)
+    for one, other in zip(jax.tree.leaves(by_host), jax.tree.leaves(by_device), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_allclose(one.astype(jnp.float32), other.astype(jnp.float32), rtol=1e-6)
 
 
 def test_nothing_recompiles_while_the_pool_shrinks(ll_model, variables, tiles: SplitTiles, traces) -> None:
