@@ -47,16 +47,24 @@ def list_checkpoints(folder: Path) -> list[int]:
 def read_newest(folder: Path, wanted: Callable[[Facts], bool] = lambda facts: True) -> Checkpoint | None:
     """The newest sound checkpoint with facts that are wanted; None if there is none.
 
-    Warns of each damaged one that it passes over. Raises InputError if all are.
+    Warns of each damaged one that it passes over. Raises InputError if all are. A run may go on saving meanwhile.
     """
     numbers = list_checkpoints(folder)
     sound = not numbers
     for number in numbers:
-        if damage := find_damage(folder, number):
+        try:
+            damage = find_damage(folder, number)
+            checkpoint = None if damage else Checkpoint(number, *_read(folder / str(number)))
+        except Exception:
+            if number in list_checkpoints(folder):
+                raise
+            return read_newest(folder, wanted)
+        if checkpoint is None:
+            if number not in list_checkpoints(folder):  # removed meanwhile, for a newer one
+                return read_newest(folder, wanted)
             warnings.warn(InputWarning(f"the checkpoint {folder / str(number)} is damaged: {damage}"), stacklevel=2)
             continue
         sound = True
-        checkpoint = Checkpoint(number, *_read(folder / str(number)))
         if wanted(checkpoint.facts):
             return checkpoint
     if sound:

@@ -34,6 +34,7 @@ from aljax.processes import (
     check_settings_agree,
     is_first,
     join_processes,
+    leave,
     wait_for_all,
 )
 from aljax.programs import keep_programs, mend
@@ -68,7 +69,11 @@ class _Messages:
 def command(main: Callable[[], None]) -> None:
     """Runs a script's `main`; what a user can mend becomes one line and exit status 2, no traceback."""
     with redirect_stderr(_Messages(sys.stderr)):
-        _run(main)
+        try:
+            _run(main)
+        except BaseException as error:
+            leave(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+            raise
 
 
 def _run(main: Callable[[], None]) -> None:

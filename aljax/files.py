@@ -4,14 +4,20 @@ import fcntl
 import hashlib
 import os
 import re
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 from aljax.errors import InputError
 
 TEMPORARY_MARK = ".part"
+LOCK = ".lock"
+# How long a file of another machine stands still until it is a leftover: nobody there can be asked.
+SECONDS_UNTIL_LEFT = 24 * 3600.0
 
 
 @contextmanager
@@ -20,7 +26,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     A reader, or a crash, finds the old content or the new, never a part.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_MARK}")
+    temporary = path.with_name(f".{path.name}.{_kernel()}-{os.getpid()}{TEMPORARY_MARK}")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -40,11 +46,27 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what processes of this machine left in a folder when they were killed in the middle of writing."""
+    """Removes what processes left in a folder when they were killed in the middle of writing.
+
+    Those of this machine are asked for; what another one left is known by its age.
+    """
     for left in folder.glob(f".*{TEMPORARY_MARK}"):
-        process = left.name.removesuffix(TEMPORARY_MARK).rpartition(".")[2]
-        if process.isdecimal() and not _is_alive(int(process)):
-            left.unlink(missing_ok=True)
+        kernel, _, process = left.name.removesuffix(TEMPORARY_MARK).rpartition(".")[2].rpartition("-")
+        if not process.isdecimal():
+            continue
+        with suppress(FileNotFoundError):
+            is_own = kernel in ("", _kernel())
+            if not _is_alive(int(process)) if is_own else time.time() - left.stat().st_mtime > SECONDS_UNTIL_LEFT:
+                left.unlink()
+
+
+@cache
+def _kernel() -> str:
+    """Tells machines, and containers of one, apart: the numbers of their processes may be the same."""
+    space = 0
+    with suppress(OSError):
+        space = os.stat("/proc/self/ns/pid").st_ino
+    return hashlib.sha256(f"{socket.gethostname()} {space}".encode()).hexdigest()[:8]
 
 
 def _is_alive(process: int) -> bool:
@@ -81,10 +103,15 @@ def checksums(folder: Path, flush: bool = False) -> str:
     return "".join(lines)
 
 
+def open_lock(folder: Path) -> int:
+    """A descriptor of the folder's lock, a file that stays: network file systems lock files alone for all machines."""
+    return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+
+
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Lets in one process at a time, as far as the folder's file system has locks; others wait until it is out."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = open_lock(folder)
     try:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from aljax.errors import InputError, InputWarning
-from aljax.files import write_atomically
+from aljax.files import open_lock, write_atomically
 
 WRITER = ".writer.json"
 
@@ -19,15 +19,15 @@ WRITER = ".writer.json"
 class WriterLock:
     """Holds a folder for this process while the context lasts.
 
-    The lock is the kernel's, on the folder itself, and goes with the process that holds it: one that was killed
-    blocks nobody. `.writer.json` only says who holds it. Raises InputError that names the holder.
+    The lock is the kernel's, on the file `.lock`, and goes with the process that holds it: one that was killed blocks
+    nobody. `.writer.json` only says who holds it. Raises InputError that names the holder.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def __enter__(self) -> "WriterLock":
-        self._descriptor = os.open(self._folder, os.O_RDONLY)
+        self._descriptor = open_lock(self._folder)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

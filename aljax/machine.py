@@ -15,14 +15,17 @@ import jax
 from aljax.errors import InputError
 from aljax.version import __version__
 
+DEVICES = "devices"
 # How many processes share the memory.
 SIDE_BY_SIDE = "ALJAX_SIDE_BY_SIDE"
 
 
 def describe_machine() -> dict[str, str | int]:
-    """Device, its number of cores where it is a CPU (sums are rounded in another order on more), and versions."""
+    """Device, versions, and what makes sums round in another order: a CPU's cores, and devices where there are more."""
     device = jax.local_devices()[0]
     versions: dict[str, str | int] = {"jax": jax.__version__, "aljax": __version__}
+    if jax.device_count() > 1:
+        versions = {DEVICES: jax.device_count(), **versions}
     if device.platform != "cpu":
         return {"device": device.device_kind, **versions}
     return {"device": f"cpu ({_name_of_cpu()})", "cores": usable_cores(), **versions}
@@ -96,9 +99,10 @@ def keep_freed_memory() -> None:
 def differences(now: Mapping[str, object], before: Mapping[str, object]) -> list[str]:
     """What differs between two machines, in words."""
     return [
-        f"{name} {now.get(name, 'none')} instead of {before.get(name, 'none')}"
+        f"{name} {now.get(name, default)} instead of {before.get(name, default)}"
         for name in dict.fromkeys((*now, *before))
-        if now.get(name) != before.get(name)
+        for default in (1 if name == DEVICES else "none",)
+        if now.get(name, default) != before.get(name, default)
     ]
 
 

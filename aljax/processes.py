@@ -8,8 +8,10 @@ import hashlib
 import json
 import os
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import jax
@@ -21,9 +23,12 @@ from aljax.history import Record
 from aljax.packing import unpack
 from aljax.recipe import Recipe
 from aljax.state import RunState
-from aljax.stopping import StoppedError
+from aljax.stopping import SIGNALS, StoppedError, StopRequest
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+# How long a process that ends waits for the others to end. After an error they may be waiting for it, in a step that it
+# will not take, and are ended when it is gone; JAX would let it wait for five minutes.
+SECONDS_TO_END = 15
 
 
 def join_processes() -> None:
@@ -40,9 +45,20 @@ def join_processes() -> None:
         raise InputError(f"{COUNT} and {INDEX} are numbers, not {numbers[COUNT]} and {numbers[INDEX]}: mend them")
     count, index = (None if value is None else int(value) for value in numbers.values())
     try:
-        jax.distributed.initialize(os.environ[ADDRESS], count, index)
+        jax.distributed.initialize(os.environ[ADDRESS], count, index, shutdown_timeout_seconds=SECONDS_TO_END)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"the processes do not find each other at {ADDRESS} {os.environ[ADDRESS]}: {error}") from error
+
+
+def leave(status: int) -> None:
+    """Called by a process that is about to end with an error: whatever the others do, that is its status.
+
+    JAX lets it wait for them, and when they do not come ends them, which is wanted, and the one that waits too.
+    """
+    if jax.distributed.is_initialized():
+        timer = threading.Timer(SECONDS_TO_END - 2, os._exit, (status,))
+        timer.daemon = True
+        timer.start()
 
 
 def is_first() -> bool:
@@ -58,27 +74,29 @@ def wait_for_all(place: str) -> None:
         multihost_utils.sync_global_devices(place)
 
 
-class CommonStopRequest:
-    """A request to stop that all processes agree on, whichever of them got SIGTERM; other signals stop at once.
+class CommonStopRequest(StopRequest):
+    """A request to stop that all processes agree on, whichever of them got a signal.
 
-    Use as `aljax.stopping.StopRequest`.
+    JAX listens for SIGTERM and tells the others, so that is what every other signal becomes.
     """
 
+    signals = tuple(name for name in SIGNALS if name != "SIGTERM")
+
     def __init__(self) -> None:
+        super().__init__()
         self._asked = 0
-
-    def __enter__(self) -> "CommonStopRequest":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
 
     def check(self) -> int | None:
         """The signal, at the same call in every process; each must call as often as the others."""
         from jax.experimental import multihost_utils
 
         self._asked += 1
-        return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(self._asked) else None
+        reached = multihost_utils.reached_preemption_sync_point(self._asked)
+        return (self.number or signal.SIGTERM) if reached else None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        super()._receive(number, frame)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 class FollowingStore:

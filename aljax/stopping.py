@@ -22,12 +22,14 @@ class StoppedError(RuntimeError):
 class StopRequest:
     """Remembers that a signal came while the context lasts. Use in the main thread."""
 
+    signals = SIGNALS
+
     def __init__(self) -> None:
         self.number: int | None = None
         self._earlier: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        for name in SIGNALS:
+        for name in self.signals:
             number = getattr(signal, name, None)  # Windows lacks some
             # What a caller has told the process to ignore, as nohup does, stays ignored.
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:

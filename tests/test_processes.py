@@ -44,7 +44,7 @@ def start(run_dir: Path, environment: dict[str, str], learning_rate: float = 1e-
 
 
 def start_pair(
-    run_dir: Path, environment: dict[str, str], rates: tuple[float, float] = (1e-3, 1e-3)
+    run_dirs: tuple[Path, Path], environment: dict[str, str], rates: tuple[float, float] = (1e-3, 1e-3)
 ) -> list[subprocess.Popen[str]]:
     """Two processes with a device each."""
     with socket.socket() as free:
@@ -52,7 +52,7 @@ def start_pair(
         address = f"localhost:{free.getsockname()[1]}"
     joined = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PLATFORMS": "cpu"}
     every = [{**environment, **joined, "JAX_PROCESS_ID": str(index)} for index in range(2)]
-    return [start(run_dir, one, rate) for one, rate in zip(every, rates, strict=True)]
+    return [start(*one) for one in zip(run_dirs, every, rates, strict=True)]
 
 
 def end(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
@@ -62,20 +62,22 @@ def end(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
 
 
 def test_two_processes_stop_together_and_make_the_run_of_one(tmp_path, compiled) -> None:
-    pair = start_pair(tmp_path / "two", compiled)
+    both = tmp_path / "two", tmp_path / "two"
+    pair = start_pair(both, compiled)
     history = tmp_path / "two" / "history.jsonl"
     deadline = time.monotonic() + 240
     while not history.exists() and time.monotonic() < deadline and pair[0].poll() is None:
         time.sleep(0.05)
-    pair[1].send_signal(signal.SIGTERM)
+    pair[1].send_signal(signal.SIGUSR1)  # which it tells the other one of as SIGTERM
     ended = end(pair)
-    assert [status for status, _ in ended] == [143, 143], ended
+    assert [status for status, _ in ended] == [128 + signal.SIGTERM, 128 + signal.SIGUSR1], ended
     assert "stopped by SIGTERM; saved" in ended[0][1]
+    assert "SIGUSR1: finishing the step and saving" in ended[1][1]
     assert "8 labels" in ended[0][1]
     assert "8 labels" not in ended[1][1]  # only the first process tells
     assert read_finished(tmp_path / "two") is None
 
-    ended = end(start_pair(tmp_path / "two", compiled))
+    ended = end(start_pair(both, compiled))
     assert [status for status, _ in ended] == [0, 0], ended
     make_run(tmp_path / "one")
     one, two = read_finished(tmp_path / "one"), read_finished(tmp_path / "two")
@@ -105,6 +107,16 @@ def test_process_alone_joins_nobody(monkeypatch) -> None:
 
 
 def test_processes_with_different_settings_are_refused(tmp_path, compiled) -> None:
-    for status, said in end(start_pair(tmp_path / "run", compiled, (1e-3, 1e-2))):
+    for status, said in end(start_pair((tmp_path / "run", tmp_path / "run"), compiled, (1e-3, 1e-2))):
         assert status == 2
         assert "error: process 1 has other settings or data than the first one" in said
+
+
+def test_a_process_that_fails_alone_ends_the_others(tmp_path, compiled) -> None:
+    make_run(tmp_path / "other")  # has checkpoints, which the first process does not see
+    began = time.monotonic()
+    first, second = end(start_pair((tmp_path / "run", tmp_path / "other"), compiled))
+    assert second[0] == 2
+    assert "give all processes the same folder" in second[1]
+    assert first[0] != 0
+    assert time.monotonic() - began < 120

@@ -14,8 +14,9 @@ from tiles_on_disk import on_disk
 from tiny import make_archive
 
 from aljax.checkpointing import FORMAT, RunStore
-from aljax.checkpoints import read_newest
+from aljax.checkpoints import find_damage, list_checkpoints, read_newest
 from aljax.errors import InputError, InputWarning
+from aljax.files import checksums
 from aljax.state import Fitted, Predicted, RunState, Training
 from tools.compare import read_run
 from tools.run_contents import contents, differences
@@ -163,6 +164,27 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path, monkeypatch, whole) 
     assert differences(contents(chosen.run_dir), whole) == []
 
 
+def test_reader_takes_what_replaced_the_checkpoint_that_it_was_reading(tmp_path, monkeypatch) -> None:
+    chosen = settings(tmp_path / "run")
+    run(chosen)
+    folder = chosen.run_dir / "checkpoints"
+    before = read_newest(folder)
+    assert before is not None
+    left = list_checkpoints(folder)[0]
+
+    def replace_first(folder: Path, number: int) -> str | None:
+        if number == left and (folder / str(left)).exists():
+            (folder / f"{left}.sha256").unlink()
+            (folder / str(left)).rename(folder / str(left + 1))
+            (folder / f"{left + 1}.sha256").write_text(checksums(folder / str(left + 1)))
+        return find_damage(folder, number)
+
+    monkeypatch.setattr("aljax.checkpoints.find_damage", replace_first)
+    after = read_newest(folder)  # a warning would be an error
+    assert after is not None
+    assert (after.number, after.facts) == (left + 1, before.facts)
+
+
 def test_checkpoint_that_orbax_does_not_write_is_an_error(tmp_path, monkeypatch) -> None:
     import orbax.checkpoint as ocp
 
@@ -186,12 +208,13 @@ def test_run_of_another_version_is_refused(tmp_path) -> None:
 
 def test_run_that_moves_to_another_device_goes_on_and_says_so(tmp_path, monkeypatch, whole) -> None:
     chosen = settings(tmp_path / "run")
-    there = {"device": "NVIDIA H100 80GB HBM3", "jax": "0.12.0", "aljax": "0.1.0"}
+    there = {"device": "NVIDIA H100 80GB HBM3", "devices": 2, "jax": "0.12.0", "aljax": "0.1.0"}
     with monkeypatch.context() as patch:
         patch.setattr("aljax.checkpointing.describe_machine", lambda: there)
         run_until_save(chosen, 12, monkeypatch)
     with pytest.warns(
-        InputWarning, match=r"device cpu \(.+\) instead of NVIDIA H100 80GB HBM3 and .* not the same bytes"
+        InputWarning,
+        match=r"cpu \(.+\) instead of NVIDIA H100 80GB HBM3 and .*devices 1 instead of 2.* not the same bytes",
     ):
         run(chosen)
     assert differences(contents(chosen.run_dir), whole) == []
