@@ -4,7 +4,7 @@ import os
 import signal
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 # Ctrl-C, a cluster's or a cloud's notice (SIGTERM; SIGUSR1 is what Slurm's --signal sends), a lost terminal.
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
@@ -22,13 +22,13 @@ class StoppedError(RuntimeError):
 class StopRequest:
     """Remembers that a signal came while the context lasts. Use in the main thread."""
 
-    signals = SIGNALS
+    signals: tuple[str, ...] = SIGNALS
 
     def __init__(self) -> None:
         self.number: int | None = None
         self._earlier: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> "StopRequest":
+    def __enter__(self) -> Self:
         for name in self.signals:
             number = getattr(signal, name, None)  # Windows lacks some
             # What a caller has told the process to ignore, as nohup does, stays ignored.
