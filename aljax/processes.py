@@ -102,7 +102,7 @@ class CommonStopRequest(StopRequest):
 class FollowingStore:
     """The store of a process that does not write: it begins where the first one does, and stops when it does."""
 
-    def __init__(self, run_dir: Path, recipe: Recipe, stop: CommonStopRequest) -> None:
+    def __init__(self, run_dir: Path, recipe: Recipe, stop: StopRequest) -> None:
         self._run_dir, self._recipe, self._stop = run_dir, recipe, stop
 
     def restore(self) -> RunState | None:

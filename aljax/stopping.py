@@ -4,7 +4,7 @@ import os
 import signal
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any
 
 # Ctrl-C, a cluster's or a cloud's notice (SIGTERM; SIGUSR1 is what Slurm's --signal sends), a lost terminal.
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
@@ -28,7 +28,7 @@ class StopRequest:
         self.number: int | None = None
         self._earlier: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StopRequest":
         for name in self.signals:
             number = getattr(signal, name, None)  # Windows lacks some
             # What a caller has told the process to ignore, as nohup does, stays ignored.
