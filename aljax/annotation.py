@@ -20,6 +20,7 @@ from aljax.checkpointing import RunStore, Stop, read_config
 from aljax.checkpoints import read_newest
 from aljax.contact_sheet import contact_sheet
 from aljax.data.archive import Archive, Split
+from aljax.data.geojson import geojson_text, read_outlines
 from aljax.data.images import EncodedImages
 from aljax.data.labels import (
     PART_NAMES,
@@ -48,6 +49,7 @@ from aljax.settings import Settings
 from aljax.state import RunState
 
 FORM, PAGE, PREDICTIONS, LABELS = "to_label.csv", "label.html", "predictions.csv", "labels.csv"
+MAP = "to_label.geojson"
 GIVEN = "labels-given.csv"
 TILES_PER_SHEET = 60
 # Height and width of a tile on a sheet, whatever the network is given.
@@ -280,7 +282,7 @@ def chosen_rows(known: Known, state: RunState) -> Int[np.ndarray, " k"]:
 
 
 def write_round(folder: Path, known: Known, drawn: Drawn, class_names: tuple[str, ...], bands: tuple[int, ...]) -> None:
-    """Writes the sheets, the page and, last, the form: with it the round is complete."""
+    """Writes the sheets, the page, a map where tiles have a place and, last, the form: it makes the round complete."""
     archive = known.archive
     if isinstance(archive.images, EncodedImages):
         archive = replace(archive, images=replace(archive.images, size=SHEET_PIXELS))
@@ -290,9 +292,23 @@ def write_round(folder: Path, known: Known, drawn: Drawn, class_names: tuple[str
             sheet = folder / f"sheet-{start // TILES_PER_SHEET + 1}.png"
             contact_sheet(sheet, archive, drawn.rows[start : start + TILES_PER_SHEET], bands)
         rows = [(archive.ids[row], PART_NAMES[part]) for row, part in zip(*drawn, strict=True)]
+        _write_map(folder / MAP, archive, drawn)
         form = Form(folder / FORM, ("id", SPLIT_COLUMN), rows, class_names)
         label_page(folder / PAGE, archive, drawn.rows, bands, form)
         write_atomically(form.path, form.blank())
+
+
+def _write_map(path: Path, archive: Archive, drawn: Drawn) -> None:
+    """Writes where the tiles are that have a place."""
+    try:
+        outlines = read_outlines(archive, drawn.rows)
+    except InputError as error:
+        warnings.warn(InputWarning(f"there is no map of the tiles to label: {error}"), stacklevel=2)
+        return
+    if any(outline is not None for outline in outlines):
+        ids = [archive.ids[row] for row in drawn.rows]
+        parts = ({SPLIT_COLUMN: PART_NAMES[part]} for part in drawn.parts)
+        write_atomically(path, geojson_text(ids, outlines, parts))
 
 
 def write_predictions(folder: Path, known: Known, state: RunState) -> None:

@@ -1,21 +1,28 @@
-"""Predicts the classes of new tiles with what a run has learnt, as a CSV file with a row for each tile.
+"""Predicts the classes of new tiles with what a run has learnt: a CSV file, or a map of them.
 
     python -m tools.predict runs/mine/round-7 --images DIR --out predictions.csv
+    python -m tools.predict runs/mine/round-7 --images DIR --out map.geojson
     python -m tools.predict runs/ucmerced-mge --images DIR --out labels.csv --threshold 0.5
 
 RUN is the folder of a run, which may still be under way, or of a round of experiments.annotate. Tiles are GeoTIFF, PNG
-or JPEG files with the bands of those in training, nested or not, of any size. Cells are probabilities, or 0 and 1 where
-a --threshold is given: a label file that experiments.archive reads.
+or JPEG files with the bands of those in training, nested or not, of any size. A row for each tile has the probabilities
+of the classes, or 0 and 1 where a --threshold is given: a label file that experiments.archive reads. In GeoJSON, which
+QGIS and the like open, the outline of each tile with a georeference has them as its properties.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
+from jaxtyping import Float
 from tqdm import tqdm
 
+from aljax.data.archive import Archive
 from aljax.data.folder import open_folder
+from aljax.data.geojson import geojson_text, read_outlines
 from aljax.data.labels import predictions_text, to_text
 from aljax.errors import InputError
 from aljax.experiment import command, prepare_process
@@ -36,11 +43,11 @@ def predict(
     Args:
         run: folder of a run or a round
         images: folder of the tiles
-        out: CSV file to write
+        out: file to write, .csv or .geojson
         threshold: probability above which a cell is 1, else 0; None: the probabilities themselves
     """
-    if out.suffix.lower() != ".csv":
-        raise InputError(f"--out {out} does not end in .csv: name a CSV file")
+    if out.suffix.lower() not in (".csv", ".geojson"):
+        raise InputError(f"--out {out} ends neither in .csv nor in .geojson: name such a file")
     if not out.parent.is_dir():
         raise InputError(f"--out {out} is in a folder that is not there: make it or name another file")
     if threshold is not None and not 0.0 <= threshold <= 1.0:
@@ -52,15 +59,30 @@ def predict(
     batch_size = suitable_batch_size(tiles)
     with tqdm(total=math.ceil(tiles.num_tiles / batch_size), unit="batch", disable=None, leave=False) as bar:
         found = predict_probabilities(trained.model, trained.variables, tiles, batch_size, bar.update)
-    if threshold is None:
-        text = predictions_text(archive.ids, trained.class_names, found)
-    else:
-        rows = ((tile, *row) for tile, row in zip(archive.ids, (found > threshold).astype(int).tolist(), strict=True))
-        text = to_text(("id", *trained.class_names), rows)
+    text = _text(archive, trained.class_names, found, threshold, out.suffix.lower() == ".geojson")
     with disk_errors(out):
         write_atomically(out, text)
     by = f"trained on {trained.num_labeled} tiles"
     print(f"{len(archive.ids)} tiles, {len(trained.class_names)} classes, by the network of {run} ({by}): {out}")
+
+
+def _text(
+    archive: Archive,
+    class_names: Sequence[str],
+    probabilities: Float[np.ndarray, "n c"],
+    threshold: float | None,
+    as_map: bool,
+) -> str:
+    """What is written: probabilities, or 0 and 1, of each class and tile."""
+    digits = probabilities.astype(float).round(4)
+    cells = (digits if threshold is None else (probabilities > threshold).astype(int)).tolist()
+    if as_map:
+        return geojson_text(
+            archive.ids, read_outlines(archive), (dict(zip(class_names, row, strict=True)) for row in cells)
+        )
+    if threshold is None:
+        return predictions_text(archive.ids, class_names, probabilities)
+    return to_text(("id", *class_names), ((tile, *row) for tile, row in zip(archive.ids, cells, strict=True)))
 
 
 def main() -> None:

@@ -92,6 +92,9 @@ class Georeference(NamedTuple):
     """Coordinate reference system as well-known text."""
     transform: tuple[float, ...]
     """(a, b, c, d, e, f): x = a * column + b * row + c, y = d * column + e * row + f."""
+    height: int
+    """In pixels."""
+    width: int
 
 
 def read_georeference(path: Path) -> Georeference | None:
@@ -99,7 +102,9 @@ def read_georeference(path: Path) -> Georeference | None:
     rasterio = _rasterio()
     try:
         with rasterio.open(path) as source:
-            return Georeference(source.crs.to_wkt(), tuple(source.transform)[:6]) if source.crs else None
+            if not source.crs:
+                return None
+            return Georeference(source.crs.to_wkt(), tuple(source.transform)[:6], source.height, source.width)
     except rasterio.errors.RasterioError as error:
         raise _unreadable(str(path), error) from error
 

@@ -1,0 +1,103 @@
+"""Where tiles lie, as geographic information systems read it: GeoJSON (RFC 7946), longitude and latitude on WGS 84."""
+
+import json
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from tqdm import tqdm
+
+from aljax.data.archive import Archive
+from aljax.data.decoding import Georeference, read_georeference
+from aljax.data.images import EncodedImages
+from aljax.errors import InputError, InputWarning
+
+# A hundred-millionth of a degree is a millimetre.
+DECIMALS = 8
+
+Outline = Float[np.ndarray, "5 2"]
+"""Longitude and latitude in degrees of a tile's corners, counterclockwise and back to the first pixel's."""
+
+
+def read_outlines(archive: Archive, rows: Int[np.ndarray, " n"] | None = None) -> list[Outline | None]:
+    """Outlines of tiles (None: of all) by the georeference in their files; None for one without. Raises InputError."""
+    if not isinstance(archive.images, EncodedImages):
+        return [None] * (len(archive.ids) if rows is None else len(rows))
+    names = archive.images.names
+    files = [Path(names[row]) for row in (range(len(names)) if rows is None else rows)]
+    with ThreadPoolExecutor() as pool:
+        try:
+            found = pool.map(read_georeference, files)
+            bar = tqdm(found, "reading georeferences", len(files), unit="tile", disable=None, leave=False)
+            references = list(bar)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    by_crs = defaultdict(list)
+    for index, reference in enumerate(references):
+        if reference is not None:
+            by_crs[reference.crs].append(index)
+    outlines: list[Outline | None] = [None] * len(files)
+    for crs, indices in by_crs.items():
+        corners = np.stack([_corners(reference) for index in indices if (reference := references[index]) is not None])
+        for index, outline in zip(indices, _to_wgs84(crs, corners, files[indices[0]]), strict=True):
+            outlines[index] = outline
+    return outlines
+
+
+def _corners(reference: Georeference) -> Outline:
+    """In the tile's own reference system."""
+    a, b, c, d, e, f = reference.transform
+    right, low = reference.width, reference.height
+    ring = np.array([(0, 0), (0, low), (right, low), (right, 0), (0, 0)], float)
+    x, y = a * ring[:, 0] + b * ring[:, 1] + c, d * ring[:, 0] + e * ring[:, 1] + f
+    # Counterclockwise where rows run south, as they mostly do.
+    return np.stack([x, y], -1)[:: 1 if a * e - b * d < 0 else -1]
+
+
+def _to_wgs84(crs: str, corners: Float[np.ndarray, "n 5 2"], file: Path) -> Float[np.ndarray, "n 5 2"]:
+    from rasterio.warp import transform
+
+    try:
+        longitudes, latitudes = transform(crs, "EPSG:4326", *corners.reshape(-1, 2).T)
+    except Exception as error:  # what rasterio raises here has no public type
+        reason = str(error).partition(" from '")[0]
+        raise InputError(
+            f"the georeference of {file} leads to no longitude and latitude ({reason}): mend it"
+        ) from error
+    degrees = np.stack([longitudes, latitudes], -1).reshape(corners.shape)
+    if not np.isfinite(degrees).all():
+        raise InputError(f"the georeference of {file}, or of a tile like it, is nowhere on the Earth: mend it")
+    return degrees
+
+
+def geojson_text(
+    ids: Sequence[str], outlines: Sequence[Outline | None], properties: Iterable[Mapping[str, Any]]
+) -> str:
+    """A feature for each tile that has an outline, with its id and its other properties, a line each.
+
+    Warns of tiles without one. Raises InputError if none has.
+    """
+    missing = [tile for tile, outline in zip(ids, outlines, strict=True) if outline is None]
+    if len(missing) == len(ids):
+        raise InputError("no tile has a georeference, which GeoJSON wants: write a CSV file")
+    if missing:
+        message = f"{len(missing)} of {len(ids)} tiles have no georeference and are left out, as {missing[0]}"
+        warnings.warn(InputWarning(message), stacklevel=2)
+    features = (
+        json.dumps(
+            {
+                "type": "Feature",
+                "geometry": {"type": "Polygon", "coordinates": [outline.round(DECIMALS).tolist()]},
+                "properties": {"id": tile, **more},
+            },
+            ensure_ascii=False,
+        )
+        for tile, outline, more in zip(ids, outlines, properties, strict=True)
+        if outline is not None
+    )
+    return '{"type": "FeatureCollection", "features": [\n' + ",\n".join(features) + "\n]}\n"
