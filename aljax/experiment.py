@@ -37,11 +37,12 @@ from aljax.processes import (
     leave,
     wait_for_all,
 )
-from aljax.programs import keep_programs, mend
+from aljax.programs import keep_programs, mend, programs_dir
 from aljax.progress import Progress
 from aljax.reporting import draw_curves, series_name, summary, table
 from aljax.settings import WHERE_AND_WHEN, Query, Settings, check_pool, check_settings
 from aljax.stopping import StoppedError, StopRequest
+from aljax.traces import tell_of_compiling
 from aljax.weights import Weights, check_normalisation, check_weights, load_weights
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
@@ -149,6 +150,14 @@ def prepare_process() -> None:
     keep_freed_memory()
     join_processes()
     keep_programs()
+    tell_of_compiling(_say_what_compiles)
+
+
+def _say_what_compiles(name: str) -> None:
+    from tqdm import tqdm
+
+    message = f"compiling {name}, which takes minutes on some GPUs; later runs find it in {programs_dir()}"
+    tqdm.write(message, file=sys.stderr)
 
 
 class Prepared(NamedTuple):

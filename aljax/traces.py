@@ -13,8 +13,9 @@ import inspect
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -46,6 +47,27 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 # Bytes of a trace from which on its program is large: those of DenseNet121, not those of the quickstart's network.
 _LARGE = 1 << 18
+
+
+# After how long somebody is told that a program is still being compiled.
+SECONDS_UNTIL_TOLD = 5.0
+_listeners: list[Callable[[str], None]] = []
+
+
+def tell_of_compiling(listener: Callable[[str], None]) -> None:
+    """Has the listener told the name of each program that takes long to compile, in another thread."""
+    _listeners[:] = [listener]
+
+
+@contextmanager
+def _telling(name: str) -> Iterator[None]:
+    timer = threading.Timer(SECONDS_UNTIL_TOLD, lambda: [listener(name) for listener in _listeners])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class Signature(NamedTuple):
@@ -109,7 +131,8 @@ class Program(Generic[Parameters, Result]):
 
     def _loaded_for(self, call: Call) -> Callable[..., Any]:
         if call.signature not in self._loaded:
-            self._loaded[call.signature] = self._load(call)
+            with _telling(self._function.__name__):
+                self._loaded[call.signature] = self._load(call)
         return self._loaded[call.signature]
 
     @functools.cached_property

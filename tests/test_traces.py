@@ -1,6 +1,7 @@
 """Traces that outlive their process: the same program, found again, and never one of something else."""
 
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,3 +282,20 @@ def test_trace_of_somebody_elses_code_is_not_kept(folder, how) -> None:
     assert not list(folder.rglob("scaled-*"))
     assert traces.program(static=("how",))(scaled)("word", np.ones(3, np.float32)).tolist() == [2.0] * 3
     assert list(folder.rglob("scaled-*"))
+
+
+def test_somebody_is_told_of_a_program_that_takes_long_to_compile(folder, summing, monkeypatch) -> None:
+    told: list[str] = []
+    heard = threading.Event()
+    monkeypatch.setattr(traces, "_listeners", [])
+    traces.tell_of_compiling(lambda name: (told.append(name), heard.set()))
+    summing()(2.0, pair(), jax.random.key(0))
+    assert told == []
+
+    load = Program._load
+    monkeypatch.setattr(Program, "_load", lambda program, call: heard.wait(60) and load(program, call))
+    monkeypatch.setattr(traces, "SECONDS_UNTIL_TOLD", 0.0)
+    again = summing()
+    for _ in range(2):
+        again(2.0, pair(), jax.random.key(0))
+    assert told == ["add"]
