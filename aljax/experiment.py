@@ -35,6 +35,7 @@ from aljax.processes import (
     is_first,
     join_processes,
     leave,
+    stopping_together,
     wait_for_all,
 )
 from aljax.programs import keep_programs, mend, programs_dir
@@ -204,7 +205,8 @@ def run_experiment(
         wait_for_all("the run directory is open")
         check_settings_agree(config)
         check_agreement(store.number, settings.run_dir)
-        history = run(model, tiles, settings, store, progress, published)
+        with stopping_together():
+            history = run(model, tiles, settings, store, progress, published)
         progress.end_run(store.saves, store.save_seconds)
         histories = {name: history}
         write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
@@ -220,7 +222,8 @@ def follow(
         wait_for_all("the run directory is open")
         check_settings_agree(config)
         store = FollowingStore(settings.run_dir, settings.recipe, stop)
-        history = run(model, tiles, settings, store, SilentWatcher(), published)
+        with stopping_together():
+            history = run(model, tiles, settings, store, SilentWatcher(), published)
         wait_for_all("the report is written")
     return history
 

@@ -103,21 +103,44 @@ def checksums(folder: Path, flush: bool = False) -> str:
     return "".join(lines)
 
 
-def open_lock(folder: Path) -> int:
-    """A descriptor of the folder's lock, a file that stays: network file systems lock files alone for all machines."""
-    return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+def lock(folder: Path, wait: bool) -> int:
+    """A descriptor that holds the folder's lock, for `unlock`; the process's end lets go of it, too.
+
+    It is a file: network file systems lock folders for one machine alone. Raises BlockingIOError if another process
+    holds it and this one is not to wait, another OSError if the file system has no locks.
+    """
+    while True:
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            # Who held it has removed the file, and a third process may have locked a new one.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(folder / LOCK)):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def unlock(folder: Path, descriptor: int) -> None:
+    """Lets go of the folder's lock."""
+    with suppress(OSError):
+        (folder / LOCK).unlink()
+    os.close(descriptor)
 
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Lets in one process at a time, as far as the folder's file system has locks; others wait until it is out."""
-    descriptor = open_lock(folder)
+    descriptor = None
+    with suppress(OSError):
+        descriptor = lock(folder, wait=True)
     try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            unlock(folder, descriptor)
 
 
 @contextmanager

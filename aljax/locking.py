@@ -1,7 +1,7 @@
 """One writer for a run directory."""
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import socket
@@ -11,9 +11,10 @@ from pathlib import Path
 from types import TracebackType
 
 from aljax.errors import InputError, InputWarning
-from aljax.files import open_lock, write_atomically
+from aljax.files import lock, unlock, write_atomically
 
 WRITER = ".writer.json"
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
 class WriterLock:
@@ -27,15 +28,16 @@ class WriterLock:
         self._folder = folder
 
     def __enter__(self) -> "WriterLock":
-        self._descriptor = open_lock(self._folder)
+        self._descriptor: int | None = None
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._descriptor = lock(self._folder, wait=False)
         except BlockingIOError as error:
-            os.close(self._descriptor)
             raise InputError(
                 f"{self._folder} is in use by {_holder(self._folder)}: wait for it or choose another --run-dir"
             ) from error
         except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
             warnings.warn(
                 InputWarning(
                     f"{self._folder} is on a file system without locks ({error.strerror}): take care that one "
@@ -48,7 +50,7 @@ class WriterLock:
         try:
             write_atomically(self._folder / WRITER, json.dumps(holder) + "\n")
         except BaseException:
-            os.close(self._descriptor)
+            self._unlock()
             raise
         return self
 
@@ -57,7 +59,11 @@ class WriterLock:
     ) -> None:
         with contextlib.suppress(OSError):
             (self._folder / WRITER).unlink()
-        os.close(self._descriptor)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._descriptor is not None:
+            unlock(self._folder, self._descriptor)
 
 
 def _holder(folder: Path) -> str:

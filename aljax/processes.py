@@ -9,7 +9,8 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -72,6 +73,16 @@ def wait_for_all(place: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(place)
+
+
+@contextmanager
+def stopping_together() -> Iterator[None]:
+    """While the context lasts, a process that is to stop waits for the others: the first one may still be saving."""
+    try:
+        yield
+    except StoppedError:
+        wait_for_all("all have stopped")
+        raise
 
 
 class CommonStopRequest(StopRequest):

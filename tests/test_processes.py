@@ -12,17 +12,22 @@ import numpy as np
 import pytest
 from small_runs import RECIPE, run, settings
 
-from aljax.checkpointing import read_finished
+from aljax.checkpointing import RunStore, read_finished
 from aljax.checkpoints import read_newest
 from aljax.errors import InputError
 from aljax.processes import is_first, join_processes
+from aljax.state import RunState
 
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from test_processes import make_run
+from test_processes import make_run, save_slowly
+from aljax import processes
 from aljax.experiment import command, prepare_process
+
+processes.SECONDS_TO_END = 4
+save_slowly(6.0)
 
 def main():
     prepare_process()
@@ -36,6 +41,18 @@ def make_run(run_dir: Path, learning_rate: float = 1e-3) -> None:
     """Six epochs to be stopped in, at a rate so low that rounding stays rounding."""
     recipe = replace(RECIPE, epochs=6, learning_rate=learning_rate)
     run(settings(run_dir, query="tpd", max_labels=12, checkpoint_seconds=60.0, recipe=recipe))
+
+
+def save_slowly(seconds: float) -> None:
+    """Makes what is saved inside an iteration, so when a run is stopped, take longer than processes may to end."""
+    save = RunStore.save
+
+    def slow(store: RunStore, state: RunState) -> None:
+        if state.stage is not None:
+            time.sleep(seconds)
+        save(store, state)
+
+    RunStore.save = slow  # type: ignore[method-assign]
 
 
 def start(run_dir: Path, environment: dict[str, str], learning_rate: float = 1e-3) -> subprocess.Popen[str]:
