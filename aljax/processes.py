@@ -27,9 +27,10 @@ from aljax.state import RunState
 from aljax.stopping import SIGNALS, StoppedError, StopRequest
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-# How long a process that ends waits for the others to end. After an error they may be waiting for it, in a step that it
-# will not take, and are ended when it is gone; JAX would let it wait for five minutes.
-SECONDS_TO_END = 15
+# How long a process that ends waits for the others to end, the first one for instance until it has drawn its curves.
+# After an error they may be waiting for it, in a step that it will not take, and are ended when it is gone; JAX would
+# let it wait for five minutes.
+SECONDS_TO_END = 60
 
 
 def join_processes() -> None:

@@ -40,11 +40,11 @@ def read_outlines(archive: Archive, rows: Int[np.ndarray, " n"] | None = None) -
     by_crs = defaultdict(list)
     for index, reference in enumerate(references):
         if reference is not None:
-            by_crs[reference.crs].append(index)
+            by_crs[reference.crs].append((index, _corners(reference)))
     outlines: list[Outline | None] = [None] * len(files)
-    for crs, indices in by_crs.items():
-        corners = np.stack([_corners(reference) for index in indices if (reference := references[index]) is not None])
-        for index, outline in zip(indices, _to_wgs84(crs, corners, files[indices[0]]), strict=True):
+    for crs, placed in by_crs.items():  # a whole system at once: to set up a transformation takes a while
+        indices, corners = zip(*placed, strict=True)
+        for index, outline in zip(indices, _to_wgs84(crs, np.stack(corners), files[indices[0]]), strict=True):
             outlines[index] = outline
     return outlines
 
