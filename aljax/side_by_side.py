@@ -133,7 +133,7 @@ def _check(job: Job, status: int) -> None:
 def _start(job: Job, place: Place, side_by_side: int) -> Process:
     """Starts a process out of reach of the terminal's Ctrl-C: it is asked to stop by this one alone."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
-    with _on(place.cores), job.log.open("wb") as log:
+    with _on(place.cores), job.log.open("ab") as log:  # what an earlier start said stays
         return _open(job.command, {**os.environ, **place.environment, SIDE_BY_SIDE: str(side_by_side)}, log)
 
 

@@ -115,3 +115,9 @@ def test_signal_is_handed_on_and_waits_for_what_the_processes_save(number: signa
 def test_job_that_was_itself_asked_to_stop_ends_the_others_as_stopped(tmp_path) -> None:
     with pytest.raises(StoppedError, match="SIGTERM"):
         run_jobs([job(tmp_path, "stopped", "raise SystemExit(143)")], [Place({})])
+
+
+def test_log_keeps_what_an_earlier_start_said(tmp_path) -> None:
+    for word in ("first", "second"):
+        run_jobs([job(tmp_path, "run", f"print('{word}')")], [Place({})])
+    assert (tmp_path / "run.log").read_text().split() == ["first", "second"]
