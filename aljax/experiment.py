@@ -23,7 +23,7 @@ from aljax.files import disk_errors, write_atomically
 from aljax.history import Record
 from aljax.loop import run
 from aljax.loss_head import LossHead
-from aljax.machine import keep_freed_memory
+from aljax.machine import check_device, keep_freed_memory
 from aljax.model import Model, init_variables
 from aljax.options import read_options
 from aljax.processes import (
@@ -147,9 +147,11 @@ def prepare_process() -> None:
     """What every script does before it computes.
 
     Compiled programs are kept between processes, memory between steps, and other processes of the run are joined.
+    Raises InputError if there is no device.
     """
     keep_freed_memory()
     join_processes()
+    check_device()
     keep_programs()
     tell_of_compiling(_say_what_compiles)
 

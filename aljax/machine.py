@@ -20,6 +20,19 @@ DEVICES = "devices"
 SIDE_BY_SIDE = "ALJAX_SIDE_BY_SIDE"
 
 
+def check_device() -> None:
+    """Raises InputError if JAX finds no device to compute on, or not the one that it is told to take."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # without a word where a plugin is missing
+        reason = str(error) or "its plugin is not installed"
+        if told := os.environ.get("JAX_PLATFORMS"):
+            message = f"JAX_PLATFORMS={told} gives JAX no device ({reason}): unset it, or install .[cuda] or .[tpu]"
+        else:
+            message = f"JAX finds no device ({reason}): set JAX_PLATFORMS=cpu, or install .[cuda] or .[tpu] anew"
+        raise InputError(message) from error
+
+
 def describe_machine() -> dict[str, str | int]:
     """Device, versions, and what makes sums round in another order: a CPU's cores, and devices where there are more."""
     device = jax.local_devices()[0]

@@ -117,6 +117,13 @@ def test_number_of_processes_that_is_no_number_is_refused(name, monkeypatch) -> 
         join_processes()
 
 
+@pytest.mark.parametrize("address", ["node1", "node1:", "1234", "node1:http"])
+def test_address_without_host_and_port_is_refused(address: str, monkeypatch) -> None:
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", address)
+    with pytest.raises(InputError, match=rf"is {address}: give host and port"):
+        join_processes()
+
+
 def test_process_alone_joins_nobody(monkeypatch) -> None:
     monkeypatch.delenv("JAX_COORDINATOR_ADDRESS", raising=False)
     join_processes()
