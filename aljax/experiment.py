@@ -70,7 +70,7 @@ class _Messages:
 
 def command(main: Callable[[], None]) -> None:
     """Runs a script's `main`; what a user can mend becomes one line and exit status 2, no traceback."""
-    with redirect_stderr(_Messages(sys.stderr)):
+    with redirect_stderr(_Messages(sys.stderr or Path(os.devnull).open("w"))):  # closed by who started it: 2>&-
         try:
             _run(main)
         except BaseException as error:

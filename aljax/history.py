@@ -32,7 +32,10 @@ class Record:
 
     @staticmethod
     def from_line(line: str) -> "Record":
+        """Raises ValueError or TypeError for what is no record."""
         fields = json.loads(line)
+        if not isinstance(fields, dict):
+            raise TypeError("a record is an object with named fields")
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
         return Record(**{**fields, **lists})
 

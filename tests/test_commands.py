@@ -13,7 +13,6 @@ from commands import run
 from tiny import tiny_network
 
 import aljax
-from aljax import options
 from aljax.experiment import command
 from aljax.history import Record
 from aljax.programs import mend
@@ -276,6 +275,12 @@ def test_reader_that_has_enough_ends_a_command_without_a_traceback() -> None:
     assert process.returncode == 1
 
 
+def test_closed_standard_error_changes_no_status() -> None:
+    shell = ["sh", "-c", 'exec "$0" "$@" 2>&-', sys.executable, "-m", "tools.publish", "/no/such/folder", "/no/other"]
+    ended = subprocess.run(shell, stdout=subprocess.PIPE)
+    assert (ended.returncode, ended.stdout) == (2, b"")
+
+
 @pytest.mark.filterwarnings("default:Glyph")
 def test_characters_that_the_font_lacks_are_told_once(monkeypatch, capsys, tmp_path) -> None:
     def main() -> None:
@@ -294,16 +299,3 @@ def test_folder_that_may_not_be_entered_is_one_line(capsys) -> None:
         command(main)
     line = "error: /data/tiles is not accessible (Permission denied): check its permissions\n"
     assert capsys.readouterr().err == line
-
-
-def test_help_is_wrapped_to_the_terminal_and_commands_are_left_as_they_are(monkeypatch, capsys) -> None:
-    example = "    python -m tools.some " + "x" * 120
-    for columns, widest in ((70, 70), (200, options.WIDEST)):
-        monkeypatch.setenv("COLUMNS", str(columns))
-        monkeypatch.setattr(sys, "argv", ["some", "--help"])
-        with pytest.raises(SystemExit):
-            options.read_options(lambda: None, "tools.some", f"One, two. {'(three) ' * 40}\n\n{example}")
-        lines = capsys.readouterr().out.splitlines()
-        told = [line for line in lines if "(three)" in line]
-        assert widest - 8 <= max(map(len, told)) <= widest
-        assert example in lines

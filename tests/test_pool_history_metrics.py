@@ -42,6 +42,12 @@ def test_record_survives_its_line() -> None:
     assert Record.from_line(original.to_line()) == original
 
 
+@pytest.mark.parametrize("line", ["[1, 2]", "3", '{"trial": 1}', "half a li"])
+def test_line_that_is_no_record_is_an_error_of_those_that_readers_expect(line: str) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        Record.from_line(line)
+
+
 def test_convergence_needs_patience_iterations_without_a_gain() -> None:
     scores = [0.5, 0.6, 0.6005, 0.599]
     assert has_converged(scores, patience=2, min_gain=0.001)
