@@ -111,11 +111,11 @@ def keep_freed_memory() -> None:
 
 def differences(now: Mapping[str, object], before: Mapping[str, object]) -> list[str]:
     """What differs between two machines, in words."""
+    now, before = ({**one, DEVICES: one.get(DEVICES, 1)} for one in (now, before))
     return [
-        f"{name} {now.get(name, default)} instead of {before.get(name, default)}"
+        f"{name} {now.get(name, 'none')} instead of {before.get(name, 'none')}"
         for name in dict.fromkeys((*now, *before))
-        for default in (1 if name == DEVICES else "none",)
-        if now.get(name, default) != before.get(name, default)
+        if now.get(name) != before.get(name)
     ]
 
 

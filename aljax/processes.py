@@ -45,7 +45,8 @@ def join_processes() -> None:
     numbers = {name: os.environ.get(name) for name in (COUNT, INDEX)}
     if any(value is not None and not value.isdecimal() for value in numbers.values()):
         raise InputError(f"{COUNT} and {INDEX} are numbers, not {numbers[COUNT]} and {numbers[INDEX]}: mend them")
-    if not os.environ[ADDRESS].rpartition(":")[2].isdecimal() or ":" not in os.environ[ADDRESS]:
+    host, _, port = os.environ[ADDRESS].rpartition(":")
+    if not (host and port.isdecimal()):
         raise InputError(f"{ADDRESS} is {os.environ[ADDRESS]}: give host and port of the first process, as node1:1234")
     count, index = (None if value is None else int(value) for value in numbers.values())
     try:

@@ -5,11 +5,10 @@
 The first call draws tiles by chance, some to train on and some to measure with. Every round is a folder: open its
 label.html in a browser, label its tiles with a few keys, and put the to_label.csv that the page saves in the place of
 the empty one (or look at the sheets and write 0 or 1 into every cell of it; where they lie is in to_label.geojson if
-their files say it). Then repeat the same command. It then
-trains on all that is labelled, measures, chooses the next tiles by the query function, and writes what the model
-says of every other tile to predictions.csv. All labels so far are in labels.csv. A tile that cannot be labelled gets
-the word skip in the column split of its row and never comes back. With --finish, and when no tile is left, it trains on
-all labels and chooses none.
+their files say it). Then repeat the same command. It then trains on all that is labelled, measures, chooses the next
+tiles by the query function, and writes what the model says of every other tile to predictions.csv. All labels so far
+are in labels.csv. A tile that cannot be labelled gets the word skip in the column split of its row and never comes
+back. With --finish, and when no tile is left, it trains on all labels and chooses none.
 
 Labels that you have already go in with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
 column split may say test). A round that was stopped goes on when the same command is repeated.

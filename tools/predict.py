@@ -20,9 +20,8 @@ import tyro
 from jaxtyping import Float
 from tqdm import tqdm
 
-from aljax.data.archive import Archive
 from aljax.data.folder import open_folder
-from aljax.data.geojson import geojson_text, read_outlines
+from aljax.data.geojson import Outline, geojson_text, read_outlines, require_outline
 from aljax.data.labels import predictions_text, to_text
 from aljax.errors import InputError
 from aljax.experiment import command, prepare_process
@@ -55,11 +54,15 @@ def predict(
     prepare_process()
     trained = load(run)
     archive = open_folder(images, None, trained.image_size)
+    outlines = None
+    if out.suffix.lower() == ".geojson":
+        outlines = read_outlines(archive)  # before the tiles are predicted, or that may be for nothing
+        require_outline(outlines)
     tiles = trained.tiles(archive.images)
     batch_size = suitable_batch_size(tiles)
     with tqdm(total=math.ceil(tiles.num_tiles / batch_size), unit="batch", disable=None, leave=False) as bar:
         found = predict_probabilities(trained.model, trained.variables, tiles, batch_size, bar.update)
-    text = _text(archive, trained.class_names, found, threshold, out.suffix.lower() == ".geojson")
+    text = _text(archive.ids, trained.class_names, found, threshold, outlines)
     with disk_errors(out):
         write_atomically(out, text)
     by = f"trained on {trained.num_labeled} tiles"
@@ -67,22 +70,19 @@ def predict(
 
 
 def _text(
-    archive: Archive,
+    ids: Sequence[str],
     class_names: Sequence[str],
     probabilities: Float[np.ndarray, "n c"],
     threshold: float | None,
-    as_map: bool,
+    outlines: Sequence[Outline | None] | None,
 ) -> str:
-    """What is written: probabilities, or 0 and 1, of each class and tile."""
-    digits = probabilities.astype(float).round(4)
-    cells = (digits if threshold is None else (probabilities > threshold).astype(int)).tolist()
-    if as_map:
-        return geojson_text(
-            archive.ids, read_outlines(archive), (dict(zip(class_names, row, strict=True)) for row in cells)
-        )
-    if threshold is None:
-        return predictions_text(archive.ids, class_names, probabilities)
-    return to_text(("id", *class_names), ((tile, *row) for tile, row in zip(archive.ids, cells, strict=True)))
+    """What is written: probabilities, or 0 and 1, of each class and tile; on a map where there are outlines."""
+    if threshold is None and outlines is None:
+        return predictions_text(ids, class_names, probabilities)
+    cells = probabilities.astype(float).round(4) if threshold is None else (probabilities > threshold).astype(int)
+    if outlines is not None:
+        return geojson_text(ids, outlines, (dict(zip(class_names, row, strict=True)) for row in cells.tolist()))
+    return to_text(("id", *class_names), ((tile, *row) for tile, row in zip(ids, cells.tolist(), strict=True)))
 
 
 def main() -> None:

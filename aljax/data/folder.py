@@ -5,17 +5,16 @@ import unicodedata
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from tqdm import tqdm
 
 from aljax.data.archive import Archive, Split
 from aljax.data.decoding import TileForm, read_form
 from aljax.data.entries import warn_of_links
-from aljax.data.images import EncodedImages, digest_tiles, read_file, stamp_files
+from aljax.data.images import EncodedImages, digest_tiles, read_each, read_file, stamp_files
 from aljax.data.labels import CsvLabels, read_csv
 from aljax.errors import InputError, InputWarning
 
@@ -133,17 +132,12 @@ def _check_name(path: Path) -> None:
 
 def common_form(files: Sequence[Path]) -> TileForm:
     """Bands and type of all tiles, from their headers. Raises InputError naming two files that differ."""
-    with ThreadPoolExecutor() as pool:
-        forms = pool.map(read_form, files)
-        try:
-            progress = tqdm(forms, "reading headers", len(files), unit="tile", disable=None, leave=False)
-            for path, form in zip(files, progress, strict=True):
-                if path is files[0]:
-                    first = form
-                elif form != first:
-                    raise InputError(f"{files[0]} has {first}, but {path} has {form}: an archive has tiles of one kind")
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with closing(read_each(read_form, files, "reading headers")) as forms:
+        for path, form in zip(files, forms, strict=True):
+            if path is files[0]:
+                first = form
+            elif form != first:
+                raise InputError(f"{files[0]} has {first}, but {path} has {form}: an archive has tiles of one kind")
     return first
 
 

@@ -4,17 +4,15 @@ import json
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from tqdm import tqdm
 
 from aljax.data.archive import Archive
 from aljax.data.decoding import Georeference, read_georeference
-from aljax.data.images import EncodedImages
+from aljax.data.images import EncodedImages, read_each
 from aljax.errors import InputError, InputWarning
 
 # A hundred-millionth of a degree is a millimetre.
@@ -30,15 +28,8 @@ def read_outlines(archive: Archive, rows: Int[np.ndarray, " n"] | None = None) -
         return [None] * (len(archive.ids) if rows is None else len(rows))
     names = archive.images.names
     files = [Path(names[row]) for row in (range(len(names)) if rows is None else rows)]
-    with ThreadPoolExecutor() as pool:
-        try:
-            found = pool.map(read_georeference, files)
-            bar = tqdm(found, "reading georeferences", len(files), unit="tile", disable=None, leave=False)
-            references = list(bar)
-        finally:
-            pool.shutdown(cancel_futures=True)
     by_crs = defaultdict(list)
-    for index, reference in enumerate(references):
+    for index, reference in enumerate(read_each(read_georeference, files, "reading georeferences")):
         if reference is not None:
             by_crs[reference.crs].append((index, _corners(reference)))
     outlines: list[Outline | None] = [None] * len(files)
@@ -75,6 +66,12 @@ def _to_wgs84(crs: str, corners: Float[np.ndarray, "n 5 2"], file: Path) -> Floa
     return degrees
 
 
+def require_outline(outlines: Sequence[Outline | None]) -> None:
+    """Raises InputError if no tile has an outline."""
+    if all(outline is None for outline in outlines):
+        raise InputError("no tile has a georeference, which GeoJSON wants: write a CSV file")
+
+
 def geojson_text(
     ids: Sequence[str], outlines: Sequence[Outline | None], properties: Iterable[Mapping[str, Any]]
 ) -> str:
@@ -82,10 +79,8 @@ def geojson_text(
 
     Warns of tiles without one. Raises InputError if none has.
     """
-    missing = [tile for tile, outline in zip(ids, outlines, strict=True) if outline is None]
-    if len(missing) == len(ids):
-        raise InputError("no tile has a georeference, which GeoJSON wants: write a CSV file")
-    if missing:
+    require_outline(outlines)
+    if missing := [tile for tile, outline in zip(ids, outlines, strict=True) if outline is None]:
         message = f"{len(missing)} of {len(ids)} tiles have no georeference and are left out, as {missing[0]}"
         warnings.warn(InputWarning(message), stacklevel=2)
     features = (

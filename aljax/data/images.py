@@ -2,10 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -14,6 +15,8 @@ from tqdm import tqdm
 from aljax.data.decoding import TileForm, decode, resize
 from aljax.errors import InputError
 from aljax.machine import usable_cores
+
+Found = TypeVar("Found")
 
 # Tiles are hashed whole up to this many bytes, and a sample of about this size in larger archives.
 HASHED_BYTES = 2**30
@@ -68,6 +71,15 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} is not readable ({error.strerror}): check that it is still there") from error
+
+
+def read_each(read: Callable[[Path], Found], files: Sequence[Path], purpose: str) -> Generator[Found, None, None]:
+    """What `read` finds in each file, in order, several at a time, with a progress bar named after the purpose."""
+    with ThreadPoolExecutor() as pool:
+        try:
+            yield from tqdm(pool.map(read, files), purpose, len(files), unit="tile", disable=None, leave=False)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def digest_tiles(read: Callable[[int], bytes], num_tiles: int, total_bytes: int) -> str:
