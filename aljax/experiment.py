@@ -42,7 +42,7 @@ from aljax.programs import keep_programs, mend, programs_dir
 from aljax.progress import Progress
 from aljax.reporting import draw_curves, series_name, summary, table
 from aljax.settings import WHERE_AND_WHEN, Query, Settings, check_pool, check_settings
-from aljax.stopping import StoppedError, StopRequest
+from aljax.stopping import StoppedError, StopRequest, stop_with_starter
 from aljax.traces import tell_of_compiling
 from aljax.weights import Weights, check_normalisation, check_weights, load_weights
 
@@ -72,6 +72,7 @@ def command(main: Callable[[], None]) -> None:
     """Runs a script's `main`; what a user can mend becomes one line and exit status 2, no traceback."""
     with redirect_stderr(_Messages(sys.stderr or Path(os.devnull).open("w"))):  # closed by who started it: 2>&-
         try:
+            stop_with_starter()
             _run(main)
         except BaseException as error:
             leave(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)

@@ -17,7 +17,7 @@ from typing import IO, NamedTuple
 
 from aljax.errors import InputError
 from aljax.machine import SIDE_BY_SIDE
-from aljax.stopping import StoppedError, StopRequest
+from aljax.stopping import STOPS_WITH_STARTER, StoppedError, StopRequest
 
 POLL_SECONDS = 0.2
 
@@ -88,12 +88,12 @@ def run_jobs(jobs: Sequence[Job], places: Sequence[Place], on_poll: Callable[[in
     waiting, ended = list(jobs), 0
     running: dict[int, tuple[Job, Process]] = {}
     free = list(range(len(places)))
-    with StopRequest() as stop:
+    with StopRequest() as stop, _lifeline() as lifeline:
         try:
             while (waiting and stop.number is None) or running:
                 while waiting and free and stop.number is None:
                     job, place = waiting.pop(0), free.pop(0)
-                    running[place] = job, _start(job, places[place], min(len(places), len(jobs)))
+                    running[place] = job, _start(job, places[place], min(len(places), len(jobs)), lifeline)
                 time.sleep(POLL_SECONDS)
                 if stop.number is not None:
                     _stop(process for _, process in running.values())
@@ -130,17 +130,27 @@ def _check(job: Job, status: int) -> None:
         raise InputError(f"a run ended with status {status} ({last}); all it said is in {job.log}")
 
 
-def _start(job: Job, place: Place, side_by_side: int) -> Process:
-    """Starts a process out of reach of the terminal's Ctrl-C: it is asked to stop by this one alone."""
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """A standard input for processes, with nothing in it, that ends when this process does."""
+    theirs, ours = os.pipe()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def _start(job: Job, place: Place, side_by_side: int, lifeline: int) -> Process:
+    """Starts a process out of reach of the terminal's Ctrl-C: it is asked to stop by this one alone, or by its end."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with _on(place.cores), job.log.open("ab") as log:  # what an earlier start said stays
-        return _open(job.command, {**os.environ, **place.environment, SIDE_BY_SIDE: str(side_by_side)}, log)
+        told = {SIDE_BY_SIDE: str(side_by_side), STOPS_WITH_STARTER: "1"}
+        return _open(job.command, {**os.environ, **place.environment, **told}, lifeline, log)
 
 
-def _open(command: Sequence[str], environment: dict[str, str], log: IO[bytes]) -> Process:
-    return subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-    )
+def _open(command: Sequence[str], environment: dict[str, str], lifeline: int, log: IO[bytes]) -> Process:
+    return subprocess.Popen(command, env=environment, stdin=lifeline, stdout=log, stderr=log, start_new_session=True)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+import threading
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 # Ctrl-C, a cluster's or a cloud's notice (SIGTERM; SIGUSR1 is what Slurm's --signal sends), a lost terminal.
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 STDERR = 2
+# Set for a process whose standard input another one holds open for as long as it lives.
+STOPS_WITH_STARTER = "ALJAX_STOPS_WITH_STARTER"
 
 
 class StoppedError(RuntimeError):
@@ -54,6 +58,21 @@ class StopRequest:
             os._exit(128 + number)
         self.number = number
         _say(f"\n{name}: finishing the step and saving; once more stops at once\n")
+
+
+def stop_with_starter() -> None:
+    """Asks this process to stop once the one that started it is gone, if that one set `STOPS_WITH_STARTER`.
+
+    Killed, it cannot hand a signal on, and what it started would work on without it.
+    """
+    if os.environ.pop(STOPS_WITH_STARTER, "") and sys.stdin is not None:
+        threading.Thread(target=_wait_for_end_of_input, daemon=True).start()
+
+
+def _wait_for_end_of_input() -> None:
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _say(message: str) -> None:

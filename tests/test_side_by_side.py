@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,33 @@ def test_log_keeps_what_an_earlier_start_said(tmp_path) -> None:
     for word in ("first", "second"):
         run_jobs([job(tmp_path, "run", f"print('{word}')")], [Place({})])
     assert (tmp_path / "run.log").read_text().split() == ["first", "second"]
+
+
+def test_processes_stop_when_the_one_that_started_them_is_killed(tmp_path) -> None:
+    saved, log = tmp_path / "saved", tmp_path / "run.log"
+    run = (
+        "import pathlib, time\n"
+        "from aljax.stopping import StopRequest, stop_with_starter\n"
+        "with StopRequest() as stop:\n"
+        "    stop_with_starter()\n"
+        "    print('ready', flush=True)\n"
+        "    while stop.number is None:\n"
+        "        time.sleep(0.05)\n"
+        f"pathlib.Path({str(saved)!r}).write_text(str(stop.number))"
+    )
+    start = (
+        "import pathlib, sys\n"
+        "from aljax.side_by_side import Job, Place, run_jobs\n"
+        f"run_jobs([Job([sys.executable, '-c', {run!r}], pathlib.Path({str(log)!r}))], [Place({{}})])"
+    )
+    with subprocess.Popen([sys.executable, "-c", start]) as starter:
+        wait_for(lambda: log.exists() and "ready" in log.read_text())
+        starter.kill()
+    wait_for(lambda: saved.exists() and saved.read_text() == str(int(signal.SIGTERM)))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
