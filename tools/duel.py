@@ -46,7 +46,7 @@ class Timing(NamedTuple):
     peak_bytes: int
     """Largest memory of the process, of the accelerator's where there is one."""
     figures: dict[str, float]
-    """What the work gave beside, in the last round."""
+    """What the work gave beside, medians over all times."""
 
     @property
     def median(self) -> float:
@@ -123,15 +123,16 @@ def _serve(connection: Connection, way: Way) -> None:
         started = time.perf_counter()
         try:
             work = way.build(**way.arguments)
-            figures = dict(work())
+            figures = [work()]
             connection.send(time.perf_counter() - started)
             while connection.recv() == "again":
                 started, elapsed, repeats = time.perf_counter(), 0.0, 0
                 while elapsed < LEAST_SECONDS:
-                    figures = dict(work())
+                    figures.append(work())
                     elapsed, repeats = time.perf_counter() - started, repeats + 1
                 connection.send(elapsed / repeats)
         except Exception as error:
             connection.send(" ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])[:200])
             return
-    connection.send((peak_device_bytes() or memory.bytes, figures))
+    medians = {name: statistics.median(each[name] for each in figures) for name in figures[0]}
+    connection.send((peak_device_bytes() or memory.bytes, medians))
