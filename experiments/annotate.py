@@ -22,8 +22,8 @@ import jax
 import numpy as np
 import tyro
 
-from aljax import annotation
-from aljax.annotation import Drawn, Known
+from aljax import round_files
+from aljax.annotation import Drawn, Known, chosen_rows, draw, know, round_dir, warn_of_unmeasured
 from aljax.contact_sheet import parse_bands
 from aljax.data.folder import open_folder
 from aljax.data.labels import SPLIT_COLUMN, CsvLabels, classes_of, count_tiles, read_csv
@@ -31,6 +31,7 @@ from aljax.data.storage import keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
 from aljax.experiment import command, parse_settings, prepare_process, write_report
+from aljax.rounds import run_round
 from aljax.settings import LARGEST, ArchiveSettings
 from aljax.state import RunState
 from aljax.stopping import StopRequest
@@ -59,7 +60,7 @@ class AnnotationSettings(ArchiveSettings):
 
 def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tuple[str, ...]]:
     """The labels that there are already, by their file, and the classes. Raises InputError."""
-    given = settings.run_dir / annotation.GIVEN
+    given = settings.run_dir / round_files.GIVEN
     if settings.labels is not None and settings.classes:
         raise InputError("give either --labels, a CSV file, or --classes, names between commas, not both")
     if settings.labels is not None:
@@ -85,7 +86,7 @@ def parse_classes(settings: AnnotationSettings) -> tuple[str, ...]:
 
 def check_places(settings: AnnotationSettings) -> None:
     """Raises InputError where the rounds would write over other things, or among the tiles."""
-    run_dir, file = settings.run_dir.resolve(), settings.run_dir / annotation.LABELS
+    run_dir, file = settings.run_dir.resolve(), settings.run_dir / round_files.LABELS
     if settings.labels is not None and settings.labels.resolve() == file.resolve():
         raise InputError(f"--labels {settings.labels} is what the rounds write themselves: move it out of --run-dir")
     if run_dir.is_relative_to(settings.images.resolve()):
@@ -98,15 +99,15 @@ def open_known(
     settings: AnnotationSettings, start: Mapping[Path, CsvLabels], classes: tuple[str, ...]
 ) -> tuple[Known, tuple[str, ...]]:
     """The archive with all labels so far, which are kept in labels.csv, and its classes. Raises InputError."""
-    labels = annotation.gather_labels(settings.run_dir, start)
+    labels = round_files.gather_labels(settings.run_dir, start)
     if labels is None:
-        return annotation.know(open_folder(settings.images, None, settings.image_size)), classes
+        return know(open_folder(settings.images, None, settings.image_size)), classes
     check_classes(classes, labels.class_names)
     archive = open_folder(settings.images, labels, settings.image_size)
-    annotation.keep_labels(settings.run_dir, labels)
+    round_files.keep_labels(settings.run_dir, labels)
     if settings.labels is not None:
-        annotation.keep_given(settings.run_dir, start)
-    return annotation.know(archive), labels.class_names
+        round_files.keep_given(settings.run_dir, start)
+    return know(archive), labels.class_names
 
 
 def check_classes(classes: tuple[str, ...], before: tuple[str, ...]) -> None:
@@ -121,28 +122,28 @@ def make_round(
     settings: AnnotationSettings, known: Known, classes: tuple[str, ...], number: int, last: bool
 ) -> RunState | None:
     """Draws or chooses tiles, and writes the round's files; the state after it if it trained."""
-    folder = annotation.round_dir(settings.run_dir, number)
+    folder = round_dir(settings.run_dir, number)
     bands = parse_bands(settings.bands, known.archive)
-    drawn = None if last else annotation.draw(known, settings.seed, number, settings.initial, settings.test)
+    drawn = None if last else draw(known, settings.seed, number, settings.initial, settings.test)
     if drawn is not None:
-        annotation.write_round(folder, known, drawn, classes, bands)
+        round_files.write_round(folder, known, drawn, classes, bands)
         return None
-    annotation.warn_of_unmeasured(known)
+    warn_of_unmeasured(known)
     kept = replace(known, archive=keep_tiles(known.archive, settings.tiles_in, settings.cache_dir))
     with StopRequest() as stop:
-        state = annotation.run_round(settings, kept, DenseNet121(len(classes)), number, stop, last)
+        state = run_round(settings, kept, DenseNet121(len(classes)), number, stop, last)
     # Rounds may have had different query functions.
     write_report(settings.run_dir, {"annotation": state.history}, f"{known.archive.name}, annotation in rounds")
     if not last:
-        annotation.write_predictions(folder, known, state)
-        rows = annotation.chosen_rows(known, state)
-        annotation.write_round(folder, known, Drawn(rows, np.zeros(len(rows), int)), classes, bands)
+        round_files.write_predictions(folder, known, state)
+        rows = chosen_rows(known, state)
+        round_files.write_round(folder, known, Drawn(rows, np.zeros(len(rows), int)), classes, bands)
     return state
 
 
 def print_request(form: Path) -> None:
     """What the person is to do."""
-    page, sheets = form.parent / annotation.PAGE, form.parent / "sheet-*.png"
+    page, sheets = form.parent / round_files.PAGE, form.parent / "sheet-*.png"
     print(
         f"{count_tiles(form)} tiles to label: open {page} in a browser and save what it makes as {form}, or look at "
         f"{sheets} and write 0 or 1 into every cell; then repeat the command"
@@ -159,7 +160,7 @@ def main() -> None:
         raise InputError("annotation is made by one process, which uses all devices of its machine: start one")
     check_places(settings)
     start, classes = read_start(settings)
-    waiting = annotation.waiting_form(settings.run_dir)
+    waiting = round_files.waiting_form(settings.run_dir)
     if waiting is not None:
         check_classes(classes, classes_of(waiting))
         if settings.finish and (waiting.parent / "config.json").exists():
@@ -171,7 +172,7 @@ def main() -> None:
     last = settings.finish or not known.unlabelled.any()
     if last and not (known.labelled.any() and len(known.split.test)):
         raise InputError("there are no labels to train on and measure with yet: leave out --finish")
-    number = annotation.count_rounds(settings.run_dir) + 1
+    number = round_files.count_rounds(settings.run_dir) + 1
     state = make_round(settings, known, classes, number, last)
     if state is not None:
         record = state.history[-1]
@@ -179,11 +180,11 @@ def main() -> None:
             f"round {number}: trained on {record.num_labeled} tiles; micro F1 {record.micro_f1:.1%}, macro F1 "
             f"{record.macro_f1:.1%} on {len(known.split.test)} test tiles ({settings.run_dir / 'curve.png'})"
         )
-    folder = annotation.round_dir(settings.run_dir, number)
+    folder = round_dir(settings.run_dir, number)
     if last:
-        print(f"all labels: {settings.run_dir / annotation.LABELS}; the network, for tools.predict: {folder}")
+        print(f"all labels: {settings.run_dir / round_files.LABELS}; the network, for tools.predict: {folder}")
     else:
-        print_request(folder / annotation.FORM)
+        print_request(folder / round_files.FORM)
 
 
 if __name__ == "__main__":

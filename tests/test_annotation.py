@@ -370,7 +370,7 @@ def test_settings_of_the_sheets_do_not_make_another_round(call, tmp_path, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(annotate.annotation, "write_round", stop)
+        patch.setattr(annotate.round_files, "write_round", stop)
         assert call() == 130
     assert call("--bands", "3,2,1") == 0
 

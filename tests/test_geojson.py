@@ -12,10 +12,11 @@ from small_runs import run, settings
 from tiles_on_disk import pixels, write_geotiff, write_png
 
 import aljax
-from aljax.annotation import Drawn, know, write_round
+from aljax.annotation import Drawn, know
 from aljax.data.folder import open_folder
 from aljax.data.geojson import geojson_text, read_outlines
 from aljax.errors import InputError, InputWarning
+from aljax.round_files import write_round
 from tools import predict
 
 NOWHERE = 'LOCAL_CS["site",UNIT["metre",1]]'
