@@ -40,7 +40,7 @@ SEED = 0
 def flip_a_bit(data: bytes, rng: np.random.Generator) -> bytes:
     """Changes one bit at a random place."""
     bits = bytearray(data)
-    bits[rng.integers(len(bits))] ^= 1 << rng.integers(8)
+    bits[int(rng.integers(len(bits)))] ^= 1 << int(rng.integers(8))
     return bytes(bits)
 
 
