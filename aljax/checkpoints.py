@@ -110,12 +110,10 @@ def _raising_only() -> Iterator[None]:
             report(unraisable)
 
     sys.unraisablehook = report_others
-    try:
-        yield
-        # Not after an error: there is no telling when the other arrays end.
-        sys.unraisablehook = report
-    finally:
-        logger.removeFilter(_has_no_trace)
+    yield
+    # Not after an error: there is no telling when the other threads end.
+    sys.unraisablehook = report
+    logger.removeFilter(_has_no_trace)
 
 
 def _has_no_trace(record: logging.LogRecord) -> bool:

@@ -2,19 +2,21 @@
 
 import errno
 import json
+import logging
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_runs import KilledError, run, run_until_save, settings
 from tiles_on_disk import on_disk
 from tiny import make_archive
 
 from aljax.checkpointing import FORMAT, RunStore
-from aljax.checkpoints import find_damage, list_checkpoints, read_newest
+from aljax.checkpoints import CheckpointFolder, find_damage, list_checkpoints, read_newest
 from aljax.errors import InputError, InputWarning
 from aljax.files import checksums
 from aljax.state import Fitted, Predicted, RunState, Training
@@ -268,6 +270,24 @@ def test_disk_without_room_is_one_line_and_the_run_goes_on_later(room: int, tmp_
     assert line.startswith(f"error: {chosen.run_dir} cannot be written (File too large): mend")
     run(chosen)
     assert differences(contents(chosen.run_dir), whole) == []
+
+
+def test_thread_that_fails_after_the_error_was_raised_says_nothing(tmp_path, monkeypatch, caplog) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # as it was, after the test
+    late = {"msg": "a thread raised an exception", "exc_info": OSError("no room")}
+    with CheckpointFolder(tmp_path / "checkpoints") as folder:
+        with monkeypatch.context() as patch:
+            patch.setattr(folder._manager, "save", fail)
+            with pytest.raises(OSError, match="no room"):
+                folder.write(1, {"float32": np.zeros(3, np.float32)}, {})
+        logging.getLogger("absl").error(**late)
+        assert not caplog.records
+        folder.write(1, {"float32": np.zeros(3, np.float32)}, {})
+    logging.getLogger("absl").error(**late)  # of something else
+    assert len(caplog.records) == 1
 
 
 def test_run_directory_in_a_place_that_takes_no_files_is_refused() -> None:
