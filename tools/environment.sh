@@ -3,14 +3,14 @@
 
 aljax_environment() {
     if ! .venv/bin/python -c '' 2>/dev/null; then
-        for candidate in python3.12 python3.11 python3 python; do
-            if "$candidate" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+        for candidate in python3.12 python3.13 python3.11 python3 python; do
+            if "$candidate" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
                 base=$candidate
                 break
             fi
         done
         if [ -z "${base:-}" ]; then
-            echo "error: no Python 3.11 or 3.12 found (with the venv module): install one and run this again" >&2
+            echo "error: no Python 3.11, 3.12 or 3.13 found (with the venv module): install one and run this again" >&2
             exit 2
         fi
         echo "making .venv with $("$base" --version)"
