@@ -160,7 +160,7 @@ def prepare_process() -> None:
 def _say_what_compiles(name: str) -> None:
     from tqdm import tqdm
 
-    message = f"compiling {name}, which takes minutes on some GPUs; later runs find it in {programs_dir()}"
+    message = f"compiling {name}: half a minute on CPUs, minutes on some GPUs; later runs find it in {programs_dir()}"
     tqdm.write(message, file=sys.stderr)
 
 
