@@ -15,9 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from aljax.data.archive import Archive, Split
-from aljax.data.labels import (
-    PART_NAMES,
-)
+from aljax.data.labels import PART_NAMES
 from aljax.errors import InputError, InputWarning
 from aljax.keys import Purpose, derive_key
 from aljax.state import RunState

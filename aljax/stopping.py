@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 from contextlib import suppress
 from types import FrameType, TracebackType
@@ -10,7 +9,7 @@ from typing import Any
 
 # Ctrl-C, a cluster's or a cloud's notice (SIGTERM; SIGUSR1 is what Slurm's --signal sends), a lost terminal.
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
-STDERR = 2
+STDIN, STDERR = 0, 2
 # Set for a process whose standard input another one holds open for as long as it lives.
 STOPS_WITH_STARTER = "ALJAX_STOPS_WITH_STARTER"
 
@@ -65,12 +64,12 @@ def stop_with_starter() -> None:
 
     Killed, it cannot hand a signal on, and what it started would work on without it.
     """
-    if os.environ.pop(STOPS_WITH_STARTER, "") and sys.stdin is not None:
+    if os.environ.pop(STOPS_WITH_STARTER, ""):
         threading.Thread(target=_wait_for_end_of_input, daemon=True).start()
 
 
 def _wait_for_end_of_input() -> None:
-    while os.read(sys.stdin.fileno(), 1):
+    while os.read(STDIN, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 

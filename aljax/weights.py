@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
+from numpy.typing import DTypeLike
 from safetensors.numpy import save
 
 from aljax.data.augmentation import Normalisation
@@ -26,7 +27,7 @@ FORMAT = 2
 Tensors = Mapping[str, np.ndarray]
 """Arrays by name."""
 
-_FLOATS = {name: np.dtype(kind) for name, kind in (("F64", "f8"), ("F32", "f4"), ("F16", "f2"), ("BF16", jnp.bfloat16))}
+_FLOATS: Mapping[str, DTypeLike] = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 # torch.save writes a zip, before 2020 a bare pickle of protocol 2.
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02")
 _PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".pkl")
@@ -72,7 +73,7 @@ def read_tensors(path: Path) -> TensorFile:
         raise InputError(f"{path} is no safetensors file or is cut short ({reason}): get it again") from error
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     tensors = {
-        name: np.frombuffer(entry["data"], _FLOATS[str(entry["dtype"])]).reshape(entry["shape"])
+        name: np.frombuffer(entry["data"], _FLOATS[entry["dtype"]]).reshape(entry["shape"])
         for name, entry in entries
         if entry["dtype"] in _FLOATS
     }

@@ -5,8 +5,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+
+from waiting import until
 
 from tools.benchmark import Row, lines
 from tools.duel import Timing, Way, Work, duels
@@ -119,13 +121,6 @@ def runs(process: str) -> bool:
         return "\nState:\tZ" not in Path("/proc", process, "status").read_text()
     except OSError:
         return False
-
-
-def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_table_says_how_many_times_faster_aljax_is() -> None:

@@ -6,10 +6,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from aljax import side_by_side
 from aljax.errors import InputError
@@ -101,8 +101,7 @@ def test_signal_is_handed_on_and_waits_for_what_the_processes_save(number: signa
     first, second = job(tmp_path, "first", program), job(tmp_path, "second", "raise SystemExit('never started')")
 
     def send() -> None:
-        while not first.log.exists() or not first.log.read_text():
-            time.sleep(0.05)
+        until(lambda: first.log.exists() and first.log.read_text())
         os.kill(os.getpid(), number)
 
     threading.Thread(target=send, daemon=True).start()
@@ -142,13 +141,6 @@ def test_processes_stop_when_the_one_that_started_them_is_killed(tmp_path) -> No
         f"run_jobs([Job([sys.executable, '-c', {run!r}], pathlib.Path({str(log)!r}))], [Place({{}})])"
     )
     with subprocess.Popen([sys.executable, "-c", start]) as starter:
-        wait_for(lambda: log.exists() and "ready" in log.read_text())
+        until(lambda: log.exists() and "ready" in log.read_text())
         starter.kill()
-    wait_for(lambda: saved.exists() and saved.read_text() == str(int(signal.SIGTERM)))
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: saved.exists() and saved.read_text() == str(int(signal.SIGTERM)))
