@@ -5,6 +5,7 @@ The network is the plain DenseNet-BC, arranged for speed without changing a resu
 * 1x1 convolutions are matrix products, with a row for each pixel of the batch.
 * The batch moments of a feature map serve every later layer of its dense block, so each map is reduced once.
 * At inference the maps of a block are appended in one array, where in training they are joined for each layer.
+* At inference the stem goes over blocks of 2x2 pixels, with fewer bands added for GPUs to multiply.
 * A transition pools before its 1x1 convolution: both are linear, so they commute.
 * Pooling is written out over strided slices, also the gradient of max-pooling (`pooling`).
 * At inference batch normalisation can be folded beforehand into one multiply-add per element, whose factors XLA then
@@ -136,15 +137,44 @@ def _product(maps: Array, kernel: Array, axes: Any, **options: Any) -> Array:
 _product_in_float32: Product = functools.partial(_product, preferred_element_type=jnp.float32)
 
 
-def _conv(features: int, width: int, dtype: DTypeLike, name: str, stride: int = 1) -> nn.Conv:
-    pad = ((width // 2, width // 2),) * 2
-    init = nn.initializers.he_normal()
-    return nn.Conv(features, (width, width), stride, pad, use_bias=False, dtype=dtype, kernel_init=init, name=name)
-
-
 def _conv1x1(features: int, dtype: DTypeLike, name: str, product: Product = _product) -> nn.Dense:
     init = nn.initializers.he_normal()
     return nn.Dense(features, use_bias=False, dtype=dtype, dot_general=product, kernel_init=init, name=name)
+
+
+def _convolve(maps: Array, kernel: Array, stride: int, padding: tuple[int, int], order: str = "HWIO") -> Array:
+    return jax.lax.conv_general_dilated(
+        maps, kernel, (stride, stride), (padding, padding), dimension_numbers=("NHWC", order, "NHWC")
+    )
+
+
+class Conv3x3(nn.Module):
+    """3x3 convolution, with a kernel as the field stores it or with the filters that `lay_out_filters` gives."""
+
+    features: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, maps: Float[Array, "b h w k"]) -> Float[Array, "b h w n"]:
+        if self.has_variable("params", "filters"):
+            return _convolve(maps, self.get_variable("params", "filters").astype(self.dtype), 1, (1, 1), "OHWI")
+        shape = (3, 3, maps.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        return _convolve(maps, kernel.astype(self.dtype), 1, (1, 1))
+
+
+def lay_out_filters(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters whose 3x3 kernels lie as GPUs read them, which would else transpose each of them for each batch.
+
+    `kernel` (3, 3, k, n) becomes `filters` (n, 3, 3, k); everything else stays.
+    """
+
+    def lay_out(name: str, value: Any) -> Any:
+        if name == "conv2":
+            return {"filters": value["kernel"].transpose(3, 0, 1, 2)}
+        return lay_out_filters(value) if isinstance(value, Mapping) else value
+
+    return {name: lay_out(name, value) for name, value in params.items()}
 
 
 class DenseLayer(nn.Module):
@@ -162,7 +192,7 @@ class DenseLayer(nn.Module):
         narrow = _conv1x1(4 * self.growth, self.dtype, name="conv1", product=product)(narrow)
         narrow_moments = None if moments is None else batch_moments(narrow)
         narrow = nn.relu(BatchNorm(self.dtype, name="norm2")(narrow, narrow_moments))
-        return _conv(self.growth, width=3, dtype=self.dtype, name="conv2")(narrow)
+        return Conv3x3(self.growth, self.dtype, name="conv2")(narrow)
 
 
 class DenseBlock(nn.Module):
@@ -192,12 +222,43 @@ def _append_in_place(maps: Array, layers: Sequence[DenseLayer], growth: int) -> 
     H200. The barriers keep XLA from doing so nevertheless: it would see a sum of padded arrays.
     """
     channels = maps.shape[-1]
-    room = jnp.pad(maps, [(0, 0)] * 3 + [(0, growth * len(layers))])
+    # Nothing of it is read before it is written.
+    room = jax.lax.empty((*maps.shape[:-1], channels + growth * len(layers)), maps.dtype)
+    room = jax.lax.optimization_barrier(jax.lax.dynamic_update_slice(room, maps, (0, 0, 0, 0)))
     for layer in layers:
         new = layer(room[..., :channels], None)
         room = jax.lax.optimization_barrier(jax.lax.dynamic_update_slice(room, new, (0, 0, 0, channels)))
         channels += growth
     return room
+
+
+class Stem(nn.Module):
+    """7x7 convolution with stride 2.
+
+    At inference a 4x4 convolution with stride 1 over blocks of 2x2 pixels, each with four times the bands: of three
+    bands GPUs make eight, of twelve sixteen.
+    """
+
+    features: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "b h w bands"], train: bool) -> Float[Array, "b p q k"]:
+        shape = (7, 7, images.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
+        if train:
+            return _convolve(images, kernel, 2, (3, 3))
+        odd = [(0, size % 2) for size in images.shape[1:3]]
+        images = jnp.pad(images, [(0, 0), *odd, (0, 0)])
+        kernel = jnp.pad(kernel, [(1, 0), (1, 0), (0, 0), (0, 0)])
+        return _convolve(_blocks(images), _blocks(kernel[None])[0], 1, (2, 1))
+
+
+def _blocks(images: Array) -> Array:
+    """Blocks of 2x2 pixels as one pixel: (b, 2p, 2q, k, ...) becomes (b, p, q, 4k, ...)."""
+    batch, height, width, bands, *rest = images.shape
+    blocks = images.reshape(batch, height // 2, 2, width // 2, 2, bands, *rest)
+    return jnp.moveaxis(blocks, 2, 3).reshape(batch, height // 2, width // 2, 4 * bands, *rest)
 
 
 class Transition(nn.Module):
@@ -209,6 +270,19 @@ class Transition(nn.Module):
     def __call__(self, maps: Float[Array, "b h w k"], moments: Moments | None) -> Float[Array, "b p q n"]:
         pooled = average_pool_2x2(nn.relu(BatchNorm(self.dtype, name="norm")(maps, moments)))
         return _conv1x1(maps.shape[-1] // 2, self.dtype, name="conv")(pooled)
+
+
+def _mean_of_pixels(maps: Float[Array, "b h w k"]) -> Float[Array, "b k"]:
+    """The mean as a product, in float32.
+
+    For a sum over pixels XLA lays maps out on GPUs with pixels last, and then transposes the input of each layer of the
+    last block. A product of float32 it would round, or take for such a sum.
+    """
+    pixels = maps.reshape(len(maps), -1, maps.shape[-1])
+    count = pixels.shape[1]
+    precision = jax.lax.Precision.HIGHEST if maps.dtype == jnp.float32 else None
+    ones = jnp.ones(count, maps.dtype)
+    return jnp.einsum("bpk,p->bk", pixels, ones, precision=precision, preferred_element_type=jnp.float32) / count
 
 
 class DenseNet(nn.Module):
@@ -252,13 +326,13 @@ class DenseNet(nn.Module):
         # XLA's CPU kernel for sums takes the ReLU along and makes 0 of NaN: a network that has diverged, or a broken
         # pixel, would go unnoticed. 0 times NaN is NaN.
         maps = nn.relu(maps) + 0.0 * maps
-        embedding = maps.astype(jnp.float32).mean((1, 2))
+        embedding = maps.astype(jnp.float32).mean((1, 2)) if train else _mean_of_pixels(maps)
         # The last layer is float32 in every precision: eq. 7 differentiates through it.
         logits = nn.Dense(self.num_classes, precision=jax.lax.Precision.HIGHEST, name="head")(embedding)
         return Outputs(logits, embedding, tuple(blocks))
 
     def _stem(self, images: Float[Array, "b h w bands"], train: bool) -> Float[Array, "b p q k"]:
-        maps = _conv(self.stem_channels, width=7, stride=2, dtype=self.dtype, name="stem")(images)
+        maps = Stem(self.stem_channels, self.dtype, name="stem")(images, train)
         moments = batch_moments(maps) if train else None
         return max_pool_3x3_stride_2(nn.relu(BatchNorm(self.dtype, name="stem_norm")(maps, moments)))
 

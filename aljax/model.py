@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from aljax.arrays import AnyArray
-from aljax.densenet import DenseNet, Outputs, fold_batch_norms
+from aljax.densenet import DenseNet, Outputs, fold_batch_norms, lay_out_filters
 from aljax.devices import replicate
 from aljax.loss_head import LossHead
 from aljax.traces import program
@@ -119,6 +119,8 @@ def _prepare(model: Model, network: Mapping[str, Any], stats: Mapping[str, Any])
     folded = fold_batch_norms(network, stats)
     head = folded.pop("head")
     kernels = jax.tree.map(lambda leaf: leaf.astype(model.network.dtype) if leaf.ndim > 1 else leaf, folded)
+    if jax.default_backend() == "gpu":
+        kernels = lay_out_filters(kernels)
     return {**kernels, "head": head}
 
 

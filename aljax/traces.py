@@ -102,12 +102,14 @@ class Program(Generic[Parameters, Result]):
         static: tuple[str, ...] = (),
         donated: tuple[str, ...] = (),
         results: tuple[type, ...] = (),
+        on_gpu: tuple[tuple[str, Any], ...] = (),
     ) -> None:
         functools.update_wrapper(self, function)
         self._function = function
         self._static = static
         self._donated = donated
         self._results = results
+        self._on_gpu = on_gpu
         self._names = tuple(inspect.signature(function).parameters)
         self._dynamic = tuple(name for name in self._names if name not in static)
         self._jit = functools.partial(jax.jit, function, static_argnames=static, donate_argnames=donated)
@@ -127,7 +129,7 @@ class Program(Generic[Parameters, Result]):
     def compiled(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Any:
         """What a call with these arguments runs, as `jax.stages.Compiled`; it takes those that are arrays, in order."""
         call = self._describe(args, kwargs) if _are_kept() else None
-        return self.lower(*args, **kwargs).compile(compiler_options()) if call is None else self._loaded_for(call)
+        return self.lower(*args, **kwargs).compile(self._options()) if call is None else self._loaded_for(call)
 
     def _loaded_for(self, call: Call) -> Callable[..., Any]:
         if call.signature not in self._loaded:
@@ -138,8 +140,11 @@ class Program(Generic[Parameters, Result]):
     @functools.cached_property
     def _jitted_as_told(self) -> Any:
         """Not for use inside another traced function, whose own options count."""
-        options = compiler_options()
+        options = self._options()
         return self._jit(compiler_options=options) if options else self._jitted
+
+    def _options(self) -> dict[str, Any]:
+        return compiler_options(self._on_gpu if jax.default_backend() == "gpu" else ())
 
     def _cache_size(self) -> int:
         """Number of programs so far, as of a function that `jax.jit` gave."""
@@ -166,7 +171,7 @@ class Program(Generic[Parameters, Result]):
 
         traced.__name__ = self._function.__name__
         donated = tuple(self._dynamic.index(name) for name in self._donated)
-        plain = jax.jit(traced, donate_argnums=donated, compiler_options=compiler_options())
+        plain = jax.jit(traced, donate_argnums=donated, compiler_options=self._options())
         if not all(map(_is_own, call.static.values())):
             return plain
         kinds = (*_named_tuples(call.dynamic), *self._results)
@@ -184,7 +189,7 @@ class Program(Generic[Parameters, Result]):
             large = len(blob) >= _LARGE and jax.default_backend() == "cpu"
             if _write(path, blob) and large and sys.executable:
                 _compile_elsewhere(path, donated, kinds)
-        return _compile(exported, donated)
+        return _compile(exported, donated, self._options())
 
     def _path(self, call: Call) -> Path:
         name = f"{self._function.__module__}.{self._function.__qualname__}"
@@ -194,10 +199,16 @@ class Program(Generic[Parameters, Result]):
 
 
 def program(
-    static: tuple[str, ...] = (), donated: tuple[str, ...] = (), results: tuple[type, ...] = ()
+    static: tuple[str, ...] = (),
+    donated: tuple[str, ...] = (),
+    results: tuple[type, ...] = (),
+    on_gpu: tuple[tuple[str, Any], ...] = (),
 ) -> Callable[[Callable[Parameters, Result]], Program[Parameters, Result]]:
-    """Makes a function a `Program`; `results` are the named tuples of its result that its arguments do not have."""
-    return lambda function: Program(function, static, donated, results)
+    """Makes a function a `Program`.
+
+    `results` are the named tuples of its result that its arguments do not have, `on_gpu` what XLA is told for it there.
+    """
+    return lambda function: Program(function, static, donated, results, on_gpu)
 
 
 def _are_kept() -> bool:
@@ -260,18 +271,18 @@ def _write(path: Path, blob: bytes) -> bool:
     return False
 
 
-def _compile(exported: export.Exported, donated: tuple[int, ...]) -> Callable[..., Any]:
+def _compile(exported: export.Exported, donated: tuple[int, ...], options: Mapping[str, Any]) -> Callable[..., Any]:
     """The compiled program, which JAX keeps."""
     shapes = [jax.ShapeDtypeStruct(one.shape, one.dtype) for one in exported.in_avals]
     arguments, _ = jax.tree.unflatten(exported.in_tree, shapes)
-    jitted = jax.jit(exported.call, donate_argnums=donated, compiler_options=compiler_options())
+    jitted = jax.jit(exported.call, donate_argnums=donated, compiler_options=dict(options))
     return jitted.lower(*arguments).compile()
 
 
 @functools.cache
-def compiler_options() -> dict[str, Any]:
-    """What this backend's XLA is told; nothing if this version of it does not know the words."""
-    options = _OPTIONS.get(jax.default_backend(), {})
+def compiler_options(more: tuple[tuple[str, Any], ...] = ()) -> dict[str, Any]:
+    """What this backend's XLA is told, with some more; nothing if this version of it does not know the words."""
+    options = {**_OPTIONS.get(jax.default_backend(), {}), **dict(more)}
     try:
         if options:
             jax.jit(lambda: 0, compiler_options=options).lower().compile()
@@ -301,7 +312,7 @@ def compile_kept(path: str, donated: tuple[int, ...], kinds: Iterable[str]) -> N
         _register(getattr(importlib.import_module(module), name))
     exported = _read(Path(path))
     if exported is not None:
-        _compile(exported, donated)
+        _compile(exported, donated, compiler_options())
 
 
 def _named_tuples(tree: Any) -> set[type]:

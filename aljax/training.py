@@ -15,6 +15,10 @@ from aljax.model import Model, Variables, forward
 from aljax.recipe import Recipe, make_optimizer
 from aljax.traces import program
 
+# Products by cuBLAS alone. XLA would make kernels of its own of them and time two dozen of each, a minute or more, and
+# a step would not be faster.
+ON_GPU = (("xla_gpu_enable_triton_gemm", False),)
+
 
 class TrainState(NamedTuple):
     """What a step changes."""
@@ -90,7 +94,7 @@ def _step(
     return gather((TrainState({"params": params, "batch_stats": stats}, optimizer), Sums(sums.loss + loss, bad_step)))
 
 
-@program(static=("model", "recipe"), donated=("carry",))
+@program(static=("model", "recipe"), donated=("carry",), on_gpu=ON_GPU)
 def train_on_batch(
     model: Model,
     recipe: Recipe,
@@ -105,7 +109,7 @@ def train_on_batch(
     return carry, jnp.copy(carry[1].loss)
 
 
-@program(static=("model", "recipe", "batch_size"), donated=("carry",))
+@program(static=("model", "recipe", "batch_size"), donated=("carry",), on_gpu=ON_GPU)
 def train_on_device(
     model: Model,
     recipe: Recipe,

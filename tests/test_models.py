@@ -91,11 +91,12 @@ def to_plain(tree: dict) -> dict:
     return plain
 
 
+@pytest.mark.parametrize("tile", [(44, 44, 3), (45, 43, 4)], ids=["even", "odd"])
 @pytest.mark.parametrize("train", [False, True])
-def test_fast_network_equals_the_plain_one_in_outputs_and_gradients(train: bool) -> None:
+def test_fast_network_equals_the_plain_one_in_outputs_and_gradients(train: bool, tile: tuple[int, ...]) -> None:
     shape = {"num_classes": 3, "depths": (2, 3), "growth": 4, "stem_channels": 8}
     fast, plain = DenseNet(**shape), PlainDenseNet(**shape)
-    images = jax.random.normal(jax.random.key(1), (4, 44, 44, 3))
+    images = jax.random.normal(jax.random.key(1), (4, *tile))
     variables = jax.jit(fast.init)(jax.random.key(0), images)
     noisy = jax.tree.map(lambda x: x + 0.1 * jnp.abs(jnp.sin(jnp.arange(x.size).reshape(x.shape))), variables)
 
