@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -21,12 +20,6 @@ LARGEST_BATCH = 64
 # Two tiles of 256 x 256. With more, what a layer hands to the next leaves the caches: a tile of 64 takes 1.35 times as
 # long.
 PIXELS_PER_CORE = 2 * 256 * 256
-# XLA would try two dozen tilings of each product, and cuBLAS with what follows as a kernel of its own: most of three
-# minutes on a new card.
-ON_GPU = (
-    ("xla_gpu_gemm_autotuner_override_file", str(Path(__file__).with_name("products.txtpb"))),
-    ("xla_gpu_cublas_fallback", False),
-)
 
 
 class Predictions(NamedTuple):
@@ -38,7 +31,7 @@ class Predictions(NamedTuple):
     """None without a loss head."""
 
 
-@program(static=("model",), results=(Predictions,), on_gpu=ON_GPU)
+@program(static=("model",), results=(Predictions,))
 def predict_batch(
     model: Model, variables: Variables, images: Shaped[AnyArray, "b h w bands"], statistics: BandStatistics
 ) -> Predictions:

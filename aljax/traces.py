@@ -129,7 +129,7 @@ class Program(Generic[Parameters, Result]):
     def compiled(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Any:
         """What a call with these arguments runs, as `jax.stages.Compiled`; it takes those that are arrays, in order."""
         call = self._describe(args, kwargs) if _are_kept() else None
-        return self.lower(*args, **kwargs).compile(self._options()) if call is None else self._loaded_for(call)
+        return self.lower(*args, **kwargs).compile(self.told()) if call is None else self._loaded_for(call)
 
     def _loaded_for(self, call: Call) -> Callable[..., Any]:
         if call.signature not in self._loaded:
@@ -140,10 +140,11 @@ class Program(Generic[Parameters, Result]):
     @functools.cached_property
     def _jitted_as_told(self) -> Any:
         """Not for use inside another traced function, whose own options count."""
-        options = self._options()
+        options = self.told()
         return self._jit(compiler_options=options) if options else self._jitted
 
-    def _options(self) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
+        """What XLA is told for this program on this backend."""
         return compiler_options(self._on_gpu if jax.default_backend() == "gpu" else ())
 
     def _cache_size(self) -> int:
@@ -171,7 +172,7 @@ class Program(Generic[Parameters, Result]):
 
         traced.__name__ = self._function.__name__
         donated = tuple(self._dynamic.index(name) for name in self._donated)
-        plain = jax.jit(traced, donate_argnums=donated, compiler_options=self._options())
+        plain = jax.jit(traced, donate_argnums=donated, compiler_options=self.told())
         if not all(map(_is_own, call.static.values())):
             return plain
         kinds = (*_named_tuples(call.dynamic), *self._results)
@@ -189,7 +190,7 @@ class Program(Generic[Parameters, Result]):
             large = len(blob) >= _LARGE and jax.default_backend() == "cpu"
             if _write(path, blob) and large and sys.executable:
                 _compile_elsewhere(path, donated, kinds)
-        return _compile(exported, donated, self._options())
+        return _compile(exported, donated, self.told())
 
     def _path(self, call: Call) -> Path:
         name = f"{self._function.__module__}.{self._function.__qualname__}"

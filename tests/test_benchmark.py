@@ -147,3 +147,8 @@ def test_a_profile_adds_up_kinds_of_operations_and_says_where_they_come_from() -
     assert total == "9 ms in 3 operations"
     assert kinds.splitlines()[1].split() == ["5.0", "55.6%", "2", "fusion"]
     assert single.splitlines()[1].split() == ["4.0", "44.4%", "conv.7", "bf16[2,3]", "block1/conv2"]
+    kernels = [{"name": "fusion_1", "dur": 1000}, {"name": "kernel<" + 200 * "x", "dur": 2000}]
+    _, kinds, single = describe(kernels, program, 2, "step").split("\n\n")
+    assert kinds.splitlines()[2].split() == ["1.0", "33.3%", "1", "fusion"]
+    assert single.splitlines()[1].split() == ["2.0", "66.7%", "kernel<" + 73 * "x"]
+    assert single.splitlines()[2].split() == ["1.0", "33.3%", "fusion_1", "f32[4,8]", "DenseNet/stem"]

@@ -10,6 +10,7 @@ import pytest
 from aljax import prediction
 from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
 from aljax.data.augmentation import BandStatistics
+from aljax.densenet import lay_out_filters
 from aljax.model import Model, forward, init_variables, prepare_inference, prepare_on_device
 from aljax.prediction import predict_batches, predict_probabilities
 
@@ -57,9 +58,10 @@ def test_tiles_on_the_device_and_on_the_host_are_the_same_tiles(ll_model, variab
         np.testing.assert_array_equal(host, device)
 
 
+@pytest.mark.parametrize("for_gpu", [False, True], ids=["cpu", "gpu"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
 def test_what_is_prepared_for_inference_predicts_the_same(
-    precision: str, tolerance: float, ll_model, variables
+    precision: str, tolerance: float, for_gpu: bool, ll_model, variables
 ) -> None:
     # Statistics, scales and biases as after training: at the start folding has next to nothing to do.
     keys = iter(jax.random.split(jax.random.key(1), 1000))
@@ -69,6 +71,11 @@ def test_what_is_prepared_for_inference_predicts_the_same(
     model = replace(ll_model, network=replace(ll_model.network, dtype=jnp.dtype(precision)))
     images = jax.random.normal(jax.random.key(2), (6, 32, 32, 3))
     prepared = prepare_inference(model, trained)
+    network = prepared["params"]["network"]
+    if for_gpu and jax.default_backend() != "gpu":
+        prepared = {**prepared, "params": {**prepared["params"], "network": lay_out_filters(network)}}
+    convolution = prepared["params"]["network"]["block1"]["layer1"]["conv2"]
+    assert list(convolution) == ["filters" if for_gpu or jax.default_backend() == "gpu" else "kernel"]
     assert not prepared["batch_stats"]
     kernels = {str(leaf.dtype) for leaf in jax.tree.leaves(prepared["params"]["network"]) if leaf.ndim == 4}
     assert kernels == {precision}

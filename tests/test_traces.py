@@ -15,6 +15,7 @@ import pytest
 from aljax import traces
 from aljax.model import init_variables
 from aljax.traces import Program
+from aljax.training import train_on_batch, train_on_device
 
 
 class Sums(NamedTuple):
@@ -243,6 +244,17 @@ def test_xla_that_does_not_know_an_option_is_told_nothing(monkeypatch) -> None:
             assert traces.compiler_options() == (options if told else {})
     finally:
         traces.compiler_options.cache_clear()
+
+
+def test_training_takes_its_products_from_cublas_on_gpus_alone(monkeypatch) -> None:
+    programs = train_on_batch, train_on_device
+    words = ("xla_gpu_enable_triton_gemm", False)
+    for backend in ("cpu", "gpu", "tpu"):
+        with monkeypatch.context() as patched:
+            patched.setattr(jax, "default_backend", lambda backend=backend: backend)
+            # This XLA is asked whether it knows the words, whatever it compiles for.
+            told = [program.told() for program in programs]
+        assert all((words in one.items()) is (backend == "gpu") for one in told)
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the CPU backend")

@@ -28,6 +28,8 @@ from aljax.machine import describe_machine
 from aljax.options import read_options
 from tools.benchmarked import begin_scoring, begin_training
 
+NAME = 80  # characters shown of an operation's name; those of a GPU's kernels can be a thousand long
+
 
 def profile(
     work: Literal["train", "score"] = "train",
@@ -112,6 +114,11 @@ def read_program(text: str) -> dict[str, str]:
     }
 
 
+def origin_of(name: str, program: Mapping[str, str]) -> str:
+    """What `read_program` found of an operation; a GPU's kernel has an underscore before its number."""
+    return program.get(name) or program.get(re.sub(r"_(\d+)$", r".\1", name), "")
+
+
 def describe(events: list[Mapping[str, Any]], program: Mapping[str, str], items: int, title: str) -> str:
     """The lists as text: kinds of operations by their names without numbers, then single operations."""
     kinds: Counter[str] = Counter()
@@ -119,7 +126,7 @@ def describe(events: list[Mapping[str, Any]], program: Mapping[str, str], items:
     single: Counter[str] = Counter()
     for event in events:
         milliseconds = event["dur"] / 1000
-        kind = re.sub(r"[.\d]+$", "", event["name"])
+        kind = re.sub(r"[._\d]+$", "", event["name"])
         kinds[kind] += milliseconds
         counts[kind] += 1
         single[event["name"]] += milliseconds
@@ -130,9 +137,12 @@ def describe(events: list[Mapping[str, Any]], program: Mapping[str, str], items:
         "",
         f"{'ms':>9}{'share':>8}{'number':>8}  kind of operation",
     ]
-    lines += [f"{ms:9.1f}{ms / total:8.1%}{counts[kind]:8d}  {kind}" for kind, ms in kinds.most_common(items)]
+    lines += [f"{ms:9.1f}{ms / total:8.1%}{counts[kind]:8d}  {kind[:NAME]}" for kind, ms in kinds.most_common(items)]
     lines += ["", f"{'ms':>9}{'share':>8}  operation"]
-    lines += [f"{ms:9.1f}{ms / total:8.1%}  {name} {program.get(name, '')}" for name, ms in single.most_common(items)]
+    lines += [
+        f"{ms:9.1f}{ms / total:8.1%}  {name[:NAME]} {origin_of(name, program)}".rstrip()
+        for name, ms in single.most_common(items)
+    ]
     return "\n".join(lines)
 
 
