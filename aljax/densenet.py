@@ -12,9 +12,8 @@ The network is the plain DenseNet-BC, arranged for speed without changing a resu
   takes as they are: on GPUs it makes it part of the product before it.
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -22,10 +21,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from aljax.batch_norm import BatchNorm, Moments, batch_moments, join_moments
+from aljax.convolutions import Conv3x3, Stem, conv1x1
 from aljax.pooling import average_pool_2x2, max_pool_3x3_stride_2
-
-BN_MOMENTUM = 0.9
-BN_EPSILON = 1e-5
 
 
 class Outputs(NamedTuple):
@@ -39,144 +37,6 @@ class Outputs(NamedTuple):
     """Outputs of the dense blocks, before the transition's normalisation."""
 
 
-class Moments(NamedTuple):
-    """Per-channel mean and (biased) variance over batch, height and width, in float32."""
-
-    mean: Float[Array, " k"]
-    variance: Float[Array, " k"]
-
-
-def batch_moments(maps: Float[Array, "b h w k"]) -> Moments:
-    """Moments of a batch in one pass, in float32 whatever the type of the maps."""
-    maps = maps.astype(jnp.float32)
-    mean = maps.mean((0, 1, 2))
-    variance = jnp.square(maps).mean((0, 1, 2)) - jnp.square(mean)
-    return Moments(mean, jnp.maximum(variance, 0.0))
-
-
-def join_moments(first: Moments, second: Moments) -> Moments:
-    """Moments of two maps that are concatenated along their channels."""
-    return Moments(*(jnp.concatenate(pair) for pair in zip(first, second, strict=True)))
-
-
-class BatchNorm(nn.Module):
-    """Batch normalisation whose batch moments are handed in, so that they can be shared between layers.
-
-    With `moments=None` the running statistics are used, unless the parameters are those of `fold_batch_norms`.
-    Parameters and statistics are float32.
-    """
-
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, maps: Float[Array, "b h w k"], moments: Moments | None) -> Float[Array, "b h w k"]:
-        if self.has_variable("params", "multiplier"):
-            return self._multiply_and_add(
-                maps, *(self.get_variable("params", name) for name in ("multiplier", "shift"))
-            )
-        channels = maps.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
-        running_variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
-        if moments is None:
-            moments = Moments(running_mean.value, running_variance.value)
-        elif not self.is_initializing():
-            count = maps.size // channels
-            unbiased = moments.variance * (count / max(count - 1, 1))
-            running_mean.value = _moving_average(running_mean.value, moments.mean)
-            running_variance.value = _moving_average(running_variance.value, unbiased)
-        return self._multiply_and_add(maps, *_fold(scale, bias, moments))
-
-    def _multiply_and_add(self, maps: Array, multiplier: Array, shift: Array) -> Array:
-        # In float32: so are the sums in its gradient.
-        return (maps.astype(jnp.float32) * multiplier + shift).astype(self.dtype)
-
-
-def _fold(scale: Array, bias: Array, moments: Moments) -> tuple[Array, Array]:
-    """Normalisation as one multiply-add per element: factors and summands of the channels."""
-    multiplier = scale * jax.lax.rsqrt(moments.variance + BN_EPSILON)
-    return multiplier, bias - moments.mean * multiplier
-
-
-def fold_batch_norms(params: Mapping[str, Any], batch_stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters with which the network predicts the same without batch statistics: NumPy's arrays of such, or JAX's.
-
-    `scale` and `bias` of each normalisation become `multiplier` and `shift`; everything else stays.
-    """
-    if {"mean", "var"} <= batch_stats.keys():
-        multiplier = params["scale"] / (batch_stats["var"] + BN_EPSILON) ** 0.5
-        return {"multiplier": multiplier, "shift": params["bias"] - batch_stats["mean"] * multiplier}
-    return {
-        name: fold_batch_norms(value, batch_stats[name]) if name in batch_stats else value
-        for name, value in params.items()
-    }
-
-
-def _moving_average(old: Float[Array, " k"], new: Float[Array, " k"]) -> Float[Array, " k"]:
-    return BN_MOMENTUM * old + (1.0 - BN_MOMENTUM) * jax.lax.stop_gradient(new)
-
-
-Product = Callable[..., Array]
-
-
-def _product(maps: Array, kernel: Array, axes: Any, **options: Any) -> Array:
-    """A 1x1 convolution, in place of `jax.lax.dot_general`, whose arguments it takes.
-
-    With a row for each pixel the gradient of the kernel is a product of two matrices as they lie in memory. With axes
-    of height and width XLA transposes one of them first on CPUs, which took a fifth of a training step. A batch that
-    several devices do not divide keeps its axes: as rows they would be divided anew, and pixels sent between devices.
-    """
-    if maps.shape[0] % jax.device_count():
-        return jax.lax.dot_general(maps, kernel, axes, **options)
-    pixels = maps.reshape(-1, maps.shape[-1])
-    product: Array = jax.lax.dot_general(pixels, kernel, (((1,), (0,)), ((), ())), **options)
-    return product.reshape(*maps.shape[:-1], kernel.shape[-1])
-
-
-_product_in_float32: Product = functools.partial(_product, preferred_element_type=jnp.float32)
-
-
-def _conv1x1(features: int, dtype: DTypeLike, name: str, product: Product = _product) -> nn.Dense:
-    init = nn.initializers.he_normal()
-    return nn.Dense(features, use_bias=False, dtype=dtype, dot_general=product, kernel_init=init, name=name)
-
-
-def _convolve(maps: Array, kernel: Array, stride: int, padding: tuple[int, int], order: str = "HWIO") -> Array:
-    return jax.lax.conv_general_dilated(
-        maps, kernel, (stride, stride), (padding, padding), dimension_numbers=("NHWC", order, "NHWC")
-    )
-
-
-class Conv3x3(nn.Module):
-    """3x3 convolution, with a kernel as the field stores it or with the filters that `lay_out_filters` gives."""
-
-    features: int
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, maps: Float[Array, "b h w k"]) -> Float[Array, "b h w n"]:
-        if self.has_variable("params", "filters"):
-            return _convolve(maps, self.get_variable("params", "filters").astype(self.dtype), 1, (1, 1), "OHWI")
-        shape = (3, 3, maps.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        return _convolve(maps, kernel.astype(self.dtype), 1, (1, 1))
-
-
-def lay_out_filters(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters whose 3x3 kernels lie as GPUs read them, which would else transpose each of them for each batch.
-
-    `kernel` (3, 3, k, n) becomes `filters` (n, 3, 3, k); everything else stays.
-    """
-
-    def lay_out(name: str, value: Any) -> Any:
-        if name == "conv2":
-            return {"filters": value["kernel"].transpose(3, 0, 1, 2)}
-        return lay_out_filters(value) if isinstance(value, Mapping) else value
-
-    return {name: lay_out(name, value) for name, value in params.items()}
-
-
 class DenseLayer(nn.Module):
     """BN, ReLU, 1x1 convolution to four times the growth, BN, ReLU, 3x3 convolution to the growth."""
 
@@ -188,8 +48,7 @@ class DenseLayer(nn.Module):
         narrow = nn.relu(BatchNorm(self.dtype, name="norm1")(maps, moments))
         # XLA makes what follows a product part of it only in the type that it adds up in; for gradients that would be
         # twice the memory.
-        product = _product_in_float32 if moments is None else _product
-        narrow = _conv1x1(4 * self.growth, self.dtype, name="conv1", product=product)(narrow)
+        narrow = conv1x1(4 * self.growth, self.dtype, name="conv1", in_float32=moments is None)(narrow)
         narrow_moments = None if moments is None else batch_moments(narrow)
         narrow = nn.relu(BatchNorm(self.dtype, name="norm2")(narrow, narrow_moments))
         return Conv3x3(self.growth, self.dtype, name="conv2")(narrow)
@@ -232,35 +91,6 @@ def _append_in_place(maps: Array, layers: Sequence[DenseLayer], growth: int) -> 
     return room
 
 
-class Stem(nn.Module):
-    """7x7 convolution with stride 2.
-
-    At inference a 4x4 convolution with stride 1 over blocks of 2x2 pixels, each with four times the bands: of three
-    bands GPUs make eight, of twelve sixteen.
-    """
-
-    features: int
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, images: Float[Array, "b h w bands"], train: bool) -> Float[Array, "b p q k"]:
-        shape = (7, 7, images.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
-        if train:
-            return _convolve(images, kernel, 2, (3, 3))
-        odd = [(0, size % 2) for size in images.shape[1:3]]
-        images = jnp.pad(images, [(0, 0), *odd, (0, 0)])
-        kernel = jnp.pad(kernel, [(1, 0), (1, 0), (0, 0), (0, 0)])
-        return _convolve(_blocks(images), _blocks(kernel[None])[0], 1, (2, 1))
-
-
-def _blocks(images: Array) -> Array:
-    """Blocks of 2x2 pixels as one pixel: (b, 2p, 2q, k, ...) becomes (b, p, q, 4k, ...)."""
-    batch, height, width, bands, *rest = images.shape
-    blocks = images.reshape(batch, height // 2, 2, width // 2, 2, bands, *rest)
-    return jnp.moveaxis(blocks, 2, 3).reshape(batch, height // 2, width // 2, 4 * bands, *rest)
-
-
 class Transition(nn.Module):
     """BN, ReLU, 2x2 average pooling and a 1x1 convolution that halves the channels."""
 
@@ -269,7 +99,7 @@ class Transition(nn.Module):
     @nn.compact
     def __call__(self, maps: Float[Array, "b h w k"], moments: Moments | None) -> Float[Array, "b p q n"]:
         pooled = average_pool_2x2(nn.relu(BatchNorm(self.dtype, name="norm")(maps, moments)))
-        return _conv1x1(maps.shape[-1] // 2, self.dtype, name="conv")(pooled)
+        return conv1x1(maps.shape[-1] // 2, self.dtype, name="conv")(pooled)
 
 
 def _mean_of_pixels(maps: Float[Array, "b h w k"]) -> Float[Array, "b k"]:

@@ -12,7 +12,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from aljax.arrays import AnyArray
-from aljax.densenet import DenseNet, Outputs, fold_batch_norms, lay_out_filters
+from aljax.batch_norm import fold_batch_norms
+from aljax.convolutions import lay_out_filters
+from aljax.densenet import DenseNet, Outputs
 from aljax.devices import replicate
 from aljax.loss_head import LossHead
 from aljax.traces import program

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from aljax import DenseNet, DenseNet121, LossHead
-from aljax.densenet import Transition, batch_moments
+from aljax.batch_norm import batch_moments
+from aljax.densenet import Transition
 from aljax.model import Model, count_parameters, init_variables
 from aljax.pooling import average_pool_2x2, max_pool_3x3_stride_2
 from aljax.traces import compiler_options
@@ -91,9 +92,12 @@ def to_plain(tree: dict) -> dict:
     return plain
 
 
-@pytest.mark.parametrize("tile", [(44, 44, 3), (45, 43, 4)], ids=["even", "odd"])
+@pytest.mark.parametrize(("tile", "backend"), [((44, 44, 3), "cpu"), ((45, 43, 4), "gpu")], ids=["even", "odd"])
 @pytest.mark.parametrize("train", [False, True])
-def test_fast_network_equals_the_plain_one_in_outputs_and_gradients(train: bool, tile: tuple[int, ...]) -> None:
+def test_fast_network_equals_the_plain_one_in_outputs_and_gradients(
+    train: bool, tile: tuple[int, ...], backend: str, monkeypatch
+) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)  # as the network would be arranged there
     shape = {"num_classes": 3, "depths": (2, 3), "growth": 4, "stem_channels": 8}
     fast, plain = DenseNet(**shape), PlainDenseNet(**shape)
     images = jax.random.normal(jax.random.key(1), (4, *tile))

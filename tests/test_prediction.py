@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from aljax import prediction
+from aljax.convolutions import lay_out_filters
 from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
 from aljax.data.augmentation import BandStatistics
-from aljax.densenet import lay_out_filters
 from aljax.model import Model, forward, init_variables, prepare_inference, prepare_on_device
 from aljax.prediction import predict_batches, predict_probabilities
 
