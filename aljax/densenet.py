@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from aljax.batch_norm import BatchNorm, Moments, batch_moments, join_moments
 from aljax.convolutions import Conv3x3, Stem, conv1x1
-from aljax.pooling import average_pool_2x2, max_pool_3x3_stride_2
+from aljax.pooling import average_pool_2x2, max_pool_3x3_stride_2, mean_of_pixels
 
 
 class Outputs(NamedTuple):
@@ -102,19 +102,6 @@ class Transition(nn.Module):
         return conv1x1(maps.shape[-1] // 2, self.dtype, name="conv")(pooled)
 
 
-def _mean_of_pixels(maps: Float[Array, "b h w k"]) -> Float[Array, "b k"]:
-    """The mean as a product, in float32.
-
-    For a sum over pixels XLA lays maps out on GPUs with pixels last, and then transposes the input of each layer of the
-    last block. A product of float32 it would round, or take for such a sum.
-    """
-    pixels = maps.reshape(len(maps), -1, maps.shape[-1])
-    count = pixels.shape[1]
-    precision = jax.lax.Precision.HIGHEST if maps.dtype == jnp.float32 else None
-    ones = jnp.ones(count, maps.dtype)
-    return jnp.einsum("bpk,p->bk", pixels, ones, precision=precision, preferred_element_type=jnp.float32) / count
-
-
 class DenseNet(nn.Module):
     """DenseNet-BC; the defaults are DenseNet121.
 
@@ -156,7 +143,7 @@ class DenseNet(nn.Module):
         # XLA's CPU kernel for sums takes the ReLU along and makes 0 of NaN: a network that has diverged, or a broken
         # pixel, would go unnoticed. 0 times NaN is NaN.
         maps = nn.relu(maps) + 0.0 * maps
-        embedding = maps.astype(jnp.float32).mean((1, 2)) if train else _mean_of_pixels(maps)
+        embedding = mean_of_pixels(maps)
         # The last layer is float32 in every precision: eq. 7 differentiates through it.
         logits = nn.Dense(self.num_classes, precision=jax.lax.Precision.HIGHEST, name="head")(embedding)
         return Outputs(logits, embedding, tuple(blocks))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aljax.arrays import AnyArray
+from aljax.pooling import mean_of_pixels
 
 
 class LossHead(nn.Module):
@@ -33,7 +34,7 @@ class LossHead(nn.Module):
 
 
 def _pool(maps: Float[Array, "b h w k"], gradient_scale: float | Float[AnyArray, ""]) -> Float[Array, "b k"]:
-    pooled = maps.astype(jnp.float32).mean((1, 2))
+    pooled = mean_of_pixels(maps)
     fixed = jax.lax.stop_gradient(pooled)
     # Equal to `pooled` in value, scaled in gradient.
     return fixed + gradient_scale * (pooled - fixed)

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+WRITTEN_OUT = 256  # pixels of a tile up to which their sum is written out
+
 
 @jax.custom_vjp
 def max_pool_3x3_stride_2(maps: Float[Array, "b h w k"]) -> Float[Array, "b p q k"]:
@@ -76,3 +78,31 @@ def average_pool_2x2(maps: Float[Array, "b h w k"]) -> Float[Array, "b p q k"]:
     height, width = height // 2, width // 2
     windows = maps[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, channels)
     return functools.reduce(jnp.add, (windows[:, :, row, :, column] for row in (0, 1) for column in (0, 1))) / 4
+
+
+@jax.custom_vjp
+def mean_of_pixels(maps: Float[Array, "b h w k"]) -> Float[Array, "b k"]:
+    """Global average pooling in float32.
+
+    A sum of few pixels is written out, row by row: for a sum over axes XLA lays maps out on GPUs with pixels last, and
+    then transposes what each layer of the last block reads.
+    """
+    height, width = maps.shape[1:3]
+    if height * width > WRITTEN_OUT:
+        return maps.astype(jnp.float32).mean((1, 2))
+    row = functools.reduce(jnp.add, (maps[:, index].astype(jnp.float32) for index in range(height)))
+    return functools.reduce(jnp.add, (row[:, index] for index in range(width))) / (height * width)
+
+
+def _mean_of_pixels_forward(maps: Array) -> tuple[Array, Array]:
+    return mean_of_pixels(maps), maps
+
+
+def _mean_of_pixels_backward(maps: Array, gradient: Array) -> tuple[Array]:
+    """As of a mean: the gradient of slices would be a sum of as many padded arrays."""
+    height, width = maps.shape[1:3]
+    share = (gradient / (height * width)).astype(maps.dtype)
+    return (jnp.broadcast_to(share[:, None, None], maps.shape),)
+
+
+mean_of_pixels.defvjp(_mean_of_pixels_forward, _mean_of_pixels_backward)

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib
 import inspect
+import math
 import os
 import subprocess
 import sys
@@ -45,8 +46,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "gpu": {"xla_gpu_experimental_enable_fusion_autotuner": False},
 }
-# Bytes of a trace from which on its program is large: those of DenseNet121, not those of the quickstart's network.
-_LARGE = 1 << 18
+# Bytes of a program's arguments from which on it is large: those of DenseNet121's steps and predictions are, not those
+# of the quickstart's network.
+_LARGE = 1 << 24
 
 
 # After how long somebody is told that a program is still being compiled.
@@ -187,7 +189,8 @@ class Program(Generic[Parameters, Result]):
             except (ValueError, NotImplementedError):
                 # There are operations that only the process that traced them can run.
                 return plain
-            large = len(blob) >= _LARGE and jax.default_backend() == "cpu"
+            size = sum(math.prod(one.shape) * one.dtype.itemsize for one in exported.in_avals)
+            large = size >= _LARGE and jax.default_backend() == "cpu"
             if _write(path, blob) and large and sys.executable:
                 _compile_elsewhere(path, donated, kinds)
         return _compile(exported, donated, self.told())

@@ -15,7 +15,7 @@ from aljax import DenseNet, DenseNet121, LossHead
 from aljax.batch_norm import batch_moments
 from aljax.densenet import Transition
 from aljax.model import Model, count_parameters, init_variables
-from aljax.pooling import average_pool_2x2, max_pool_3x3_stride_2
+from aljax.pooling import average_pool_2x2, max_pool_3x3_stride_2, mean_of_pixels
 from aljax.traces import compiler_options
 
 
@@ -148,6 +148,17 @@ def test_max_pooling_and_its_gradient_are_those_of_a_window() -> None:
         jax.grad(lambda x, f=f: jnp.sin(f(nn.relu(x))).sum())(maps - 0.3) for f in (max_pool_3x3_stride_2, window)
     )
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(3, 5), (17, 16)], ids=["written out", "summed"])
+def test_mean_of_pixels_and_its_gradient_are_those_of_a_mean(size: tuple[int, int]) -> None:
+    maps = jax.random.normal(jax.random.key(0), (2, *size, 4)).astype(jnp.bfloat16)
+    weights = jax.random.normal(jax.random.key(1), (2, 4))
+    found, of_maps = jax.value_and_grad(lambda maps: (mean_of_pixels(maps) * weights).sum())(maps)
+    expected, of_mean = jax.value_and_grad(lambda maps: (maps.astype(jnp.float32).mean((1, 2)) * weights).sum())(maps)
+    assert (mean_of_pixels(maps).dtype, of_maps.dtype) == (jnp.float32, jnp.bfloat16)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(of_maps.astype(np.float32), of_mean.astype(np.float32), rtol=1e-2)
 
 
 def test_equal_maxima_of_a_window_share_its_gradient() -> None:

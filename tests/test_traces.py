@@ -218,7 +218,7 @@ def test_large_program_is_compiled_by_another_process(folder, everything_kept, m
 
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     monkeypatch.setattr(subprocess, "run", run_and_look)
-    monkeypatch.setattr(traces, "_LARGE", 1000)
+    monkeypatch.setattr(traces, "_LARGE", 1)
     init_variables._loaded.clear()
     plain = init_variables._jitted(jax.random.key(0), model, 32, 3)
     assert same(init_variables(jax.random.key(0), model, 32, 3), plain)
