@@ -81,14 +81,23 @@ def _append_in_place(maps: Array, layers: Sequence[DenseLayer], growth: int) -> 
     H200. The barriers keep XLA from doing so nevertheless: it would see a sum of padded arrays.
     """
     channels = maps.shape[-1]
-    # Nothing of it is read before it is written.
-    room = jax.lax.empty((*maps.shape[:-1], channels + growth * len(layers)), maps.dtype)
-    room = jax.lax.optimization_barrier(jax.lax.dynamic_update_slice(room, maps, (0, 0, 0, 0)))
+    room = _make_room(maps, growth * len(layers))
     for layer in layers:
         new = layer(room[..., :channels], None)
         room = jax.lax.optimization_barrier(jax.lax.dynamic_update_slice(room, new, (0, 0, 0, channels)))
         channels += growth
     return room
+
+
+def _make_room(maps: Array, more: int) -> Array:
+    """The maps with room for more channels, which is not cleared: nothing of it is read before it is written.
+
+    With several devices it is, because each of them would make room for the whole batch otherwise.
+    """
+    if jax.device_count() > 1:
+        return jnp.pad(maps, [(0, 0)] * 3 + [(0, more)])
+    room = jax.lax.empty((*maps.shape[:-1], maps.shape[-1] + more), maps.dtype)
+    return jax.lax.optimization_barrier(jax.lax.dynamic_update_slice(room, maps, (0, 0, 0, 0)))
 
 
 class Transition(nn.Module):
