@@ -13,6 +13,9 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # What a shell starts in the background ignores Ctrl-C; tests send it to themselves and to processes of theirs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# And what nohup starts ignores its terminal's end.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Before anything of aljax is imported.
 hook = install_import_hook("aljax", "typechecking.typechecker")

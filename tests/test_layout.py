@@ -8,8 +8,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def listed() -> list[str]:
-    text = (ROOT / "README.md").read_text().split("## Layout")[1].split("each file one concern")[0]
-    return [name.rstrip("/") for name in re.findall(r"`([a-z_]+/?)`", text)][1:]
+    text = " ".join((ROOT / "README.md").read_text().split("## Layout")[1].split())
+    parts = text.split("each file one concern")[0]
+    return [name.rstrip("/") for name in re.findall(r"`([a-z_]+/?)`", parts)][1:]
 
 
 def files_of(part: str) -> list[Path]:
