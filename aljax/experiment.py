@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from aljax.checkpointing import RunStore
+from aljax.compiling import tell_of_compiling
 from aljax.data.archive import Archive, Split, SplitTiles, place
 from aljax.densenet import DenseNet
 from aljax.errors import DivergedError, InputError, InputWarning, one_line
@@ -43,7 +44,6 @@ from aljax.progress import Progress
 from aljax.reporting import draw_curves, series_name, summary, table
 from aljax.settings import WHERE_AND_WHEN, Query, Settings, check_pool, check_settings
 from aljax.stopping import StoppedError, StopRequest, stop_with_starter
-from aljax.traces import tell_of_compiling
 from aljax.weights import Weights, check_normalisation, check_weights, load_weights
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)

@@ -14,9 +14,8 @@ import math
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 import jax
 from jax import export
 
+from aljax.compiling import compiler_options, telling
 from aljax.files import remove_leftovers, write_atomically
 
 Parameters = ParamSpec("Parameters")
@@ -37,39 +37,9 @@ _TRACED_UNDER = (
 )
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax")
 _DIGEST_BYTES = hashlib.sha256().digest_size
-# What XLA is told beside its defaults, by backend. On CPUs YNNPACK runs products and sums faster than XLA's own kernels
-# and convolutions slower; left out of the default list are the convolutions. On GPUs XLA builds each of the step's many
-# hundred fusions in two ways, a good part of compiling, and times both; the second wins for one in 25.
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "cpu": {
-        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE",
-    },
-    "gpu": {"xla_gpu_experimental_enable_fusion_autotuner": False},
-}
 # Bytes of a program's arguments from which on it is large: those of DenseNet121's steps and predictions are, not those
 # of the quickstart's network.
 _LARGE = 1 << 24
-
-
-# After how long somebody is told that a program is still being compiled.
-SECONDS_UNTIL_TOLD = 5.0
-_listeners: list[Callable[[str], None]] = []
-
-
-def tell_of_compiling(listener: Callable[[str], None]) -> None:
-    """Has the listener told the name of each program that takes long to compile, in another thread."""
-    _listeners[:] = [listener]
-
-
-@contextmanager
-def _telling(name: str) -> Iterator[None]:
-    timer = threading.Timer(SECONDS_UNTIL_TOLD, lambda: [listener(name) for listener in _listeners])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 class Signature(NamedTuple):
@@ -135,7 +105,7 @@ class Program(Generic[Parameters, Result]):
 
     def _loaded_for(self, call: Call) -> Callable[..., Any]:
         if call.signature not in self._loaded:
-            with _telling(self._function.__name__):
+            with telling(self._function.__name__):
                 self._loaded[call.signature] = self._load(call)
         return self._loaded[call.signature]
 
@@ -281,18 +251,6 @@ def _compile(exported: export.Exported, donated: tuple[int, ...], options: Mappi
     arguments, _ = jax.tree.unflatten(exported.in_tree, shapes)
     jitted = jax.jit(exported.call, donate_argnums=donated, compiler_options=dict(options))
     return jitted.lower(*arguments).compile()
-
-
-@functools.cache
-def compiler_options(more: tuple[tuple[str, Any], ...] = ()) -> dict[str, Any]:
-    """What this backend's XLA is told, with some more; nothing if this version of it does not know the words."""
-    options = {**_OPTIONS.get(jax.default_backend(), {}), **dict(more)}
-    try:
-        if options:
-            jax.jit(lambda: 0, compiler_options=options).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        return {}
-    return options
 
 
 def _compile_elsewhere(path: Path, donated: tuple[int, ...], kinds: Iterable[type]) -> None:

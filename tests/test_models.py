@@ -13,10 +13,10 @@ import pytest
 
 from aljax import DenseNet, DenseNet121, LossHead
 from aljax.batch_norm import batch_moments
+from aljax.compiling import compiler_options
 from aljax.densenet import Transition
 from aljax.model import Model, count_parameters, init_variables
 from aljax.pooling import average_pool_2x2, max_pool_3x3_stride_2, mean_of_pixels
-from aljax.traces import compiler_options
 
 
 @pytest.mark.parametrize(

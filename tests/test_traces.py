@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aljax import traces
+from aljax import compiling, traces
 from aljax.model import init_variables
 from aljax.traces import Program
 from aljax.training import train_on_batch, train_on_device
@@ -239,11 +239,11 @@ def test_xla_that_does_not_know_an_option_is_told_nothing(monkeypatch) -> None:
     backend = jax.default_backend()
     try:
         for options, told in (({"xla_cpu_enable_fast_math": False}, True), ({"xla_of_another_day": False}, False)):
-            monkeypatch.setattr(traces, "_OPTIONS", {backend: options})
-            traces.compiler_options.cache_clear()
-            assert traces.compiler_options() == (options if told else {})
+            monkeypatch.setattr(compiling, "OPTIONS", {backend: options})
+            compiling.compiler_options.cache_clear()
+            assert compiling.compiler_options() == (options if told else {})
     finally:
-        traces.compiler_options.cache_clear()
+        compiling.compiler_options.cache_clear()
 
 
 def test_training_takes_its_products_from_cublas_on_gpus_alone(monkeypatch) -> None:
@@ -259,14 +259,14 @@ def test_training_takes_its_products_from_cublas_on_gpus_alone(monkeypatch) -> N
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the CPU backend")
 def test_convolutions_are_left_to_xla_and_products_are_not() -> None:
-    assert traces.compiler_options()
+    assert compiling.compiler_options()
 
     def convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
     def in_library(function, *shapes: tuple[int, ...]) -> bool:
         arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-        compiled = jax.jit(function, compiler_options=traces.compiler_options()).lower(*arguments).compile()
+        compiled = jax.jit(function, compiler_options=compiling.compiler_options()).lower(*arguments).compile()
         return "__ynn_fusion" in compiled.as_text()
 
     assert not in_library(convolve, (4, 32, 32, 64), (3, 3, 64, 32))
@@ -299,14 +299,14 @@ def test_trace_of_somebody_elses_code_is_not_kept(folder, how) -> None:
 def test_somebody_is_told_of_a_program_that_takes_long_to_compile(folder, summing, monkeypatch) -> None:
     told: list[str] = []
     heard = threading.Event()
-    monkeypatch.setattr(traces, "_listeners", [])
-    traces.tell_of_compiling(lambda name: (told.append(name), heard.set()))
+    monkeypatch.setattr(compiling, "_listeners", [])
+    compiling.tell_of_compiling(lambda name: (told.append(name), heard.set()))
     summing()(2.0, pair(), jax.random.key(0))
     assert told == []
 
     load = Program._load
     monkeypatch.setattr(Program, "_load", lambda program, call: heard.wait(60) and load(program, call))
-    monkeypatch.setattr(traces, "SECONDS_UNTIL_TOLD", 0.0)
+    monkeypatch.setattr(compiling, "SECONDS_UNTIL_TOLD", 0.0)
     again = summing()
     for _ in range(2):
         again(2.0, pair(), jax.random.key(0))
