@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 BN_MOMENTUM = 0.9
 BN_EPSILON = 1e-5
-DIVIDED_BY_XLA = 4096  # pixels of a batch from which on XLA divides a sum over them on a GPU
+UNDIVIDED = 4096  # pixels of a batch up to which XLA does not divide a sum over them on a GPU
 
 
 class Moments(NamedTuple):
@@ -93,7 +93,7 @@ def _sums_over_pixels(*maps: Float[Array, "b h w k"]) -> tuple[Float[Array, " k"
     added up: on an H200 such kernels took 2.9 of the 10 ms of a step on ten tiles. So they are divided here, by tile.
     """
     batch, height, width, _ = maps[0].shape
-    if jax.default_backend() != "gpu" or batch * height * width >= DIVIDED_BY_XLA:
+    if jax.default_backend() != "gpu" or batch * height * width > UNDIVIDED:
         return tuple(one.sum((0, 1, 2)) for one in maps)
     # The barrier keeps XLA from making one sum of both.
     of_tiles = jax.lax.optimization_barrier(tuple(one.sum((1, 2)) for one in maps))

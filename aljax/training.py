@@ -15,8 +15,8 @@ from aljax.model import Model, Variables, forward
 from aljax.recipe import Recipe, make_optimizer
 from aljax.traces import program
 
-# Products by cuBLAS alone. XLA would make kernels of its own of them and time two dozen of each, a minute or more, and
-# a step would not be faster.
+# Products by cuBLAS alone. XLA would make kernels of its own of them and time several of each, for minutes on a new
+# card, and a step would not be faster.
 ON_GPU = (("xla_gpu_enable_triton_gemm", False),)
 
 
