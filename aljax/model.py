@@ -16,8 +16,8 @@ from aljax.batch_norm import fold_batch_norms
 from aljax.convolutions import lay_out_filters
 from aljax.densenet import DenseNet, Outputs
 from aljax.devices import replicate
+from aljax.jitted import program
 from aljax.loss_head import LossHead
-from aljax.traces import program
 
 Variables = Mapping[str, Any]
 """{"params": {"network": ..., "loss_head": ...}, "batch_stats": ...}; `loss_head` only where there is one.

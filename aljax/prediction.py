@@ -12,9 +12,9 @@ from aljax.arrays import AnyArray
 from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics, standardise
 from aljax.devices import divide, gather
+from aljax.jitted import program
 from aljax.machine import usable_cores
 from aljax.model import Model, Variables, forward, prepare_inference
-from aljax.traces import program
 
 LARGEST_BATCH = 64
 # Two tiles of 256 x 256. With more, what a layer hands to the next leaves the caches: a tile of 64 takes 1.35 times as

@@ -10,10 +10,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt8
 from aljax.arrays import AnyArray
 from aljax.data.augmentation import BandStatistics, augment, standardise
 from aljax.devices import divide, gather
+from aljax.jitted import program
 from aljax.losses import bce_loss, random_pairs, ranking_loss
 from aljax.model import Model, Variables, forward
 from aljax.recipe import Recipe, make_optimizer
-from aljax.traces import program
 
 # Products by cuBLAS alone. XLA would make kernels of its own of them and time several of each, for minutes on a new
 # card, and a step would not be faster.

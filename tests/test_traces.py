@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aljax import compiling, traces
+from aljax import compiling, jitted, traces
+from aljax.jitted import Program
 from aljax.model import init_variables
-from aljax.traces import Program
 from aljax.training import train_on_batch, train_on_device
 
 
@@ -96,6 +96,19 @@ def test_program_is_loaded_once_and_takes_the_memory_of_what_it_is_given(folder,
     assert calls == ["traced"]
     assert program._cache_size() == 1
     assert all(one.first.is_deleted() for one in given)
+
+
+def test_program_finds_what_it_has_loaded_for_each_of_its_calls(folder, calls, summing) -> None:
+    program, key, sizes = summing(), jax.random.key(0), (4, 5, 5, 4, 4)
+    results = [program(2.0, pair(size), key) for size in sizes]
+    results += [program(3.0, pair(), key), program(2.0, pair(kind=jnp.bfloat16), key), program(2.0, pair(), key)]
+    inside = jax.jit(lambda given: program(2.0, given, key))(pair())
+    assert program._cache_size() == len(list(folder.iterdir())) == 4
+    assert calls == ["traced"] * 5  # the last inside another
+    alone = [summing()(2.0, pair(size), key) for size in sizes]
+    other = [summing()(3.0, pair(), key), summing()(2.0, pair(kind=jnp.bfloat16), key)]
+    assert all(map(same, results, [*alone, *other, alone[0]]))
+    assert same(inside, alone[0])
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -188,7 +201,7 @@ def test_error_of_the_function_is_its_own(folder) -> None:
 def test_variables_of_a_model_are_the_same_with_and_without_a_kept_trace(folder, model) -> None:
     plain = init_variables._jitted(jax.random.key(0), model, 32, 3)
     for _ in range(2):
-        init_variables._loaded.clear()
+        init_variables.clear_cache()
         assert same(init_variables(jax.random.key(0), model, 32, 3), plain)
     (path,) = folder.iterdir()
     assert path.name.startswith("init_variables-")
@@ -219,7 +232,7 @@ def test_large_program_is_compiled_by_another_process(folder, everything_kept, m
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     monkeypatch.setattr(subprocess, "run", run_and_look)
     monkeypatch.setattr(traces, "_LARGE", 1)
-    init_variables._loaded.clear()
+    init_variables.clear_cache()
     plain = init_variables._jitted(jax.random.key(0), model, 32, 3)
     assert same(init_variables(jax.random.key(0), model, 32, 3), plain)
     (by_the_other,) = kept
@@ -290,9 +303,9 @@ def test_trace_of_somebody_elses_code_is_not_kept(folder, how) -> None:
     def scaled(how: object, array: jax.Array) -> jax.Array:
         return 2.0 * array
 
-    assert traces.program(static=("how",))(scaled)(how, np.ones(3, np.float32)).tolist() == [2.0] * 3
+    assert jitted.program(static=("how",))(scaled)(how, np.ones(3, np.float32)).tolist() == [2.0] * 3
     assert not list(folder.rglob("scaled-*"))
-    assert traces.program(static=("how",))(scaled)("word", np.ones(3, np.float32)).tolist() == [2.0] * 3
+    assert jitted.program(static=("how",))(scaled)("word", np.ones(3, np.float32)).tolist() == [2.0] * 3
     assert list(folder.rglob("scaled-*"))
 
 
@@ -305,7 +318,7 @@ def test_somebody_is_told_of_a_program_that_takes_long_to_compile(folder, summin
     assert told == []
 
     load = Program._load
-    monkeypatch.setattr(Program, "_load", lambda program, call: heard.wait(60) and load(program, call))
+    monkeypatch.setattr(Program, "_load", lambda *given: heard.wait(60) and load(*given))
     monkeypatch.setattr(compiling, "SECONDS_UNTIL_TOLD", 0.0)
     again = summing()
     for _ in range(2):

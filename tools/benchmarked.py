@@ -18,6 +18,7 @@ from aljax.data.augmentation import BandStatistics
 from aljax.densenet import DenseNet121
 from aljax.experiment import ask_for_determinism, prepare_process
 from aljax.fitting import begin_fit, make_epoch
+from aljax.jitted import Program
 from aljax.kmeans import kmeans
 from aljax.loop import advance, begin_iteration, begin_trial
 from aljax.loss_head import LossHead
@@ -32,7 +33,6 @@ from aljax.scores import gradient_embeddings, mge_scores
 from aljax.settings import Query, Settings
 from aljax.shortlist import Shortlist
 from aljax.state import RunState
-from aljax.traces import Program
 from aljax.training import Batch, train_on_batch, train_on_device
 from tools.duel import Work
 
