@@ -44,11 +44,15 @@ class BatchNorm(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, maps: Float[Array, "b h w k"], moments: Moments | None) -> Float[Array, "b h w k"]:
+    def __call__(
+        self, maps: Float[Array, "b h w n"], moments: Moments | None, channels: int | None = None
+    ) -> Float[Array, "b h w k"]:
+        """Of the first `channels` (None: all) of the maps, or of as many as the parameters are for."""
         if self.has_variable("params", "multiplier"):
             multiplier: Array = self.get_variable("params", "multiplier")
             shift: Array = self.get_variable("params", "shift")
-            return _multiply_and_add(maps, multiplier, shift).astype(self.dtype)
+            return _multiply_and_add(maps[..., : len(multiplier)], multiplier, shift).astype(self.dtype)
+        maps = maps[..., :channels]
         channels = maps.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))

@@ -3,7 +3,7 @@
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import jax
@@ -38,6 +38,15 @@ def telling(name: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+@functools.cache
+def joins_products() -> bool:
+    """Whether XLA makes what surrounds a product a part of it: on NVIDIA's GPUs since Ampere."""
+    capability = getattr(jax.local_devices()[0], "compute_capability", "")
+    with suppress(ValueError):  # AMD's are no numbers
+        return float(capability) >= 8.0
+    return False
 
 
 @functools.cache

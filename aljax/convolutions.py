@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from aljax.compiling import joins_products
+
 
 def _product(maps: Array, kernel: Array, axes: Any, **options: Any) -> Array:
     """A 1x1 convolution, in place of `jax.lax.dot_general`, whose arguments it takes.
@@ -27,9 +29,22 @@ def _product(maps: Array, kernel: Array, axes: Any, **options: Any) -> Array:
 
 def conv1x1(features: int, dtype: DTypeLike, name: str, in_float32: bool = False) -> nn.Dense:
     """1x1 convolution as a product, whose sums stay in the type that they are made in if `in_float32`."""
-    product = functools.partial(_product, preferred_element_type=jnp.float32) if in_float32 else _product
-    init = nn.initializers.he_normal()
-    return nn.Dense(features, use_bias=False, dtype=dtype, dot_general=product, kernel_init=init, name=name)
+    product: Any = _product
+    precision: Any = None
+    if in_float32:
+        product = functools.partial(_product, preferred_element_type=jnp.float32)
+        if dtype == jnp.bfloat16 and joins_products():
+            # What comes before is rounded inside of the product, which could not take it along otherwise.
+            dtype, precision = jnp.float32, jax.lax.DotAlgorithmPreset.BF16_BF16_F32
+    return nn.Dense(
+        features,
+        use_bias=False,
+        dtype=dtype,
+        precision=precision,
+        dot_general=product,
+        kernel_init=nn.initializers.he_normal(),
+        name=name,
+    )
 
 
 def _convolve(maps: Array, kernel: Array, stride: int, padding: tuple[int, int], order: str = "HWIO") -> Array:

@@ -13,8 +13,9 @@ from jaxtyping import Array, Float
 
 from aljax.arrays import AnyArray
 from aljax.batch_norm import fold_batch_norms
+from aljax.compiling import joins_products
 from aljax.convolutions import lay_out_filters
-from aljax.densenet import DenseNet, Outputs
+from aljax.densenet import DenseNet, Outputs, read_whole_blocks
 from aljax.devices import replicate
 from aljax.jitted import program
 from aljax.loss_head import LossHead
@@ -121,6 +122,8 @@ def _prepare(model: Model, network: Mapping[str, Any], stats: Mapping[str, Any])
     folded = fold_batch_norms(network, stats)
     head = folded.pop("head")
     kernels = jax.tree.map(lambda leaf: leaf.astype(model.network.dtype) if leaf.ndim > 1 else leaf, folded)
+    if joins_products():
+        kernels = read_whole_blocks(kernels)
     if jax.default_backend() == "gpu":
         kernels = lay_out_filters(kernels)
     return {**kernels, "head": head}

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aljax import prediction
-from aljax.convolutions import lay_out_filters
+from aljax import convolutions, prediction
+from aljax import model as model_module
 from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
 from aljax.data.augmentation import BandStatistics
-from aljax.model import Model, forward, init_variables, prepare_inference, prepare_on_device
+from aljax.model import Model, Variables, forward, init_variables, prepare_inference
 from aljax.prediction import predict_batches, predict_probabilities
 
 
@@ -58,10 +58,26 @@ def test_tiles_on_the_device_and_on_the_host_are_the_same_tiles(ll_model, variab
         np.testing.assert_array_equal(host, device)
 
 
-@pytest.mark.parametrize("for_gpu", [False, True], ids=["cpu", "gpu"])
+@pytest.fixture(params=["here", "older GPU", "GPU"])
+def arranged(request, monkeypatch) -> str:
+    """Parameters and network are arranged as on that device."""
+    if request.param != "here":
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+        for module in (convolutions, model_module):
+            monkeypatch.setattr(module, "joins_products", lambda: request.param == "GPU")
+    return request.param
+
+
+def prepare(model: Model, variables: Variables) -> Variables:
+    """As `prepare_inference` does on the host."""
+    network, stats = jax.tree.map(np.asarray, (variables["params"]["network"], variables["batch_stats"]))
+    prepared = jax.tree.map(jnp.asarray, model_module._prepare(model, network, stats))
+    return {"params": {**variables["params"], "network": prepared}, "batch_stats": {}}
+
+
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
 def test_what_is_prepared_for_inference_predicts_the_same(
-    precision: str, tolerance: float, for_gpu: bool, ll_model, variables
+    precision: str, tolerance: float, arranged: str, ll_model, variables
 ) -> None:
     # Statistics, scales and biases as after training: at the start folding has next to nothing to do.
     keys = iter(jax.random.split(jax.random.key(1), 1000))
@@ -70,12 +86,11 @@ def test_what_is_prepared_for_inference_predicts_the_same(
     )
     model = replace(ll_model, network=replace(ll_model.network, dtype=jnp.dtype(precision)))
     images = jax.random.normal(jax.random.key(2), (6, 32, 32, 3))
-    prepared = prepare_inference(model, trained)
-    network = prepared["params"]["network"]
-    if for_gpu and jax.default_backend() != "gpu":
-        prepared = {**prepared, "params": {**prepared["params"], "network": lay_out_filters(network)}}
-    convolution = prepared["params"]["network"]["block1"]["layer1"]["conv2"]
-    assert list(convolution) == ["filters" if for_gpu or jax.default_backend() == "gpu" else "kernel"]
+    prepared = prepare_inference(model, trained) if arranged == "here" else prepare(model, trained)
+    block = prepared["params"]["network"]["block1"]
+    assert list(block["layer1"]["conv2"]) == ["filters" if jax.default_backend() == "gpu" else "kernel"]
+    shapes = [block[f"layer{number + 1}"]["conv1"]["kernel"].shape for number in range(len(block))]
+    assert shapes == [shapes[-1]] * len(shapes) if model_module.joins_products() else shapes == sorted(set(shapes))
     assert not prepared["batch_stats"]
     kernels = {str(leaf.dtype) for leaf in jax.tree.leaves(prepared["params"]["network"]) if leaf.ndim == 4}
     assert kernels == {precision}
@@ -94,11 +109,12 @@ def test_what_is_prepared_for_inference_predicts_the_same(
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_device_prepares_what_the_host_does(precision: str, ll_model, variables) -> None:
+def test_a_device_prepares_what_the_host_does(precision: str, arranged: str, ll_model, variables) -> None:
     model = replace(ll_model, network=replace(ll_model.network, dtype=jnp.dtype(precision)))
     stats = jax.tree.map(lambda leaf: leaf + jnp.linspace(0.0, 3.0, leaf.size), variables["batch_stats"])
-    by_host = prepare_inference(model, {**variables, "batch_stats": stats})["params"]["network"]
-    by_device = prepare_on_device(model, variables["params"]["network"], stats)
+    by_host = prepare(model, {**variables, "batch_stats": stats})["params"]["network"]
+    on_device = jax.jit(lambda network, stats: model_module._prepare(model, network, stats))
+    by_device = on_device(variables["params"]["network"], stats)
     assert jax.tree.structure(by_host) == jax.tree.structure(by_device)
     for one, other in zip(jax.tree.leaves(by_host), jax.tree.leaves(by_device), strict=True):
         assert one.dtype == other.dtype
