@@ -1,6 +1,7 @@
 """Compiling: what XLA is told beside its defaults, and who is told that it takes long."""
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "gpu": {"xla_gpu_experimental_enable_fusion_autotuner": False},
 }
+
+# Of XLA_FLAGS: excludes kernels of a GPU that add in any order, and the choice of kernels by timing them.
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 # After how long somebody is told that a program is still being compiled.
 SECONDS_UNTIL_TOLD = 5.0
@@ -42,7 +46,12 @@ def telling(name: str) -> Iterator[None]:
 
 @functools.cache
 def joins_products() -> bool:
-    """Whether XLA makes what surrounds a product a part of it: on NVIDIA's GPUs since Ampere."""
+    """Whether XLA makes what surrounds a product a part of it.
+
+    It does in kernels of its own, on NVIDIA's GPUs since Ampere, if it may time them; otherwise it takes cuBLAS's.
+    """
+    if DETERMINISTIC in os.environ.get("XLA_FLAGS", ""):
+        return False
     capability = getattr(jax.local_devices()[0], "compute_capability", "")
     with suppress(ValueError):  # AMD's are no numbers
         return float(capability) >= 8.0

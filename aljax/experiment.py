@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from aljax.checkpointing import RunStore
-from aljax.compiling import tell_of_compiling
+from aljax.compiling import DETERMINISTIC, tell_of_compiling
 from aljax.data.archive import Archive, Split, SplitTiles, place
 from aljax.densenet import DenseNet
 from aljax.errors import DivergedError, InputError, InputWarning, one_line
@@ -141,7 +141,7 @@ def ask_for_determinism() -> None:
 
     To be called before JAX first looks for a device.
     """
-    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + f" {DETERMINISTIC}"
 
 
 def prepare_process() -> None:
