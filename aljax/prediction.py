@@ -16,10 +16,13 @@ from aljax.jitted import program
 from aljax.machine import usable_cores
 from aljax.model import Model, Variables, forward, prepare_inference
 
-LARGEST_BATCH = 64
-# Two tiles of 256 x 256. With more, what a layer hands to the next leaves the caches: a tile of 64 takes 1.35 times as
-# long.
+# Tiles at once. Two of 256 x 256 for each core: with more, what a layer hands to the next leaves the caches, and a tile
+# of 64 takes 1.35 times as long.
 PIXELS_PER_CORE = 2 * 256 * 256
+LARGEST_ON_CPU = 64
+# 256 of 256 x 256 for each accelerator: handing a batch over took the host of an H200 as long as the card took for 80.
+PIXELS_PER_ACCELERATOR = 256 * 256 * 256
+LARGEST_ON_ACCELERATOR = 256
 
 
 class Predictions(NamedTuple):
@@ -41,12 +44,14 @@ def predict_batch(
 
 
 def suitable_batch_size(tiles: Tiles) -> int:
-    """How many tiles to predict at once: on a CPU by their size and its cores, always a share for every device."""
-    batch_size, devices = LARGEST_BATCH, jax.device_count()
+    """How many tiles to predict at once, by their size and the cores or accelerators: a share for every device."""
+    devices = jax.device_count()
     if jax.default_backend() == "cpu":
-        _, height, width, _ = tiles.images.shape
-        pixels = PIXELS_PER_CORE * usable_cores() * jax.process_count()
-        batch_size = min(max(pixels // (height * width), 1), LARGEST_BATCH)
+        pixels, largest = PIXELS_PER_CORE * usable_cores() * jax.process_count(), LARGEST_ON_CPU
+    else:
+        pixels, largest = PIXELS_PER_ACCELERATOR * devices, LARGEST_ON_ACCELERATOR * devices
+    _, height, width, _ = tiles.images.shape
+    batch_size = min(max(pixels // (height * width), 1), largest)
     return math.ceil(batch_size / devices) * devices
 
 

@@ -142,18 +142,18 @@ def test_no_tiles_give_no_batches(model, variables, tiles: SplitTiles) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "cores", "devices", "expected"),
-    [(256, 2, 1, 4), (256, 1, 1, 2), (288, 2, 1, 3), (64, 2, 1, 64), (4096, 2, 1, 1), (256, 2, 8, 8), (32, 64, 6, 66)],
+    ("backend", "size", "cores", "devices", "expected"),
+    [
+        *(("cpu", 256, 2, 1, 4), ("cpu", 256, 1, 1, 2), ("cpu", 288, 2, 1, 3), ("cpu", 64, 2, 1, 64)),
+        *(("cpu", 4096, 2, 1, 1), ("cpu", 256, 2, 8, 8), ("cpu", 32, 64, 6, 66)),
+        *(("gpu", 256, 1, 1, 256), ("gpu", 32, 1, 1, 256), ("gpu", 288, 1, 1, 202), ("gpu", 512, 1, 8, 512)),
+        *(("gpu", 8192, 1, 1, 1), ("gpu", 300, 1, 3, 561), ("tpu", 64, 1, 4, 1024)),
+    ],
 )
-def test_batches_suit_the_tiles_the_cores_and_the_devices(monkeypatch, size, cores, devices, expected) -> None:
+def test_batches_suit_the_tiles_and_the_machine(monkeypatch, backend, size, cores, devices, expected) -> None:
     monkeypatch.setattr(prediction, "usable_cores", lambda: cores)
     monkeypatch.setattr(jax, "device_count", lambda: devices)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     images = np.empty((0, size, size, 3), np.uint8)
     tiles = Tiles(images, np.arange(0), np.empty((0, 2), np.uint8), BandStatistics(np.zeros(3), np.ones(3)))
     assert prediction.suitable_batch_size(tiles) == expected
-
-
-def test_batches_on_an_accelerator_are_large(monkeypatch, tiles: SplitTiles) -> None:
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(prediction, "usable_cores", lambda: 1)
-    assert prediction.suitable_batch_size(tiles.pool) == 64
