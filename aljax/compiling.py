@@ -27,6 +27,11 @@ SECONDS_UNTIL_TOLD = 5.0
 _listeners: list[Callable[[str], None]] = []
 
 
+def configured(name: str) -> Any:
+    """A setting of JAX, also one that its types do not know."""
+    return getattr(jax.config, name)
+
+
 def tell_of_compiling(listener: Callable[[str], None]) -> None:
     """Has the listener told the name of each program that takes long to compile, in another thread."""
     _listeners[:] = [listener]

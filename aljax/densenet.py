@@ -46,9 +46,9 @@ class DenseLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, maps: Float[Array, "b h w n"], moments: Moments | None, channels: int
+        self, maps: Float[Array, "b h w n"], moments: Moments | None, channels: int | None = None
     ) -> Float[Array, "b h w g"]:
-        """Reads the first `channels` of the maps; at inference, what its parameters are for."""
+        """Reads as many of the maps as `BatchNorm` does."""
         inference = moments is None
         # XLA makes what surrounds a product part of it only in the type that it adds up in; for gradients that would
         # be twice the memory.
@@ -74,7 +74,7 @@ class DenseBlock(nn.Module):
             return _append_in_place(maps, layers, self.growth), None
         moments = batch_moments(maps)
         for layer in layers:
-            new = layer(maps, moments, maps.shape[-1])
+            new = layer(maps, moments)
             maps = jnp.concatenate([maps, new], axis=-1)
             moments = join_moments(moments, batch_moments(new))
         return maps, moments

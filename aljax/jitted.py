@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 import jax
 
-from aljax.compiling import compiler_options, telling
+from aljax.compiling import compiler_options, configured, telling
 from aljax.traces import load
 
 Parameters = ParamSpec("Parameters")
@@ -40,6 +40,11 @@ class Call(NamedTuple):
     dynamic: tuple[Any, ...]
     """Trees of arrays."""
     traced_under: tuple[str, ...]
+
+    @property
+    def known_by(self) -> Hashable:
+        """What can be told of it without looking at the arrays."""
+        return self.static, self.traced_under
 
     def signature(self) -> Signature | None:
         """What the program for it is traced for, or None inside another traced function."""
@@ -81,7 +86,7 @@ class Program(Generic[Parameters, Result]):
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         if _are_kept():
             call = self._call(args, kwargs)
-            latest = self._latest.get((call.static, call.traced_under))
+            latest = self._latest.get(call.known_by)
             if latest is not None:
                 # It refuses what it is not for, and is done before the signature of a network's arguments is known.
                 with suppress(TypeError):
@@ -103,7 +108,7 @@ class Program(Generic[Parameters, Result]):
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
         arguments = {**dict(zip(self._names, args, strict=False)), **kwargs}
         static = tuple((name, arguments[name]) for name in self._static)
-        under = tuple(str(_configured(name)) for name in _TRACED_UNDER)
+        under = tuple(str(configured(name)) for name in _TRACED_UNDER)
         return Call(static, tuple(arguments[name] for name in self._dynamic), under)
 
     def _loaded_for(self, call: Call) -> Callable[..., Any] | None:
@@ -116,7 +121,7 @@ class Program(Generic[Parameters, Result]):
                 self._loaded[signature] = self._load(call, signature)
         loaded = self._loaded[signature]
         if isinstance(loaded, jax.stages.Compiled):
-            self._latest[call.static, call.traced_under] = loaded
+            self._latest[call.known_by] = loaded
         return loaded
 
     @functools.cached_property
@@ -174,8 +179,8 @@ def program(
 
 def _are_kept() -> bool:
     """Whether JAX keeps compiled programs, and traces are those of one device with nothing to debug."""
-    debugged = _configured("jax_debug_nans") or _configured("jax_disable_jit")
-    kept = _configured("jax_enable_compilation_cache") and _configured("jax_compilation_cache_dir")
+    debugged = configured("jax_debug_nans") or configured("jax_disable_jit")
+    kept = configured("jax_enable_compilation_cache") and configured("jax_compilation_cache_dir")
     return bool(kept) and jax.device_count() == 1 and not debugged
 
 
@@ -191,7 +196,3 @@ def _is_own(value: Hashable) -> bool:
         return True
     own = type(value).__module__.partition(".")[0] == __package__
     return own and all(_is_own(getattr(value, field.name)) for field in fields(value))
-
-
-def _configured(name: str) -> Any:
-    return getattr(jax.config, name)

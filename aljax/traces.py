@@ -22,10 +22,9 @@ from typing import Any
 import jax
 from jax import export
 
-from aljax.compiling import compiler_options
+from aljax.compiling import compiler_options, configured
 from aljax.files import remove_leftovers, write_atomically
 
-_FOLDER = "jax_compilation_cache_dir"
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax")
 _DIGEST_BYTES = hashlib.sha256().digest_size
 # Bytes of a program's arguments from which on it is large: those of DenseNet121's steps and predictions are, not those
@@ -72,7 +71,7 @@ def _path(name: str, known_by: tuple[Any, ...]) -> Path:
 
 def _folder() -> str:
     """Where JAX keeps what it compiled."""
-    return str(getattr(jax.config, _FOLDER))
+    return str(configured("jax_compilation_cache_dir"))
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import jax
 import pytest
 from small_runs import as_process, kill_after_saves
 
+from aljax.compiling import DETERMINISTIC
 from tools.run_contents import contents, differences
 
 pytestmark = pytest.mark.skipif(jax.default_backend() == "cpu", reason="needs an accelerator")
@@ -27,7 +28,7 @@ def test_run_goes_on_on_another_device_and_says_so(towards: str, tmp_path: Path,
 
 
 def test_deterministic_runs_write_the_same_bytes(tmp_path: Path, compiled) -> None:
-    environment = {**compiled, "XLA_FLAGS": "--xla_gpu_deterministic_ops=true"}
+    environment = {**compiled, "XLA_FLAGS": DETERMINISTIC}
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         arguments = as_process(tmp_path / name, 1e9)

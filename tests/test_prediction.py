@@ -11,7 +11,7 @@ from aljax import convolutions, prediction
 from aljax import model as model_module
 from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
 from aljax.data.augmentation import BandStatistics
-from aljax.model import Model, Variables, forward, init_variables, prepare_inference
+from aljax.model import Model, forward, init_variables, prepare_inference
 from aljax.prediction import predict_batches, predict_probabilities
 
 
@@ -63,16 +63,10 @@ def arranged(request, monkeypatch) -> str:
     """Parameters and network are arranged as on that device."""
     if request.param != "here":
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+        monkeypatch.setattr(model_module, "prepare_on_device", model_module._prepare)
         for module in (convolutions, model_module):
             monkeypatch.setattr(module, "joins_products", lambda: request.param == "GPU")
     return request.param
-
-
-def prepare(model: Model, variables: Variables) -> Variables:
-    """As `prepare_inference` does on the host."""
-    network, stats = jax.tree.map(np.asarray, (variables["params"]["network"], variables["batch_stats"]))
-    prepared = jax.tree.map(jnp.asarray, model_module._prepare(model, network, stats))
-    return {"params": {**variables["params"], "network": prepared}, "batch_stats": {}}
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
@@ -86,7 +80,7 @@ def test_what_is_prepared_for_inference_predicts_the_same(
     )
     model = replace(ll_model, network=replace(ll_model.network, dtype=jnp.dtype(precision)))
     images = jax.random.normal(jax.random.key(2), (6, 32, 32, 3))
-    prepared = prepare_inference(model, trained) if arranged == "here" else prepare(model, trained)
+    prepared = prepare_inference(model, trained)
     block = prepared["params"]["network"]["block1"]
     assert list(block["layer1"]["conv2"]) == ["filters" if jax.default_backend() == "gpu" else "kernel"]
     shapes = [block[f"layer{number + 1}"]["conv1"]["kernel"].shape for number in range(len(block))]
@@ -112,9 +106,9 @@ def test_what_is_prepared_for_inference_predicts_the_same(
 def test_a_device_prepares_what_the_host_does(precision: str, arranged: str, ll_model, variables) -> None:
     model = replace(ll_model, network=replace(ll_model.network, dtype=jnp.dtype(precision)))
     stats = jax.tree.map(lambda leaf: leaf + jnp.linspace(0.0, 3.0, leaf.size), variables["batch_stats"])
-    by_host = prepare(model, {**variables, "batch_stats": stats})["params"]["network"]
-    on_device = jax.jit(lambda network, stats: model_module._prepare(model, network, stats))
-    by_device = on_device(variables["params"]["network"], stats)
+    given = variables["params"]["network"], stats
+    by_host = model_module._prepare(model, *jax.tree.map(np.asarray, given))
+    by_device = jax.jit(lambda *given: model_module._prepare(model, *given))(*given)
     assert jax.tree.structure(by_host) == jax.tree.structure(by_device)
     for one, other in zip(jax.tree.leaves(by_host), jax.tree.leaves(by_device), strict=True):
         assert one.dtype == other.dtype
