@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-WRITTEN_OUT = 256  # pixels of a tile up to which their sum is written out
+# Pixels of a map up to which their sum is written out. Those of the last block have as many for tiles of 1,471 x 1,471.
+WRITTEN_OUT = 2048
 
 
 @jax.custom_vjp
@@ -85,7 +86,7 @@ def mean_of_pixels(maps: Float[Array, "b h w k"]) -> Float[Array, "b k"]:
     """Global average pooling in float32.
 
     A sum of few pixels is written out, row by row: for a sum over axes XLA lays maps out on GPUs with pixels last, and
-    then transposes what each layer of the last block reads.
+    then transposes what each layer of the last block reads, or finds no kernel for its product: of 18 x 18 pixels, say.
     """
     height, width = maps.shape[1:3]
     if height * width > WRITTEN_OUT:

@@ -150,7 +150,7 @@ def test_max_pooling_and_its_gradient_are_those_of_a_window() -> None:
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(3, 5), (17, 16)], ids=["written out", "summed"])
+@pytest.mark.parametrize("size", [(3, 5), (47, 44)], ids=["written out", "summed"])
 def test_mean_of_pixels_and_its_gradient_are_those_of_a_mean(size: tuple[int, int]) -> None:
     maps = jax.random.normal(jax.random.key(0), (2, *size, 4)).astype(jnp.bfloat16)
     weights = jax.random.normal(jax.random.key(1), (2, 4))
