@@ -40,6 +40,15 @@ def write_mercator(path: Path, west: float, north: float, east: float, south: fl
     return write_geotiff(path, pixels(), crs="EPSG:3857", transform=place)
 
 
+def polygons(outline: np.ndarray | None) -> list[np.ndarray]:
+    """The outer rings of a tile in the file."""
+    (feature,) = json.loads(geojson_text(["a.tif"], [outline], [{}]))["features"]
+    geometry = feature["geometry"]
+    parts = {"Polygon": [geometry["coordinates"]], "MultiPolygon": geometry["coordinates"]}[geometry["type"]]
+    assert all(len(part) == 1 for part in parts)
+    return [np.array(part[0]) for part in parts]
+
+
 def test_outlines_are_the_corners_counterclockwise(tmp_path: Path) -> None:
     write_mercator(tmp_path / "a.tif", 9.5, 52.0, 9.75, 51.5)
     write_mercator(tmp_path / "b.tif", -71.25, -33.0, -71.0, -33.5)
@@ -51,8 +60,55 @@ def test_outlines_are_the_corners_counterclockwise(tmp_path: Path) -> None:
     assert c is not None
     np.testing.assert_allclose(a, [(9.5, 52.0), (9.5, 51.5), (9.75, 51.5), (9.75, 52.0), (9.5, 52.0)], atol=1e-8)
     np.testing.assert_allclose(b[[0, 2]], [(-71.25, -33.0), (-71.0, -33.5)], atol=1e-8)
-    np.testing.assert_allclose(c, [(20, -10), (20.16, -10), (20.16, -9.68), (20, -9.68), (20, -10)], atol=1e-8)
-    assert all(area(ring) > 0 for ring in (a, b, c))
+    np.testing.assert_allclose(c[[0, 2]], [(20, -10), (20.16, -9.68)], atol=1e-8)
+    for outline in (a, b, c):
+        (ring,) = polygons(outline)
+        assert {*map(tuple, ring)} == {*map(tuple, outline.round(8))}
+        assert area(ring) > 0
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32660", "EPSG:3857", "EPSG:4326"])
+def test_outline_over_180_degrees_is_cut_there(crs: str, tmp_path: Path) -> None:
+    left, top, side = {
+        "EPSG:32660": (833_000.0, 102_000.0, 2000.0),
+        "EPSG:3857": (SPHERE * math.pi - 1000.0, 2000.0, 2000.0),
+        "EPSG:4326": (179.99, 0.02, 0.02),
+    }[crs]
+    place = rasterio.Affine(side / 16, 0.0, left, 0.0, -side / 16, top)
+    write_geotiff(tmp_path / "a.tif", pixels(), crs=crs, transform=place)
+    (outline,) = read_outlines(open_folder(tmp_path, None, 16))
+    east, west = polygons(outline)
+    assert 179.98 < east[:, 0].min() < east[:, 0].max() == 180.0
+    assert -180.0 == west[:, 0].min() < west[:, 0].max() < -179.98
+    assert area(east) > 0
+    assert area(west) > 0
+    assert outline is not None
+    assert area(east) + area(west) == pytest.approx(abs(area(outline)), rel=1e-4)
+
+
+@pytest.mark.parametrize(("crs", "pole"), [("EPSG:3413", 90.0), ("EPSG:3031", -90.0)])
+def test_outline_around_a_pole_holds_it(crs: str, pole: float, tmp_path: Path) -> None:
+    place = rasterio.Affine(125.0, 0.0, -800.0, 0.0, -125.0, 1100.0)  # metres from the pole
+    write_geotiff(tmp_path / "a.tif", pixels(), crs=crs, transform=place)
+    (outline,) = read_outlines(open_folder(tmp_path, None, 16))
+    rings = polygons(outline)
+    assert all(area(ring) > 0 for ring in rings)
+    assert all(np.abs(ring[:, 0]).max() <= 180.0 for ring in rings)
+    assert all(pole in ring[:, 1] for ring in rings)
+    # Every longitude is in it once.
+    assert sum(np.ptp(ring[:, 0]) for ring in rings) == pytest.approx(360.0, abs=1e-6)
+
+
+def test_longitudes_up_to_360_are_those_west_of_greenwich(tmp_path: Path) -> None:
+    place = rasterio.Affine(0.01, 0.0, 200.0, 0.0, -0.01, 10.0)
+    write_geotiff(tmp_path / "a.tif", pixels(), crs="EPSG:4326", transform=place)
+    (ring,) = polygons(read_outlines(open_folder(tmp_path, None, 16))[0])
+    np.testing.assert_allclose([ring[:, 0].min(), ring[:, 0].max()], [-160.0, -159.84], atol=1e-8)
+
+
+def test_system_without_a_place_in_it_is_no_georeference(tmp_path: Path) -> None:
+    write_geotiff(tmp_path / "a.tif", pixels(), transform=None)
+    assert read_outlines(open_folder(tmp_path, None, 16)) == [None]
 
 
 def test_tiles_without_a_place_are_left_out_and_told(tmp_path: Path) -> None:
@@ -67,7 +123,8 @@ def test_tiles_without_a_place_are_left_out_and_told(tmp_path: Path) -> None:
     assert feature["type"] == "Feature"
     assert feature["properties"] == {"id": "a.tif", "wood": 0.25}
     assert feature["geometry"]["type"] == "Polygon"
-    np.testing.assert_allclose(feature["geometry"]["coordinates"], [outlines[0]], atol=1e-8)
+    assert outlines[0] is not None
+    np.testing.assert_allclose(feature["geometry"]["coordinates"], [outlines[0].round(8)], atol=1e-8)
     with pytest.raises(InputError, match="no tile has a georeference"):
         geojson_text(["b.png"], read_outlines(archive, np.array([1])), [{}])
 
@@ -80,6 +137,7 @@ def test_tiles_without_a_place_are_left_out_and_told(tmp_path: Path) -> None:
             {"crs": "EPSG:3035", "transform": rasterio.Affine(1e9, 0.0, 1e12, 0.0, -1e9, 1e12)},
             r"leads to no|nowhere on",
         ),
+        ({"crs": "EPSG:4326", "transform": rasterio.Affine(0.1, 0.0, 10.0, 0.0, -0.1, 120.0)}, "nowhere on the Earth"),
     ],
 )
 def test_place_that_is_nowhere_is_refused_by_name(where: dict[str, object], said: str, tmp_path: Path) -> None:

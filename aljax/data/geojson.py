@@ -1,6 +1,8 @@
 """Where tiles lie, as geographic information systems read it: GeoJSON (RFC 7946), longitude and latitude on WGS 84."""
 
+import itertools
 import json
+import math
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +21,10 @@ from aljax.errors import InputError, InputWarning
 DECIMALS = 8
 
 Outline = Float[np.ndarray, "5 2"]
-"""Longitude and latitude in degrees of a tile's corners, counterclockwise and back to the first pixel's."""
+"""Longitude and latitude in degrees of a tile's corners, from the first pixel's and back to it.
+
+Longitudes go on beyond 180 degrees, and around a pole do not come back to the first.
+"""
 
 
 def read_outlines(archive: Archive, rows: Int[np.ndarray, " n"] | None = None) -> list[Outline | None]:
@@ -45,9 +50,7 @@ def _corners(reference: Georeference) -> Outline:
     a, b, c, d, e, f = reference.transform
     right, low = reference.width, reference.height
     ring = np.array([(0, 0), (0, low), (right, low), (right, 0), (0, 0)], float)
-    x, y = a * ring[:, 0] + b * ring[:, 1] + c, d * ring[:, 0] + e * ring[:, 1] + f
-    # Counterclockwise where rows run south, as they mostly do.
-    return np.stack([x, y], -1)[:: 1 if a * e - b * d < 0 else -1]
+    return np.stack([a * ring[:, 0] + b * ring[:, 1] + c, d * ring[:, 0] + e * ring[:, 1] + f], -1)
 
 
 def _to_wgs84(crs: str, corners: Float[np.ndarray, "n 5 2"], file: Path) -> Float[np.ndarray, "n 5 2"]:
@@ -61,8 +64,10 @@ def _to_wgs84(crs: str, corners: Float[np.ndarray, "n 5 2"], file: Path) -> Floa
             f"the georeference of {file} leads to no longitude and latitude ({reason}): mend it"
         ) from error
     degrees = np.stack([longitudes, latitudes], -1).reshape(corners.shape)
-    if not np.isfinite(degrees).all():
+    if not np.isfinite(degrees).all() or np.abs(degrees[..., 1]).max() > 90.0:
         raise InputError(f"the georeference of {file}, or of a tile like it, is nowhere on the Earth: mend it")
+    # A tile is narrower than half the Earth, so a larger step between corners leads over 180 degrees.
+    degrees[..., 0] = np.unwrap(degrees[..., 0], period=360.0, axis=-1)
     return degrees
 
 
@@ -87,7 +92,7 @@ def geojson_text(
         json.dumps(
             {
                 "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": [outline.round(DECIMALS).tolist()]},
+                "geometry": _geometry(outline),
                 "properties": {"id": tile, **more},
             },
             ensure_ascii=False,
@@ -96,3 +101,40 @@ def geojson_text(
         if outline is not None
     )
     return '{"type": "FeatureCollection", "features": [\n' + ",\n".join(features) + "\n]}\n"
+
+
+def _geometry(outline: Outline) -> dict[str, Any]:
+    """One polygon, or one for each side of 180 degrees."""
+    ring = outline
+    if abs(ring[-1, 0] - ring[0, 0]) > 180.0:  # all around a pole, which lies beyond the outline
+        pole = math.copysign(90.0, ring[:, 1].mean())
+        ring = np.concatenate([ring, [(ring[-1, 0], pole), (ring[0, 0], pole), ring[0]]])
+    first, last = math.floor((ring[:, 0].min() + 180.0) / 360.0), math.ceil((ring[:, 0].max() - 180.0) / 360.0)
+    polygons = []
+    for turn in range(first, max(first, last) + 1):
+        turned = ring - (360.0 * turn, 0.0)
+        part = _clip(_clip(turned, 1.0), -1.0)
+        polygons.append([_counterclockwise(part).round(DECIMALS).tolist()])
+    if len(polygons) == 1:
+        return {"type": "Polygon", "coordinates": polygons[0]}
+    return {"type": "MultiPolygon", "coordinates": polygons}
+
+
+def _clip(ring: Float[np.ndarray, "n 2"], side: float) -> Float[np.ndarray, "k 2"]:
+    """What of a ring lies west of 180 degrees east (1), or east of 180 degrees west (-1)."""
+    inside = side * ring[:, 0] <= 180.0
+    if inside.all():
+        return ring
+    points = []
+    for (one, other), (is_in, follows) in zip(itertools.pairwise(ring), itertools.pairwise(inside), strict=True):
+        if is_in:
+            points.append(one)
+        if is_in != follows:
+            share = (side * 180.0 - one[0]) / (other[0] - one[0])
+            points.append(np.array([side * 180.0, one[1] + share * (other[1] - one[1])]))
+    return np.array([*points, points[0]])
+
+
+def _counterclockwise(ring: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+    x, y = (ring - ring[0]).T
+    return ring if (x[:-1] * y[1:] - x[1:] * y[:-1]).sum() > 0 else ring[::-1]
