@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from aljax.data import treesatai
 from aljax.data.archive import Archive
@@ -75,11 +75,11 @@ def stretch(pictures: Shaped[np.ndarray, "n h w k"]) -> Shaped[np.ndarray, "n h 
     # So many rows of pixels tell the percentiles as well as all do.
     sample = pictures[:, :: max(pictures.shape[1] // 64, 1)]
     low, high = np.percentile(sample, [1, 99], axis=(0, 1, 2)).astype(np.float32)
-    return np.clip((pictures.astype(np.float32) - low) / np.maximum(high - low, 1e-6), 0.0, 1.0)
+    return np.clip((pictures.astype(np.float32) - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
 
 
 def _caption(archive: Archive, index: int) -> str:
-    if archive.labelled is not None and not archive.labelled[index]:
+    if not _has_labels(archive)[index]:
         names = "not labelled"
     else:
         present = [name for name, value in zip(archive.class_names, archive.labels[index], strict=True) if value]
@@ -92,6 +92,14 @@ def _caption(archive: Archive, index: int) -> str:
     return "\n".join([*textwrap.wrap(tile, half), *wrapped])
 
 
+def _has_labels(archive: Archive) -> Bool[np.ndarray, " n"]:
+    known = np.ones(len(archive.ids), bool) if archive.labelled is None else archive.labelled
+    if archive.split is None:
+        return known
+    # Tiles to skip are in no part of the split, and their labels mean nothing.
+    return known & np.isin(np.arange(len(known)), np.concatenate(archive.split))
+
+
 def class_table(archive: Archive) -> str:
     """Tiles of each class, in each part of the split where there is one, most frequent class first, as text."""
     parts = {"tiles": np.arange(len(archive.ids))} | (archive.split._asdict() if archive.split else {})
@@ -101,7 +109,7 @@ def class_table(archive: Archive) -> str:
     lines = [f"{'':<{width}}" + "".join(f"{name:>12}" for name in parts)]
     for index in np.argsort(-counts[0], kind="stable"):
         lines.append(f"{names[index]:<{width}}" + "".join(f"{count:>12}" for count in counts[:, index]))
-    known = np.ones(len(archive.ids), bool) if archive.labelled is None else archive.labelled
+    known = _has_labels(archive)
     labelled = [int(known[indices].sum()) for indices in parts.values()]
     means = counts.sum(1) / np.maximum(labelled, 1)
     lines.append(f"{'tiles':<{width}}" + "".join(f"{len(indices):>12}" for indices in parts.values()))

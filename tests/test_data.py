@@ -9,6 +9,7 @@ from archives_on_disk import HEADER, UCMERCED_TILES, label_row, write_table, wri
 from PIL import Image
 
 from aljax.data.archive import Archive, band_statistics, place, random_split
+from aljax.data.augmentation import standardise
 from aljax.data.scenes import CLASS_NAMES, generate_scenes, render
 from aljax.data.storage import keep_tiles
 from aljax.data.ucmerced import open_ucmerced
@@ -196,8 +197,26 @@ def test_standardisation_knows_the_pool_alone(archive: Archive) -> None:
     np.testing.assert_array_equal(first, archive.images[split.pool[[5, 2]]])
 
 
-def test_constant_band_does_not_divide_by_zero() -> None:
-    assert np.all(band_statistics(np.full((3, 4, 4, 2), 7, np.uint8), np.arange(3)).deviation > 0)
+@pytest.mark.parametrize(
+    ("dtype", "value", "other", "most"),
+    [
+        ("uint8", 255, 0, 1.0),
+        ("uint16", 0, 65535, 1.0),
+        ("float32", 300.0, 0.0, 1.0),
+        ("float32", 0.0, 1.0, 1.0),
+        ("float32", 0.1, 0.0, 1.0),  # whose sums are not exact
+    ],
+)
+def test_other_pixel_of_a_constant_band_does_not_outweigh_everything(dtype, value, other, most) -> None:
+    statistics = band_statistics(np.full((7, 9, 9, 2), value, dtype), np.arange(7))
+    found = standardise(np.array([[[[value, other]]]], dtype), statistics)
+    np.testing.assert_allclose(found, [[[[0.0, most if other > value else -most]]]], atol=1e-6)
+
+
+def test_band_in_small_units_is_standardised() -> None:
+    images = np.random.default_rng(0).normal(1e-8, 2e-9, (5, 16, 16, 1)).astype(np.float32)
+    found = standardise(images, band_statistics(images, np.arange(5)))
+    np.testing.assert_allclose([found.mean(), found.std()], [0.0, 1.0], atol=1e-5)
 
 
 def test_archive_whose_parts_do_not_fit_is_refused(archive: Archive) -> None:

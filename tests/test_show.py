@@ -14,7 +14,7 @@ from tiny import make_archive
 from aljax import contact_sheet as sheet
 from aljax.contact_sheet import class_table, contact_sheet, stretch
 from aljax.data import ucmerced
-from aljax.data.archive import Archive
+from aljax.data.archive import Archive, Split
 from aljax.data.open import open_archive
 from aljax.data.treesatai import BANDS
 from aljax.errors import InputError
@@ -152,6 +152,11 @@ def test_stretch_is_per_band_and_a_constant_band_stays_dark() -> None:
     assert stretched[0, 5, 0, 0] == pytest.approx((50 - 1.99) / (197.01 - 1.99))
 
 
+def test_bands_in_small_units_are_stretched_too() -> None:
+    pictures = np.linspace(0.0, 1e-8, 200, dtype=np.float32).reshape(2, 10, 10, 1)
+    assert (stretch(pictures).min(), stretch(pictures).max()) == (0.0, 1.0)
+
+
 def test_caption_keeps_the_end_of_a_long_name_and_tells_that_labels_are_left_out() -> None:
     names = tuple(f"a class with a long name {index}" for index in range(9))
     labels = np.ones((3, 9), np.uint8)
@@ -164,6 +169,15 @@ def test_caption_keeps_the_end_of_a_long_name_and_tells_that_labels_are_left_out
     assert second == ["short\\n", "no class"]
     assert ("".join(third[:2]), third[2]) == (ids[2], "not labelled")
     assert max(len(line) for caption in (first, second, third) for line in caption) <= sheet.CHARACTERS_PER_LINE
+
+
+def test_tile_to_skip_counts_as_not_labelled() -> None:
+    archive = make_archive(4)
+    split = Split(np.array([0]), np.array([1]), np.array([3]))
+    skipping = Archive("a", archive.images, archive.labels, archive.ids, archive.class_names, split=split)
+    counts = next(line for line in class_table(skipping).splitlines() if line.startswith("labelled tiles"))
+    assert counts.split() == ["labelled", "tiles", "3", "1", "1", "1"]
+    assert sheet._caption(skipping, 2).endswith("not labelled")
 
 
 def test_class_table_stays_aligned_whatever_the_names() -> None:

@@ -17,6 +17,7 @@ from aljax.errors import InputError
 from aljax.keys import Purpose, derive_key
 
 MAX_TILES_FOR_STATISTICS = 1000
+CONSTANT = 1e-7  # deviation of a band by its mean that float32 does not tell from none
 # Of the accelerator's free memory; the rest is for the model and its activations.
 MEMORY_SHARE_FOR_TILES = 0.5
 
@@ -180,5 +181,9 @@ def band_statistics(images: Images, indices: Int[np.ndarray, " n"]) -> BandStati
     means, variances = np.array(moments).swapaxes(0, 1)
     # Tiles have one size, so the moments of all follow from those of each.
     deviation = np.sqrt(variances.mean(0) + means.var(0))
-    # A constant band carries nothing; dividing by its deviation would make it NaN.
-    return BandStatistics(means.mean(0).astype(np.float32), np.maximum(deviation, 1e-6).astype(np.float32))
+    mean = means.mean(0)
+    # A constant band carries nothing. Divided by next to nothing, a single other pixel, as at the edge of a mosaic in
+    # a band that is opaque elsewhere, would outweigh whatever the network has seen.
+    width = np.iinfo(images.dtype).max if images.dtype.kind == "u" else np.where(mean == 0, 1.0, np.abs(mean))
+    varies = deviation > CONSTANT * np.abs(mean)
+    return BandStatistics(mean.astype(np.float32), np.where(varies, deviation, width).astype(np.float32))
