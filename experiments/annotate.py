@@ -26,7 +26,7 @@ from aljax import round_files
 from aljax.annotation import Drawn, Known, chosen_rows, draw, know, round_dir, warn_of_unmeasured
 from aljax.contact_sheet import parse_bands
 from aljax.data.folder import open_folder
-from aljax.data.labels import SPLIT_COLUMN, CsvLabels, classes_of, count_tiles, read_csv
+from aljax.data.labels import SPLIT_COLUMN, CsvLabels, class_names_in, classes_of, count_tiles, read_csv
 from aljax.data.storage import keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
@@ -76,7 +76,7 @@ def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tup
 
 def parse_classes(settings: AnnotationSettings) -> tuple[str, ...]:
     """The names in --classes. Raises InputError."""
-    classes = tuple(name.strip() for name in settings.classes.split(","))
+    classes = tuple(class_names_in(settings.classes.split(",")))
     if "" in classes or len(set(classes)) < len(classes) or {*classes} & {"id", SPLIT_COLUMN, "labels"}:
         raise InputError(f"--classes is {settings.classes!r}: give different names, none of them id, split or labels")
     if any(character in settings.classes for character in ';"\t\r\n'):

@@ -1,7 +1,7 @@
 """A user's own archive: a folder of GeoTIFF, PNG or JPEG tiles, nested or not, and labels for all, some or none."""
 
+import itertools
 import os
-import unicodedata
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from aljax.data.archive import Archive, Split
 from aljax.data.decoding import TileForm, read_form
 from aljax.data.entries import warn_of_links
 from aljax.data.images import EncodedImages, digest_tiles, read_each, read_file, stamp_files
-from aljax.data.labels import CsvLabels, read_csv
+from aljax.data.labels import CsvLabels, normal, read_csv
 from aljax.errors import InputError, InputWarning
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
@@ -72,7 +72,8 @@ def find_tiles(folder: Path) -> list[Path]:
     files: list[Path] = []
     beside: list[Path] = []
     outside: list[Path] = []
-    for path in sorted(_walk(folder)):
+    # By names that do not depend on how a system writes umlauts: the split is drawn from this order.
+    for path in sorted(_walk(folder), key=lambda path: _relative(path, folder).split("/")):
         suffix = path.suffix.lower()
         if path.is_dir():
             outside.append(path)
@@ -97,6 +98,9 @@ def find_tiles(folder: Path) -> list[Path]:
         )
     if not files:
         raise InputError(f"{folder} holds no tiles ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds them")
+    for one, other in itertools.pairwise(files):
+        if _relative(one, folder) == _relative(other, folder):
+            raise InputError(f"{one} is there twice, its umlauts or accents written in two ways: remove one")
     return files
 
 
@@ -153,7 +157,7 @@ def match_rows(table: CsvLabels, files: Sequence[Path], folder: Path) -> dict[in
     rows: dict[int, int] = {}
     missing = []
     for row, tile in enumerate(ids):
-        keys = dict.fromkeys((_normal(tile), _normal(tile).strip()))
+        keys = dict.fromkeys((normal(tile), normal(tile).strip()))
         found = next((names[key] for key in keys for names in named if key in names), None)
         if found is None:
             missing.append(row)
@@ -174,12 +178,7 @@ def match_rows(table: CsvLabels, files: Sequence[Path], folder: Path) -> dict[in
 
 
 def _relative(path: Path, folder: Path) -> str:
-    return _normal(path.relative_to(folder).as_posix())
-
-
-def _normal(name: str) -> str:
-    # An umlaut is one character or two, as the system that wrote the name likes it.
-    return unicodedata.normalize("NFC", name)
+    return normal(path.relative_to(folder).as_posix())
 
 
 def _stem(name: str) -> str:

@@ -2,9 +2,11 @@
 
 import csv
 import io
+import itertools
 import re
+import unicodedata
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +48,7 @@ def read_csv(path: Path, separator: str = ";") -> CsvLabels:
     if not separator:
         raise InputError("--label-separator is empty: give what stands between the class names of a cell")
     rows = _read_rows(path)
-    header = [name.strip() for name in rows[0][1]]
+    header = class_names_in(rows[0][1])
     _check_header(header, path)
     rows = rows[1:]
     if not rows:
@@ -58,7 +60,10 @@ def read_csv(path: Path, separator: str = ";") -> CsvLabels:
     parts = _read_parts(rows, header, path)
     columns = [index for index, name in enumerate(header) if index and name != SPLIT_COLUMN]
     if [header[index] for index in columns] == ["labels"]:
-        class_names, labels = _read_lists(rows, columns[0], separator, path)
+        cells = [row[columns[0]] for _, row in rows]
+        if parts is not None:  # of a tile to skip the cell may be a remark
+            cells = ["" if part == SKIPPED else cell for part, cell in zip(parts, cells, strict=True)]
+        class_names, labels = _read_lists(cells, separator, path)
     else:
         class_names = tuple(header[index] for index in columns)
         labels = _read_cells(rows, columns, header, parts, path)
@@ -94,8 +99,22 @@ def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
 def to_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """A CSV file's text, with commas."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    plain, quoting = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+    lines: Iterable[list[object]] = itertools.chain([[*header]], map(list, rows))
+    for row in lines:
+        # What reads the file would take other separators for its own, and csv leaves them as they are.
+        (quoting if any(set(";\t\r").intersection(str(cell)) for cell in row) else plain).writerow(row)
     return text.getvalue()
+
+
+def normal(name: str) -> str:
+    """The name as it is compared: an umlaut is one character or two, as the system that wrote it likes it."""
+    return unicodedata.normalize("NFC", name)
+
+
+def class_names_in(cells: Iterable[str]) -> list[str]:
+    """Names of classes as they are compared: spaces around them are not theirs, and several within them are one."""
+    return [" ".join(normal(cell).split()) for cell in cells]
 
 
 def predictions_text(ids: Iterable[str], class_names: Iterable[str], probabilities: Float[np.ndarray, "n c"]) -> str:
@@ -121,7 +140,7 @@ def is_blank(path: Path) -> bool:
 
 def classes_of(path: Path) -> tuple[str, ...]:
     """The classes in the header of a form. Raises InputError if it cannot be read."""
-    return tuple(name.strip() for name in _read_rows(path)[0][1][1:] if name.strip() != SPLIT_COLUMN)
+    return tuple(name for name in class_names_in(_read_rows(path)[0][1][1:]) if name != SPLIT_COLUMN)
 
 
 Rows = list[tuple[int, list[str]]]
@@ -211,10 +230,8 @@ def _read_cells(
     return labels
 
 
-def _read_lists(
-    rows: Rows, column: int, separator: str, path: Path
-) -> tuple[tuple[str, ...], UInt8[np.ndarray, "n c"]]:
-    named = [{name.strip() for name in row[column].split(separator)} - {""} for _, row in rows]
+def _read_lists(cells: Sequence[str], separator: str, path: Path) -> tuple[tuple[str, ...], UInt8[np.ndarray, "n c"]]:
+    named = [{*class_names_in(cell.split(separator))} - {""} for cell in cells]
     class_names = tuple(sorted(set().union(*named)))
     if odd := [name for name in class_names if SUSPICIOUS.search(name)]:
         raise InputError(
@@ -226,4 +243,4 @@ def _read_lists(
         message = f"{path}: {alike[0]!r} and {spelt[alike[0].casefold()]!r} count as two classes: spell them alike"
         warnings.warn(InputWarning(message), stacklevel=3)
     labels = [[name in present for name in class_names] for present in named]
-    return class_names, np.array(labels, np.uint8).reshape(len(rows), len(class_names))
+    return class_names, np.array(labels, np.uint8).reshape(len(cells), len(class_names))
