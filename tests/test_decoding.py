@@ -72,9 +72,18 @@ def test_png_of_16_bits_keeps_them(tmp_path: Path, bands: int) -> None:
     assert read_form(path) == TileForm(bands, "uint16")
 
 
-def test_palette_is_looked_up(tmp_path: Path) -> None:
+def test_png_of_16_bits_of_grey_and_alpha_keeps_them(tmp_path: Path) -> None:
+    values = pixels(2, "uint16")
+    with rasterio.open(tmp_path / "tile.png", "w", driver="PNG", height=16, width=16, count=2, dtype="uint16") as file:
+        file.write(np.moveaxis(values, -1, 0))
+    np.testing.assert_array_equal(read(tmp_path / "tile.png"), values)
+    assert read_form(tmp_path / "tile.png") == TileForm(2, "uint16")
+
+
+@pytest.mark.parametrize("options", [{}, {"transparency": bytes(range(0, 256, 16))}])
+def test_palette_is_looked_up(tmp_path: Path, options: dict) -> None:
     image = Image.fromarray(pixels(3)).quantize(16)
-    image.save(tmp_path / "tile.png")
+    image.save(tmp_path / "tile.png", **options)
     np.testing.assert_array_equal(read(tmp_path / "tile.png"), np.asarray(image.convert("RGB")))
     assert read_form(tmp_path / "tile.png") == TileForm(3, "uint8")
 
@@ -103,14 +112,30 @@ def test_nan_as_declared_nodata_is_filled_and_undeclared_is_refused(tmp_path: Pa
         read(write_geotiff(tmp_path / "bare.tif", values))
 
 
-def test_mask_of_the_whole_tile_is_nodata_too(tmp_path: Path) -> None:
-    values = pixels(1)
-    path = tmp_path / "tile.tif"
-    profile = {"driver": "GTiff", "height": 16, "width": 16, "count": 1, "dtype": "uint8"}
+@pytest.mark.parametrize("nodata", ["-1.79769313486232e+308", "-inf", "-3.4028234663852886e+38"])
+def test_nodata_value_beyond_the_type_is_the_largest_of_the_type(tmp_path: Path, nodata: str) -> None:
+    values = pixels(1, "float32")
+    values[:4] = np.finfo(np.float32).min
+    path = write_geotiff(tmp_path / "tile.tif", values)
+    with rasterio.open(path, "r+") as file:  # refuses less than when it writes a file
+        file.nodata = float(nodata)
+    found = read(path)
+    assert np.all(found[:4] == pytest.approx(values[4:].mean(), rel=1e-6))
+
+
+def write_masked(path: Path, values: np.ndarray) -> Path:
+    """A GeoTIFF of one band without data in its upper half, as its mask tells."""
+    height, width, _ = values.shape
+    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint8"}
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **profile) as file:
         file.write(values[..., 0], 1)
-        file.write_mask(np.arange(256).reshape(16, 16) >= 128)
-    found = read(path)
+        file.write_mask(np.arange(height * width).reshape(height, width) >= height * width // 2)
+    return path
+
+
+def test_mask_of_the_whole_tile_is_nodata_too(tmp_path: Path) -> None:
+    values = pixels(1)
+    found = read(write_masked(tmp_path / "tile.tif", values))
     assert np.all(found[:8] == round(values[8:].mean()))
     np.testing.assert_array_equal(found[8:], values[8:])
 
@@ -209,6 +234,20 @@ def test_what_is_not_a_tile_in_full_is_refused_by_name_in_one_line(tmp_path: Pat
     assert "\n" not in str(caught.value)
     assert not re.search(r"[0-9a-f]{12}|vsimem", str(caught.value))
     assert capfd.readouterr().err == ""  # no library adds lines of its own
+
+
+def test_tile_that_lost_its_mask_is_refused_by_name(tmp_path: Path, capfd) -> None:
+    data = write_masked(tmp_path / "a.tif", pixels(1, size=64)).read_bytes()
+    told = set()
+    for length in range(64 * 64, len(data), 7):
+        (tmp_path / "cut.tif").write_bytes(data[:length])
+        for reading in (read_form, read, read_georeference):
+            try:
+                reading(tmp_path / "cut.tif")
+            except InputError as error:
+                told.add(str(error).partition(" (")[0])
+    assert told == {f"{tmp_path / 'cut.tif'} is not readable as an image"}
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("kind", ["zero bytes", "text", "gif", "tiff of a few bytes", "png above the limit", "int16"])

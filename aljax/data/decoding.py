@@ -8,6 +8,8 @@ import io
 import logging
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -68,12 +70,8 @@ def read_form(path: Path) -> TileForm:
     if not signature:
         raise InputError(f"{path} is empty (0 bytes): replace the file")
     if signature.startswith(TIFF_SIGNATURES):
-        rasterio = _rasterio()
-        try:
-            with rasterio.open(path, driver="GTiff") as source:
-                return _tiff_form(source, str(path))
-        except rasterio.errors.RasterioError as error:
-            raise _unreadable(str(path), error) from error
+        with _naming(str(path)), _rasterio().open(path, driver="GTiff") as source:
+            return _tiff_form(source, str(path))
     if signature.startswith(PILLOW_SIGNATURES):
         try:
             with Image.open(path) as image:
@@ -99,14 +97,11 @@ class Georeference(NamedTuple):
 
 def read_georeference(path: Path) -> Georeference | None:
     """Georeference of a GeoTIFF, or None for a file without one. Raises InputError."""
-    rasterio = _rasterio()
-    try:
-        with rasterio.open(path) as source:
-            if not source.crs:
-                return None
-            return Georeference(source.crs.to_wkt(), tuple(source.transform)[:6], source.height, source.width)
-    except rasterio.errors.RasterioError as error:
-        raise _unreadable(str(path), error) from error
+    with _naming(str(path)), _rasterio().open(path) as source:
+        # Where a file says in which system but not where in it, rasterio gives the identity.
+        if not source.crs or source.transform.is_identity:
+            return None
+        return Georeference(source.crs.to_wkt(), tuple(source.transform)[:6], source.height, source.width)
 
 
 def resize(pixels: Shaped[np.ndarray, "h w bands"], size: int) -> Shaped[np.ndarray, "size size bands"]:
@@ -131,6 +126,7 @@ def _resize_band(band: Shaped[np.ndarray, "h w"], size: int) -> Shaped[np.ndarra
 def _rasterio() -> ModuleType:
     """Imported when the first GeoTIFF comes, once."""
     import rasterio
+    import rasterio._err
     import rasterio.errors
 
     # What GDAL logs about a broken tile is in the error, too; without a handler Python would print it.
@@ -140,15 +136,22 @@ def _rasterio() -> ModuleType:
     return rasterio
 
 
-def _decode_tiff(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Makes what rasterio raises InputError with the tile's name."""
     rasterio = _rasterio()
     try:
-        with rasterio.MemoryFile(data) as file, file.open(driver="GTiff") as source:
-            _tiff_form(source, name)
-            pixels = source.read()
-            valid = _valid(source, pixels)
-    except rasterio.errors.RasterioError as error:
+        yield
+    # Some of GDAL's errors, as of a second directory that is cut off, come as they are.
+    except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError) as error:
         raise _unreadable(name, error.__cause__ or error) from error
+
+
+def _decode_tiff(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
+    with _naming(name), _rasterio().MemoryFile(data) as file, file.open(driver="GTiff") as source:
+        _tiff_form(source, name)
+        pixels = source.read()
+        valid = _valid(source, pixels)
     if valid is not None:
         _fill(pixels, valid, name)
     return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
@@ -185,10 +188,21 @@ def _valid(source: Any, pixels: np.ndarray) -> Bool[np.ndarray, "bands h w"] | N
     for band, (nodata, flags) in enumerate(zip(source.nodatavals, source.mask_flag_enums, strict=True)):
         names = {flag.name for flag in flags}
         if nodata is not None:
-            valid[band] = ~np.isnan(pixels[band]) if np.isnan(nodata) else pixels[band] != nodata
+            valid[band] = ~_is(pixels[band], nodata)
         if "per_dataset" in names and "alpha" not in names:
             valid[band] &= source.read_masks(band + 1) > 0
     return None if valid.all() else valid
+
+
+def _is(band: Shaped[np.ndarray, "h w"], nodata: float) -> Bool[np.ndarray, "h w"]:
+    """Where a band has its nodata value."""
+    if np.isnan(nodata):
+        return np.isnan(band)
+    if band.dtype.kind == "f":
+        # The value may be declared in float64, beyond the pixels' type, which then hold its largest or smallest.
+        limits = np.finfo(band.dtype)
+        return (band == nodata) | (band == np.clip(nodata, limits.min, limits.max))
+    return band == nodata
 
 
 def _fill(pixels: np.ndarray, valid: np.ndarray, name: str) -> None:
@@ -206,26 +220,23 @@ def _decode_pillow(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
         with Image.open(io.BytesIO(data)) as image:
             form = _pillow_form(image, name)
             if form.dtype == "uint8":
+                image.info.pop("transparency", None)  # of a palette's colours; Pillow would warn of it
                 pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
                 return pixels.reshape(*pixels.shape[:2], form.bands)
     except InputError:
         raise
     except PILLOW_ERRORS as error:
         raise _unreadable(name, error) from error
-    rasterio = _rasterio()
-    try:
-        with rasterio.MemoryFile(data) as file, file.open(driver="PNG") as source:
-            return np.ascontiguousarray(np.moveaxis(source.read(), 0, -1))
-    except rasterio.errors.RasterioError as error:
-        raise _unreadable(name, error.__cause__ or error) from error
+    with _naming(name), _rasterio().MemoryFile(data) as file, file.open(driver="PNG") as source:
+        return np.ascontiguousarray(np.moveaxis(source.read(), 0, -1))
 
 
 def _pillow_form(image: Image.Image, name: str) -> TileForm:
     _check_size(*image.size, name)
     # Pillow opens a 16-bit PNG of several bands as one of 8 bits; only the decoder's arguments tell.
-    if any(";16B" in str(part[3]) for part in getattr(image, "tile", ())):
-        bands = {"I": 1}.get(image.mode.partition(";")[0]) or PILLOW_BANDS[image.mode]
-        return TileForm(bands, "uint16")
+    stored = (str(part[3]).partition(";") for part in getattr(image, "tile", ()))
+    if sixteen := next((mode for mode, _, layout in stored if layout == "16B"), None):
+        return TileForm(1 if sixteen == "I" else PILLOW_BANDS[sixteen], "uint16")
     if image.mode not in PILLOW_BANDS:
         raise InputError(f"{name} has the pixel type {image.mode}: convert it to 8 or 16 bits per band")
     return TileForm(PILLOW_BANDS[image.mode], "uint8")
