@@ -58,7 +58,10 @@ def _put(tree: SomeTree, sharding: NamedSharding, batch_size: int | None = None)
         return jax.device_put(tree, sharding)
 
     # jax.device_put would compare every array between the processes.
-    def join(own: np.ndarray) -> jax.Array:
+    def join(own: np.ndarray | jax.Array) -> jax.Array:
+        if isinstance(own, jax.Array) and not own.is_fully_addressable:  # it is on all of them already
+            return own
+        own = np.asarray(own)
         shape = own.shape if batch_size is None else (batch_size, *own.shape[1:])
         return jax.make_array_from_process_local_data(sharding, own, shape)
 
@@ -78,6 +81,15 @@ def agree(array: np.ndarray) -> np.ndarray:
     from jax.experimental import multihost_utils
 
     return np.asarray(multihost_utils.broadcast_one_to_all(array))
+
+
+def all_agree(wanted: bool) -> bool:
+    """Whether every process wants it."""
+    if jax.process_count() == 1:
+        return wanted
+    from jax.experimental import multihost_utils
+
+    return bool(np.asarray(multihost_utils.process_allgather(np.asarray(wanted))).all())
 
 
 def gather(tree: SomeTree) -> SomeTree:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from aljax.data.archive import Tiles
+from aljax.devices import replicate
 from aljax.errors import DivergedError
 from aljax.model import Model, Variables
 from aljax.recipe import Recipe, learning_rate
@@ -67,7 +68,8 @@ def fit(
     keys = [jax.random.split(epoch_key(index)) for index in range(recipe.epochs)]
     orders = np.array([shuffled(order_key, labelled) for order_key, _ in keys])
     call = _calls(model, recipe, start, tiles, orders, num_steps, batch_size)
-    carry, step = (start.state, start.sums), start.step
+    # From the first step on as every step leaves it, or it would be another program's.
+    carry, step = replicate((start.state, start.sums)), start.step
     running: deque[Array] = deque()
     ahead = 0 if jax.default_backend() == "cpu" else CALLS_AHEAD
     finished: tuple[int, Sums] | None = None
@@ -137,7 +139,7 @@ def make_epoch(recipe: Recipe, index: int, key: Array) -> Epoch:
 
 
 def _no_sums() -> Sums:
-    return Sums(jnp.zeros(()), jnp.array(-1, jnp.int32))
+    return replicate(Sums(jnp.zeros(()), jnp.array(-1, jnp.int32)))
 
 
 def _check_weights(variables: Variables) -> None:

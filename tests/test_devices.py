@@ -59,6 +59,26 @@ def test_eight_devices_train_and_predict_as_one_does(arguments, tmp_path: Path, 
         np.testing.assert_allclose(eight[name], one[name], rtol=1e-3, atol=1e-4, err_msg=name)
 
 
+WHOLE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from small_runs import RECIPE, run, run_until_save, settings
+from aljax.prediction import predict_batch
+from aljax.training import train_on_batch
+import pytest
+
+chosen = settings(Path(sys.argv[2]), max_labels=12)
+run_until_save(chosen, 3, pytest.MonkeyPatch())
+run(chosen)  # from inside of the first iteration, and with a warm start of the second
+print(train_on_batch._cache_size(), predict_batch._cache_size())
+"""
+
+
+def test_on_eight_devices_nothing_compiles_twice_either(tmp_path, compiled) -> None:
+    assert run(WHOLE, 8, (tmp_path,), compiled).split() == ["1", "1"]
+
+
 SENT = """
 import re, sys
 sys.path.insert(0, sys.argv[1])
