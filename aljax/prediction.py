@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from aljax.arrays import AnyArray
 from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics, standardise
-from aljax.devices import divide, gather
+from aljax.devices import agree, divide, gather
 from aljax.jitted import program
 from aljax.machine import usable_cores
 from aljax.model import Model, Variables, forward, prepare_inference
@@ -47,7 +47,8 @@ def suitable_batch_size(tiles: Tiles) -> int:
     """How many tiles to predict at once, by their size and the cores or accelerators: a share for every device."""
     devices = jax.device_count()
     if jax.default_backend() == "cpu":
-        pixels, largest = PIXELS_PER_CORE * usable_cores() * jax.process_count(), LARGEST_ON_CPU
+        cores = int(agree(np.asarray(usable_cores(), np.int32)))
+        pixels, largest = PIXELS_PER_CORE * cores * jax.process_count(), LARGEST_ON_CPU
     else:
         pixels, largest = PIXELS_PER_ACCELERATOR * devices, LARGEST_ON_ACCELERATOR * devices
     _, height, width, _ = tiles.images.shape

@@ -151,3 +151,11 @@ def test_batches_suit_the_tiles_and_the_machine(monkeypatch, backend, size, core
     images = np.empty((0, size, size, 3), np.uint8)
     tiles = Tiles(images, np.arange(0), np.empty((0, 2), np.uint8), BandStatistics(np.zeros(3), np.ones(3)))
     assert prediction.suitable_batch_size(tiles) == expected
+
+
+def test_processes_with_different_cores_predict_as_many_tiles_at_once(monkeypatch, tiles: SplitTiles) -> None:
+    monkeypatch.setattr(prediction, "PIXELS_PER_CORE", 2 * 32 * 32)
+    monkeypatch.setattr(prediction, "usable_cores", lambda: 7)
+    assert prediction.suitable_batch_size(tiles.pool) == 14
+    monkeypatch.setattr(prediction, "agree", lambda cores: np.full_like(cores, 3))  # as the first process says
+    assert prediction.suitable_batch_size(tiles.pool) == 6

@@ -1,6 +1,7 @@
 """What the loop knows of an archive: tiles, labels, ids, class names, and how they are split."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from jaxtyping import Array, Bool, Int, Shaped, UInt8
 from aljax.arrays import AnyArray
 from aljax.data.augmentation import BandStatistics, Normalisation
 from aljax.data.images import Images, stream
-from aljax.devices import own_share, replicate, spread
+from aljax.devices import all_agree, own_share, replicate, spread
 from aljax.errors import InputError
 from aljax.keys import Purpose, derive_key
 
@@ -152,12 +153,11 @@ def place(
 
 def _fits_on_device(images: Images) -> bool:
     """Whether the decoded tiles are at hand and an accelerator has room for them."""
-    if jax.default_backend() == "cpu" or not isinstance(images, np.ndarray):
+    if jax.default_backend() == "cpu":
         return False
     memory = jax.local_devices()[0].memory_stats()
-    if memory is None:
-        return True
-    return images.nbytes <= MEMORY_SHARE_FOR_TILES * (memory["bytes_limit"] - memory["bytes_in_use"])
+    room = math.inf if memory is None else MEMORY_SHARE_FOR_TILES * (memory["bytes_limit"] - memory["bytes_in_use"])
+    return all_agree(isinstance(images, np.ndarray) and images.nbytes <= room)
 
 
 def whole_range(images: Images) -> BandStatistics:
