@@ -11,4 +11,5 @@ AnyArray = jax.Array | np.ndarray
 def at_least_float32(array: AnyArray) -> jax.Array:
     """Whole numbers, bools and half precision as float32; wider types as they are."""
     array = jnp.asarray(array)
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    is_wide = jnp.issubdtype(array.dtype, jnp.inexact) and array.dtype.itemsize >= 4
+    return array if is_wide else array.astype(jnp.float32)

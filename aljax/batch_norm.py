@@ -54,10 +54,10 @@ class BatchNorm(nn.Module):
             return _multiply_and_add(maps[..., : len(multiplier)], multiplier, shift).astype(self.dtype)
         maps = maps[..., :channels]
         channels = maps.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
-        running_variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
+        running_variance = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
         if moments is None:
             moments = Moments(running_mean.value, running_variance.value)
         elif not self.is_initializing():

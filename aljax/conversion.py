@@ -114,7 +114,8 @@ def _network(path: Path, tensors: Tensors) -> DenseNet:
 
 def _shapes(network: DenseNet) -> dict[str, tuple[int, ...]]:
     """Of every tensor but the head's, for three bands, in the order of their names."""
-    images = jnp.zeros((1, 32, 32, len(SOURCE_BANDS)))
+    size = max(32, 4 * 2 ** (len(network.depths) - 1))
+    images = jnp.zeros((1, size, size, len(SOURCE_BANDS)))
     variables = jax.eval_shape(network.init, jax.random.key(0), images)
     leaves = {name: leaf.shape for name, leaf in flatten_dict(variables, sep="/").items()}
     return {name: leaves[name] for name in sorted(leaves) if not name.startswith("params/head/")}

@@ -64,7 +64,7 @@ class Conv3x3(nn.Module):
         if self.has_variable("params", "filters"):
             return _convolve(maps, self.get_variable("params", "filters").astype(self.dtype), 1, (1, 1), "OHWI")
         shape = (3, 3, maps.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
         return _convolve(maps, kernel.astype(self.dtype), 1, (1, 1))
 
 
@@ -95,7 +95,7 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, images: Float[Array, "b h w bands"], train: bool) -> Float[Array, "b p q k"]:
         shape = (7, 7, images.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32).astype(self.dtype)
         if train:
             return _convolve(images, kernel, 2, (3, 3))
         odd = [(0, size % 2) for size in images.shape[1:3]]

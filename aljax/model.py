@@ -71,7 +71,7 @@ def _with_kernels(key: Array, params: Mapping[str, Any]) -> Mapping[str, Any]:
     flat = flatten_dict(params)
     kernels = sorted(path for path in flat if path[-1] == "kernel")
     ends = np.cumsum([flat[path].size for path in kernels])
-    normal = jax.random.truncated_normal(key, -2.0, 2.0, (ends[-1],)) / _TRUNCATED_DEVIATION
+    normal = jax.random.truncated_normal(key, -2.0, 2.0, (ends[-1],), jnp.float32) / _TRUNCATED_DEVIATION
     for path, values in zip(kernels, jnp.split(normal, ends[:-1]), strict=True):
         shape = flat[path].shape
         gain = 1.0 if (*path[:-1], "bias") in flat else 2.0

@@ -84,4 +84,12 @@ def mge_scores(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"]) -> Flo
     # |p - y|: the pseudo-label is the nearer of 0 and 1. Subtracting would lose what is left where p is close to 1.
     residual = jax.nn.sigmoid(-jnp.abs(_logits(last_layer, embeddings)))
     squared_input = jnp.square(embeddings).sum(-1) + 1.0
-    return jnp.sqrt(squared_input) * jnp.linalg.norm(residual, axis=-1)
+    # Nor would the squares of what is left there be numbers: by a power of two, which rounds nothing, it is made large.
+    scale = _power_of_two(residual.max(-1, keepdims=True, initial=0.0))
+    return jnp.sqrt(squared_input) * jnp.linalg.norm(residual / scale, axis=-1) * scale[:, 0]
+
+
+def _power_of_two(array: Float[Array, "n 1"]) -> Float[Array, "n 1"]:
+    """The largest one that is not above, of positive numbers; 1 for 0."""
+    exponent = jax.lax.bitcast_convert_type(array, jnp.uint32) & jnp.uint32(0x7F800000)
+    return jnp.where(exponent > 0, jax.lax.bitcast_convert_type(exponent, jnp.float32), 1.0)

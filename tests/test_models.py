@@ -15,7 +15,7 @@ from aljax import DenseNet, DenseNet121, LossHead
 from aljax.batch_norm import batch_moments
 from aljax.compiling import compiler_options
 from aljax.densenet import Transition
-from aljax.model import Model, count_parameters, init_variables
+from aljax.model import Model, _init, count_parameters, init_variables
 from aljax.pooling import average_pool_2x2, max_pool_3x3_stride_2, mean_of_pixels
 
 
@@ -202,6 +202,17 @@ def test_bfloat16_keeps_parameters_statistics_and_outputs_in_float32() -> None:
     exact = DenseNet(num_classes=2, depths=(2,), growth=4, stem_channels=8).apply(variables, images, train=False)
     rounded = network.apply(variables, images, train=False)
     np.testing.assert_allclose(rounded.logits, exact.logits, atol=0.1)
+
+
+def test_variables_are_float32_where_jax_computes_in_float64(ll_model: Model) -> None:
+    before = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    jax.config.update("jax_enable_x64", True)
+    try:
+        of_modules = jax.eval_shape(lambda key: _init(key, ll_model, 32, 3), jax.random.key(0))
+        fresh = jax.eval_shape(lambda key: init_variables(key, ll_model, 32, 3), jax.random.key(0))
+    finally:
+        jax.config.update("jax_enable_x64", before)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves((of_modules, fresh))} == {"float32"}
 
 
 def test_loss_head_gradient_into_the_blocks_is_cut_by_scale_0_and_whole_at_scale_1() -> None:

@@ -98,6 +98,13 @@ def test_mge_ranks_tiles_of_which_the_network_is_certain(dtype: type) -> None:
     np.testing.assert_allclose(mge_scores(layer, embeddings), expected, rtol=1e-5)
 
 
+def test_mge_ranks_tiles_however_certain_the_network_is() -> None:
+    logits = np.array([1.0, 30.0, 42.0, 46.0, 50.0, 60.0, 80.0])
+    layer = {"kernel": np.ones((1, 3), np.float32), "bias": np.zeros(3, np.float32)}
+    expected = np.sqrt(logits**2 + 1) * np.sqrt(3.0) / (1 + np.exp(logits))
+    np.testing.assert_allclose(mge_scores(layer, logits[:, None]), expected, rtol=1e-5)
+
+
 def test_half_precision_loses_nothing_more() -> None:
     rng = np.random.default_rng(0)
     now, before = (jnp.asarray(rng.random((500, 17)), jnp.bfloat16) for _ in range(2))

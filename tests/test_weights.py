@@ -165,6 +165,13 @@ def test_four_bands_give_what_pytorch_gives_with_its_first_convolution_replaced(
     )
 
 
+@pytest.mark.parametrize("depths", [(1,), (1, 1, 1, 1, 1)])
+def test_any_number_of_dense_blocks_is_converted(depths: tuple[int, ...], tmp_path) -> None:
+    tensors = published(TINY._replace(depths=depths))
+    own = [name for name in tensors if not name.startswith("classifier.") and "num_batches" not in name]
+    assert len(load_weights(converted(tmp_path / "weights", tensors)).tensors) == len(own)
+
+
 def test_yardstick_has_the_names_and_the_size_of_torchvisions_densenet121() -> None:
     pytest.importorskip("torch")
     from tools.torch_densenet import TorchDenseNet
