@@ -66,6 +66,9 @@ class Classifier:
             raise InputError(f"the tiles have {images.shape[-1]} bands, those in training had {bands}: choose the same")
         if isinstance(images, np.ndarray):
             self._check_pixels(images)
+            # FITS and netCDF store bytes in the other order, of which JAX makes other numbers without a word.
+            native = np.dtype(np.float32) if images.dtype.kind == "f" else images.dtype.newbyteorder("=")
+            images = images.astype(native, copy=False)
         if images.shape[1:3] != (self.image_size,) * 2:
             images = _Resized(images, self.image_size)
         count = images.shape[0]

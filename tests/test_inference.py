@@ -19,6 +19,13 @@ from aljax.metrics import evaluate
 from tools import predict
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> aljax.Classifier:
+    chosen = settings(tmp_path_factory.mktemp("trained") / "run", max_labels=8)
+    run(chosen)
+    return aljax.load(chosen.run_dir)
+
+
 def test_loaded_model_scores_what_the_history_says(tmp_path) -> None:
     from aljax.data.archive import random_split
 
@@ -47,6 +54,16 @@ def test_tiles_of_another_size_are_resized_as_in_the_run(tmp_path) -> None:
     small = np.stack([resize(tile, 32) for tile in large])
     np.testing.assert_array_equal(trained.predict(large), trained.predict(small))
     assert trained.predict(large[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("size", [32, 48])
+@pytest.mark.parametrize("kind", [">u2", "<u2", "float64", ">f4", "float16"])
+def test_type_and_order_of_bytes_change_no_prediction(kind: str, size: int, trained) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (3, size, size, 3))
+    fractions = (images + 0.25).astype(np.float16)
+    expected = trained.predict(fractions.astype(np.float32) if "f" in kind else images.astype(np.uint16))
+    found = trained.predict((fractions if "f" in kind else images).astype(kind))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_pixels_that_no_file_stores_are_refused(tmp_path) -> None:

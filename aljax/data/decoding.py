@@ -119,7 +119,7 @@ def resize(pixels: Shaped[np.ndarray, "h w bands"], size: int) -> Shaped[np.ndar
 def _resize_band(band: Shaped[np.ndarray, "h w"], size: int) -> Shaped[np.ndarray, "size size"]:
     plain = band if band.dtype == np.uint8 else band.astype(np.float32)
     resized = np.asarray(Image.fromarray(np.ascontiguousarray(plain)).resize((size, size), Image.Resampling.BILINEAR))
-    return resized if resized.dtype == band.dtype else np.rint(resized).astype(band.dtype)
+    return (np.rint(resized) if band.dtype.kind in "ui" else resized).astype(band.dtype, copy=False)
 
 
 @functools.cache
