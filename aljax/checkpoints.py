@@ -1,8 +1,8 @@
 """Numbered checkpoints in a folder, each with the SHA-256 of its files beside it.
 
 Orbax replaces folders in one go but does not notice when their content has changed since: a flipped bit would be
-restored without a word. `checkpoints/12/` is sound if it holds exactly the files that `checkpoints/12.sha256` lists,
-unchanged; `sha256sum -c` in that folder checks it too.
+restored without a word. `checkpoints/12/` is sound if it holds the files that `checkpoints/12.sha256` lists, unchanged;
+`sha256sum -c` in that folder checks it too.
 """
 
 import logging
@@ -81,7 +81,8 @@ def find_damage(folder: Path, number: int) -> str | None:
         found = checksums(folder / str(number)).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         return str(error)
-    if different := set(written) ^ set(found):
+    # Other files do no harm: desktops and file servers leave some of their own in every folder that is looked at.
+    if different := set(written) - set(found):
         return f"{sorted(different)[0].partition('  ')[2]} is not as it was written"
     return None if written else "it has no files"
 
@@ -93,7 +94,7 @@ def _read(path: Path) -> tuple[Vectors, Facts]:
     handler = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(multiprocessing_options=alone))
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         items = {ARRAYS: ocp.args.StandardRestore(), FACTS: ocp.args.JsonRestore()}
-        content = checkpointer.restore(path.absolute(), args=ocp.args.Composite(**items))
+        content = checkpointer.restore(path.resolve(), args=ocp.args.Composite(**items))
     return {dtype: np.asarray(vector) for dtype, vector in content[ARRAYS].items()}, content[FACTS]
 
 
@@ -147,7 +148,7 @@ class CheckpointFolder:
         options = ocp.CheckpointManagerOptions(
             enable_async_checkpointing=False, multiprocessing_options=_alone(), create=False
         )
-        self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
+        self._manager = ocp.CheckpointManager(self._folder.resolve(), options=options)
         return self
 
     def __exit__(

@@ -253,7 +253,7 @@ sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from tiny import make_archive
 from small_runs import run, settings
-from aljax.experiment import command
+from aljax.commands import command
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 command(lambda: run(settings(Path(sys.argv[1]))))
@@ -313,6 +313,32 @@ def test_tiles_that_vanish_are_named_and_the_run_goes_on_when_they_are_back(tmp_
     (tmp_path / "elsewhere").rename(tmp_path / "tiles")
     run(chosen, archive)
     assert differences(contents(chosen.run_dir), contents(tmp_path / "whole")) == []
+
+
+def test_file_that_a_desktop_left_in_a_checkpoint_is_no_damage(tmp_path, monkeypatch, whole) -> None:
+    chosen = settings(tmp_path / "run")
+    run_until_save(chosen, 12, monkeypatch)
+    for folder in [newest(chosen.run_dir), *(path for path in newest(chosen.run_dir).iterdir() if path.is_dir())]:
+        (folder / ".DS_Store").write_bytes(b"view")
+    run(chosen)
+    assert differences(contents(chosen.run_dir), whole) == []
+
+
+@pytest.mark.parametrize("name", ["lr=[0.1,0.2]", "a\\b", os.fsdecode(b"caf\xe9")])
+def test_folder_whose_checkpoints_could_not_be_read_is_refused_before_the_run(name: str, tmp_path) -> None:
+    with pytest.raises(InputError, match="checkpoints in it could not be read: give --run-dir another"):
+        run(settings(tmp_path / name / "run"))
+    assert not (tmp_path / name).exists()
+
+
+def test_run_in_a_folder_that_a_link_leads_to_goes_on(tmp_path, monkeypatch, whole) -> None:
+    (tmp_path / "far" / "there").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("far/there")
+    chosen = settings(tmp_path / "link" / ".." / "run")
+    run_until_save(chosen, 12, monkeypatch)
+    run(chosen)
+    assert differences(contents(tmp_path / "far" / "run"), whole) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["far", "link"]
 
 
 def test_what_is_no_checkpoint_is_left_among_them(tmp_path) -> None:
