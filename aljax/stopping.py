@@ -1,8 +1,9 @@
-"""Signals that ask a run to stop: it finishes its step, saves, and says how to go on; a second one stops at once."""
+"""Signals that ask a run to stop: it finishes its step, saves, and says how to go on; a later one stops at once."""
 
 import os
 import signal
 import threading
+import time
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 # Ctrl-C, a cluster's or a cloud's notice (SIGTERM; SIGUSR1 is what Slurm's --signal sends), a lost terminal.
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 STDIN, STDERR = 0, 2
+# One request may come as several signals: from a cluster to all of a job's processes, and from the one that started
+# this one; from the kernel and from the shell when a terminal is lost.
+SECONDS_OF_A_REQUEST = 2.0
 # Set for a process whose standard input another one holds open for as long as it lives.
 STOPS_WITH_STARTER = "ALJAX_STOPS_WITH_STARTER"
 
@@ -26,6 +30,8 @@ class StopRequest:
     """Remembers that a signal came while the context lasts. Use in the main thread."""
 
     signals: tuple[str, ...] = SIGNALS
+    came_at: float | None = None
+    """When the process was first asked, by whichever request in it."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -51,12 +57,15 @@ class StopRequest:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        if self.number is not None:
+        now = time.monotonic()
+        if self.number is not None and StopRequest.came_at is not None:
+            if now - StopRequest.came_at < SECONDS_OF_A_REQUEST:
+                return
             # Files are replaced in one go, so there is nothing to clean up that the next start would not.
             _say(f"\n{name} again: stopped at once\n")
             os._exit(128 + number)
-        self.number = number
-        _say(f"\n{name}: finishing the step and saving; once more stops at once\n")
+        self.number, StopRequest.came_at = number, now
+        _say(f"\n{name}: finishing the step and saving; once more after two seconds stops at once\n")
 
 
 def stop_with_starter() -> None:
@@ -71,7 +80,8 @@ def stop_with_starter() -> None:
 def _wait_for_end_of_input() -> None:
     while os.read(STDIN, 1):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    if StopRequest.came_at is None:  # else it is saving already, and a second signal would end that
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _say(message: str) -> None:

@@ -14,7 +14,7 @@ from waiting import until
 from aljax import side_by_side
 from aljax.errors import InputError
 from aljax.side_by_side import Job, Place, find_places, run_jobs
-from aljax.stopping import StoppedError
+from aljax.stopping import SECONDS_OF_A_REQUEST, StoppedError
 
 CORES = sorted(os.sched_getaffinity(0))
 
@@ -123,16 +123,18 @@ def test_log_keeps_what_an_earlier_start_said(tmp_path) -> None:
     assert (tmp_path / "run.log").read_text().split() == ["first", "second"]
 
 
-def test_processes_stop_when_the_one_that_started_them_is_killed(tmp_path) -> None:
+@pytest.mark.parametrize("asked", [False, True])
+def test_processes_stop_when_the_one_that_started_them_is_killed(asked: bool, tmp_path) -> None:
     saved, log = tmp_path / "saved", tmp_path / "run.log"
     run = (
-        "import pathlib, time\n"
+        "import os, pathlib, time\n"
         "from aljax.stopping import StopRequest, stop_with_starter\n"
         "with StopRequest() as stop:\n"
         "    stop_with_starter()\n"
-        "    print('ready', flush=True)\n"
+        "    print('ready', os.getpid(), flush=True)\n"
         "    while stop.number is None:\n"
         "        time.sleep(0.05)\n"
+        "    time.sleep(3)\n"  # a long step
         f"pathlib.Path({str(saved)!r}).write_text(str(stop.number))"
     )
     start = (
@@ -141,6 +143,9 @@ def test_processes_stop_when_the_one_that_started_them_is_killed(tmp_path) -> No
         f"run_jobs([Job([sys.executable, '-c', {run!r}], pathlib.Path({str(log)!r}))], [Place({{}})])"
     )
     with subprocess.Popen([sys.executable, "-c", start]) as starter:
-        until(lambda: log.exists() and "ready" in log.read_text())
+        until(lambda: log.exists() and log.read_text().endswith("\n"))
+        if asked:  # a cluster asks all, and kills what has not ended after a while
+            os.kill(int(log.read_text().split()[1]), signal.SIGTERM)
+            time.sleep(SECONDS_OF_A_REQUEST)
         starter.kill()
     until(lambda: saved.exists() and saved.read_text() == str(int(signal.SIGTERM)))

@@ -1,9 +1,10 @@
-"""A signal ends a run after its step, with everything saved; a second one ends it at once."""
+"""A signal ends a run after its step, with everything saved; one that comes later ends it at once."""
 
 import shlex
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from small_runs import as_process, kill_after_saves, run, run_until_save, settings
@@ -13,7 +14,7 @@ import aljax
 from aljax import experiment
 from aljax.checkpointing import RunStore
 from aljax.data.archive import random_split
-from aljax.stopping import SIGNALS, StoppedError, StopRequest
+from aljax.stopping import SECONDS_OF_A_REQUEST, SIGNALS, StoppedError, StopRequest
 from tools.run_contents import contents, differences
 
 
@@ -74,22 +75,37 @@ with StopRequest() as stop:
     while stop.number is None:
         time.sleep(0.01)
     print("asked", flush=True)
-    time.sleep(60)
+    time.sleep(SECONDS)
+    print("saved", flush=True)
 """
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_second_signal_stops_at_once(number: signal.Signals, status: int) -> None:
-    process = subprocess.Popen([sys.executable, "-c", TWICE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_later_signal_stops_at_once(number: signal.Signals, status: int) -> None:
+    arguments = [sys.executable, "-c", TWICE.replace("SECONDS", "60")]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         assert process.stdout.readline() == "asked\n"
+        time.sleep(SECONDS_OF_A_REQUEST)
         process.send_signal(number)
         assert process.wait(10) == status
         assert process.stderr is not None
         assert f"{number.name} again: stopped at once" in process.stderr.read()
+
+
+def test_request_that_comes_as_several_signals_is_one() -> None:
+    arguments = [sys.executable, "-c", TWICE.replace("SECONDS", "1")]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGUSR1)  # as Slurm tells every process of a job
+        assert process.stdout.readline() == "asked\n"
+        process.send_signal(signal.SIGTERM)  # as the one that started it hands it on
+        assert process.stdout.readline() == "saved\n"
+        assert process.wait(10) == 0
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -105,7 +121,7 @@ def test_command_ends_with_the_status_of_the_signal_and_says_how_to_go_on(
         process.send_signal(number)
         messages = process.stderr.read()
         assert process.wait(30) == status, messages
-    assert f"{number.name}: finishing the step and saving; once more stops at once" in messages
+    assert f"{number.name}: finishing the step and saving; once more after two seconds stops at once" in messages
     go_on = f"stopped by {number.name}; saved. To go on from here: {shlex.join(arguments)}"
     assert messages.splitlines()[-1] == go_on
     assert subprocess.run(arguments, cwd=tmp_path, env=compiled, capture_output=True, check=True).returncode == 0
@@ -121,7 +137,7 @@ def test_killed_process_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, compi
 
 GONE = """
 import os, signal, sys
-from aljax.experiment import command
+from aljax.commands import command
 from aljax.stopping import StoppedError, StopRequest
 
 def main():
