@@ -178,10 +178,10 @@ def program(
 
 
 def _are_kept() -> bool:
-    """Whether JAX keeps compiled programs, and traces are those of one device with nothing to debug."""
+    """Whether JAX keeps compiled programs in a folder, and traces are those of one device with nothing to debug."""
     debugged = configured("jax_debug_nans") or configured("jax_disable_jit")
-    kept = configured("jax_enable_compilation_cache") and configured("jax_compilation_cache_dir")
-    return bool(kept) and jax.device_count() == 1 and not debugged
+    folder = configured("jax_enable_compilation_cache") and configured("jax_compilation_cache_dir")
+    return bool(folder) and "://" not in str(folder) and jax.device_count() == 1 and not debugged
 
 
 def _any_is_traced(leaves: Iterable[Any]) -> bool:

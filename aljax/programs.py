@@ -18,24 +18,24 @@ SECONDS = 0.1
 UNREADABLE = re.compile(r"Error reading persistent compilation cache entry for '(\w+)")
 
 
-def programs_dir() -> Path:
-    """JAX_COMPILATION_CACHE_DIR, or `~/.cache/aljax/xla`, or where XDG_CACHE_HOME says."""
-    return Path(named) if (named := os.environ.get(VARIABLE)) else caches_dir() / "xla"
+def programs_dir() -> str:
+    """JAX_COMPILATION_CACHE_DIR, which may be a bucket's address, or `~/.cache/aljax/xla`, or in XDG_CACHE_HOME."""
+    return os.environ.get(VARIABLE) or str(caches_dir() / "xla")
 
 
 def keep_programs() -> None:
     """Keeps compiled programs in `programs_dir`: those that took `SECONDS`, or as JAX's own variable says."""
-    jax.config.update("jax_compilation_cache_dir", str(programs_dir()))
+    jax.config.update("jax_compilation_cache_dir", programs_dir())
     if SECONDS_VARIABLE not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)
 
 
 def mend(warning: str) -> bool:
     """Whether JAX warns of a program that it cannot read; if so, that program's entries make place for new ones."""
-    found = UNREADABLE.match(warning)
-    if found is None:
+    found, folder = UNREADABLE.match(warning), programs_dir()
+    if found is None or "://" in folder:
         return False
-    for entry in programs_dir().glob(f"{glob.escape(found[1])}-*-cache"):
+    for entry in Path(folder).glob(f"{glob.escape(found[1])}-*-cache"):
         with suppress(OSError):  # a folder that can only be read: it is compiled anew every time
             entry.unlink()
     return True

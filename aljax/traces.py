@@ -22,7 +22,7 @@ from typing import Any
 import jax
 from jax import export
 
-from aljax.compiling import compiler_options, configured
+from aljax.compiling import compiler_options, configured, joins_products
 from aljax.files import remove_leftovers, write_atomically
 
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax")
@@ -65,7 +65,9 @@ def load(
 
 
 def _path(name: str, known_by: tuple[Any, ...]) -> Path:
-    digest = hashlib.sha256(repr((*known_by, *_origin(), jax.default_backend())).encode()).hexdigest()
+    # Kinds of one backend's devices are traced for differently, and so is one kind under other flags.
+    device = jax.default_backend(), joins_products()
+    digest = hashlib.sha256(repr((*known_by, *_origin(), *device)).encode()).hexdigest()
     return Path(_folder()) / "traces" / f"{name}-{digest[:32]}"
 
 
@@ -79,7 +81,7 @@ def _origin() -> tuple[str, ...]:
     """What the traces of this process are made by: sources and versions."""
     digest = hashlib.sha256()
     root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(root.rglob("[!.]*.py")):  # editors leave links to nowhere that begin with a dot
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest(), sys.version, *(f"{name} {version(name)}" for name in _LIBRARIES)
 

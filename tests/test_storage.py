@@ -253,7 +253,7 @@ def test_user_without_a_home_is_told_what_to_set(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(Path, "home", nowhere)
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
-    assert programs_dir() == tmp_path
+    assert programs_dir() == str(tmp_path)
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     with pytest.raises(InputError, match=r"no home folder .*: set XDG_CACHE_HOME"):
         programs_dir()

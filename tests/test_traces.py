@@ -15,6 +15,7 @@ import pytest
 from aljax import compiling, jitted, traces
 from aljax.jitted import Program
 from aljax.model import init_variables
+from aljax.programs import mend, programs_dir
 
 
 class Sums(NamedTuple):
@@ -139,9 +140,30 @@ def test_whatever_changes_a_trace_gives_another(folder, calls, summing, monkeypa
     summing()(2.0, pair(kind=jnp.bfloat16), key)
     with jax.default_matmul_precision("highest"):
         summing()(2.0, pair(), key)
-    monkeypatch.setattr(traces, "_origin", lambda: ("other sources",))
+    with monkeypatch.context() as patch:
+        patch.setattr(traces, "_origin", lambda: ("other sources",))
+        summing()(2.0, pair(), key)
+    monkeypatch.setattr(traces, "joins_products", lambda: True)  # another kind of GPU, or other flags
     summing()(2.0, pair(), key)
-    assert len(calls) == len(list(folder.iterdir())) == 6
+    assert len(calls) == len(list(folder.iterdir())) == 7
+
+
+def test_link_that_an_editor_leaves_among_the_sources_is_none_of_them(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(traces, "__file__", str(tmp_path / "traces.py"))
+    (tmp_path / "traces.py").write_text("source")
+    before = traces._origin.__wrapped__()
+    (tmp_path / ".#traces.py").symlink_to("somebody@somewhere.1234")
+    assert traces._origin.__wrapped__() == before
+    (tmp_path / "other.py").write_text("source")
+    assert traces._origin.__wrapped__() != before
+
+
+def test_in_a_bucket_no_traces_are_kept(folder, calls, summing, monkeypatch) -> None:
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "gs://bucket/programs")
+    assert programs_dir() == "gs://bucket/programs"
+    jax.config.update("jax_compilation_cache_dir", programs_dir())
+    assert not jitted._are_kept()
+    assert not mend("Error reading persistent compilation cache entry for 'jit_f'")
 
 
 @pytest.mark.parametrize("damage", ["bit", "cut", "empty"])
