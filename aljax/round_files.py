@@ -62,7 +62,14 @@ def gather_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels |
     Raises InputError for a form that is not filled in, or not as it should be.
     """
     forms = [round_dir(run_dir, number + 1) / FORM for number in range(count_rounds(run_dir))]
-    tables = {**start, **{form: read_csv(form) for form in forms}}
+    read = {form: read_csv(form) for form in forms}
+    for form, table in read.items():
+        if table.parts is None:  # test tiles would be trained on
+            raise InputError(
+                f"{form} has lost its column {SPLIT_COLUMN}, which says what each tile is for: bring it back from the "
+                f"page or from {LABELS}"
+            )
+    tables = {**start, **read}
     return merge(tables) if tables else None
 
 

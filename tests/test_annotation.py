@@ -248,6 +248,17 @@ def test_labels_that_were_brought_need_not_be_named_again(call, tmp_path) -> Non
     assert trained_on(tmp_path / "run/round-3") == [10, 14, 18]
 
 
+def test_form_without_its_split_is_refused(call, tmp_path, capsys) -> None:
+    assert call() == 0
+    form = tmp_path / "run/round-1/to_label.csv"
+    fill(form)
+    rows = [line.split(";") for line in form.read_text().splitlines()]
+    form.write_text("\n".join(";".join([first, *cells]) for first, _, *cells in rows))
+    assert call() == 2
+    assert "round-1/to_label.csv has lost its column split" in capsys.readouterr().err
+    assert not (tmp_path / "run/round-2").exists()
+
+
 def test_wrong_id_is_told_with_its_row_and_not_kept(call, tmp_path, capsys) -> None:
     rounds(call, tmp_path / "run", 2)
     form = tmp_path / "run/round-2/to_label.csv"
