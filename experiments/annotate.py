@@ -24,13 +24,14 @@ import tyro
 
 from aljax import round_files
 from aljax.annotation import Drawn, Known, chosen_rows, draw, know, round_dir, warn_of_unmeasured
+from aljax.commands import command, parse_settings, prepare_process
 from aljax.contact_sheet import parse_bands
 from aljax.data.folder import open_folder
 from aljax.data.labels import SPLIT_COLUMN, CsvLabels, class_names_in, classes_of, count_tiles, read_csv
 from aljax.data.storage import keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
-from aljax.experiment import command, parse_settings, prepare_process, write_report
+from aljax.experiment import write_report
 from aljax.rounds import run_round
 from aljax.settings import LARGEST, ArchiveSettings
 from aljax.state import RunState

@@ -10,7 +10,7 @@ runs that another figure has made are taken from --run-dir.
 
 import itertools
 
-from aljax.experiment import command
+from aljax.commands import command
 from aljax.options import read_options
 from experiments.figures import Axes, Figure, OnUCMerced, Series, make_figure
 from experiments.quotes import Lead

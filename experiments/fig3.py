@@ -9,7 +9,7 @@ Merced and the cold start better on TreeSatAI (Section III-B); it gives no numbe
 when it is repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-from aljax.experiment import command
+from aljax.commands import command
 from aljax.options import read_options
 from experiments.figures import Axes, Figure, OnBoth, Series, make_figure
 from experiments.quotes import Lead

@@ -8,7 +8,7 @@ The paper's settings are the defaults and are work for a GPU. Expected (Section 
 A command that was stopped goes on when it is repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-from aljax.experiment import command
+from aljax.commands import command
 from aljax.options import read_options
 from experiments.figures import QUERIES, Axes, Figure, OnUCMerced, make_figure
 from experiments.quotes import Lead, Score

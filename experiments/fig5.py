@@ -10,7 +10,7 @@ MGE+Clustering (about 5) and 54.74 % for TPD+Clustering (over 4). A command that
 repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-from aljax.experiment import command
+from aljax.commands import command
 from aljax.options import read_options
 from experiments.figures import QUERIES, Axes, Figure, OnTreeSatAI, Series, make_figure
 from experiments.quotes import Lead, Score

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import tyro
 
 from aljax.checkpointing import FinishedRun
+from aljax.commands import command
 from aljax.comparison import Difference, paired_difference
 from aljax.errors import InputError
-from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
 from aljax.options import read_options
 from aljax.reporting import draw_differences

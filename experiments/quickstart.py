@@ -12,11 +12,12 @@ from pathlib import Path
 
 import tyro
 
+from aljax.commands import command, parse_settings, prepare_process
 from aljax.data.archive import random_split
 from aljax.data.scenes import generate_scenes
 from aljax.densenet import DenseNet
 from aljax.errors import InputError
-from aljax.experiment import command, parse_settings, prepare_process, print_report, run_queries
+from aljax.experiment import print_report, run_queries
 from aljax.recipe import Recipe
 from aljax.settings import Query, Settings
 

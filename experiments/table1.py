@@ -22,11 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aljax.commands import command, prepare_process
 from aljax.data.archive import Archive, Split, SplitTiles, place
 from aljax.data.open import open_archive
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
-from aljax.experiment import command, prepare_process
 from aljax.files import disk_errors, write_atomically
 from aljax.loop import initial_labels
 from aljax.loss_head import LossHead

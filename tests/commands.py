@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aljax.experiment import command
+from aljax.commands import command
 
 
 def run(monkeypatch: pytest.MonkeyPatch, main: Callable[[], None], *arguments: object) -> int:

@@ -35,7 +35,7 @@ import sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from small_runs import run, settings
-from aljax.experiment import command
+from aljax.commands import command
 command(lambda: run(settings(Path(sys.argv[1]), checkpoint_seconds=float(sys.argv[3]))))
 """
 

@@ -13,7 +13,7 @@ from commands import run
 from tiny import tiny_network
 
 import aljax
-from aljax.experiment import command
+from aljax.commands import command
 from aljax.history import Record
 from aljax.programs import mend
 from aljax.reporting import draw_curves
@@ -209,7 +209,7 @@ def test_import_is_light_and_offers_the_public_face() -> None:
 
 PROGRAM = """
 import jax
-from aljax.experiment import command, prepare_process
+from aljax.commands import command, prepare_process
 
 def main():
     prepare_process()
@@ -299,3 +299,22 @@ def test_folder_that_may_not_be_entered_is_one_line(capsys) -> None:
         command(main)
     line = "error: /data/tiles is not accessible (Permission denied): check its permissions\n"
     assert capsys.readouterr().err == line
+
+
+REPORT = """
+from pathlib import Path
+from aljax import experiment
+from aljax.commands import command
+
+experiment.table = lambda histories: "F1"
+command(lambda: experiment.print_report(Path("runs"), {}))
+"""
+
+
+def test_output_that_takes_no_more_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", REPORT], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ended.returncode == 2
+    assert ended.stderr == "error: standard output takes no more (No space left on device): the report is in runs\n"

@@ -9,7 +9,7 @@ import pytest
 from aljax.errors import InputError
 from aljax.machine import check_device
 
-PROGRAM = "from aljax.experiment import command, prepare_process; command(prepare_process)"
+PROGRAM = "from aljax.commands import command, prepare_process; command(prepare_process)"
 
 
 @pytest.mark.parametrize("platform", ["cuda", "no-such-thing"])

@@ -24,7 +24,7 @@ sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from test_processes import make_run, save_slowly
 from aljax import processes
-from aljax.experiment import command, prepare_process
+from aljax.commands import command, prepare_process
 
 processes.SECONDS_TO_END = 4
 save_slowly(6.0)

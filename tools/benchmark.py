@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from aljax.commands import command
 from aljax.errors import InputError
-from aljax.experiment import command
 from aljax.files import disk_errors, make_folder, write_atomically
 from aljax.fitting import STEPS_PER_CALL
 from aljax.machine import keep_freed_memory

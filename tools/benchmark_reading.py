@@ -22,13 +22,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from aljax.commands import command, prepare_process
 from aljax.data.archive import Archive, Split, Tiles, place
 from aljax.data.folder import find_tiles, open_folder
 from aljax.data.images import EncodedImages, stream
 from aljax.data.storage import TilesIn, keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
-from aljax.experiment import command, prepare_process
 from aljax.files import disk_errors, make_folder, write_atomically
 from aljax.fitting import begin_fit, fit
 from aljax.model import Model, Variables, init_variables

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aljax.commands import ask_for_determinism, prepare_process
 from aljax.data.archive import Archive, Split, Tiles, place
 from aljax.data.augmentation import BandStatistics
 from aljax.densenet import DenseNet121
-from aljax.experiment import ask_for_determinism, prepare_process
 from aljax.fitting import begin_fit, make_epoch
 from aljax.jitted import Program
 from aljax.kmeans import kmeans

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import tyro
 
 from aljax.checkpointing import read_history
+from aljax.commands import command
 from aljax.comparison import Difference, compare_with
 from aljax.errors import InputError
-from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
 from aljax.history import Record, summarise
 from aljax.options import read_options

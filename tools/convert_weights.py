@@ -18,11 +18,11 @@ import numpy as np
 import tyro
 
 from aljax.checkpointing import read_config
+from aljax.commands import command
 from aljax.conversion import SOURCE_BANDS, convert, describe, parse_bands
 from aljax.data.augmentation import Normalisation
 from aljax.densenet import DenseNet
 from aljax.errors import InputError
-from aljax.experiment import command
 from aljax.files import write_atomically
 from aljax.inference import load
 from aljax.options import read_options

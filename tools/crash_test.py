@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Literal
 
 from aljax.checkpoints import list_checkpoints, read_newest
+from aljax.commands import command
 from aljax.errors import InputError
-from aljax.experiment import command
 from aljax.files import TEMPORARY_MARK, make_folder
 from aljax.locking import WRITER
 from aljax.options import read_options

@@ -23,11 +23,12 @@ from unittest.mock import patch
 import numpy as np
 
 from aljax.checkpointing import RunStore
+from aljax.commands import command, prepare_process
 from aljax.data.archive import random_split
 from aljax.data.scenes import generate_scenes
 from aljax.densenet import DenseNet
 from aljax.errors import InputError, InputWarning
-from aljax.experiment import command, prepare_process, run_experiment
+from aljax.experiment import run_experiment
 from aljax.options import read_options
 from aljax.recipe import Recipe
 from aljax.settings import Settings

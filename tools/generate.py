@@ -227,6 +227,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from aljax.experiment import command
+    from aljax.commands import command
 
     command(main)

@@ -20,11 +20,11 @@ import tyro
 from jaxtyping import Float
 from tqdm import tqdm
 
+from aljax.commands import command, prepare_process
 from aljax.data.folder import open_folder
 from aljax.data.geojson import Outline, geojson_text, read_outlines, require_outline
 from aljax.data.labels import predictions_text, to_text
 from aljax.errors import InputError
-from aljax.experiment import command, prepare_process
 from aljax.files import disk_errors, write_atomically
 from aljax.inference import load
 from aljax.options import read_options

@@ -21,12 +21,12 @@ from typing import Literal, NamedTuple
 
 import tyro
 
+from aljax.commands import command
 from aljax.data import treesatai, ucmerced
 from aljax.data.decoding import TileForm
 from aljax.data.listing import Listing
 from aljax.data.prepared import VERSION, find_prepared, prepared_dir
 from aljax.errors import InputError
-from aljax.experiment import command
 from aljax.files import one_at_a_time
 from aljax.options import read_options
 

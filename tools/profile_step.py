@@ -20,8 +20,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from aljax.commands import command
 from aljax.errors import InputError
-from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
 from aljax.fitting import STEPS_PER_CALL
 from aljax.machine import describe_machine

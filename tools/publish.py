@@ -16,10 +16,10 @@ from typing import Annotated, Any
 import tyro
 
 from aljax.checkpointing import FinishedRun, read_finished
+from aljax.commands import command
 from aljax.data.archive import Archive
 from aljax.data.open import open_archive
 from aljax.errors import InputError
-from aljax.experiment import command
 from aljax.files import disk_errors, write_atomically
 from aljax.history import to_text
 from aljax.loop import initial_labels

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from aljax.commands import command
 from aljax.contact_sheet import class_table, contact_sheet, parse_bands
 from aljax.data.archive import Archive
 from aljax.data.open import open_archive
 from aljax.errors import InputError
-from aljax.experiment import command
 from aljax.options import read_options
 
 MAX_TILES = 600  # more make a picture that few programs open
