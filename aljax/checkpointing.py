@@ -22,6 +22,13 @@ from aljax.recipe import Recipe
 from aljax.state import RunState
 from aljax.stopping import StoppedError
 
+# What is told of a setting in which a run differs whose value says nothing.
+IN_WORDS = {
+    "fingerprint": "the tiles, their labels or their ids are others",
+    "split": "other tiles are in the pool, for validation or for the test",
+}
+# What older versions did not write.
+MAY_LACK = ("split",)
 # Of run directories; raised when this version cannot go on with what older ones wrote.
 FORMAT = 5
 
@@ -172,11 +179,9 @@ def _claim(run_dir: Path, config: Mapping[str, Any], remedy: str) -> None:
         return
     earlier = read_config(run_dir)
     changed = [
-        "the tiles, their labels or their ids are others"
-        if name == "fingerprint"
-        else f"{name} is {json.dumps(config.get(name))} here and {json.dumps(earlier.get(name))} there"
+        IN_WORDS.get(name, f"{name} is {json.dumps(config.get(name))} here and {json.dumps(earlier.get(name))} there")
         for name in dict.fromkeys((*config, *earlier))
-        if config.get(name) != earlier.get(name)
+        if config.get(name) != earlier.get(name) and not (name in MAY_LACK and name not in earlier)
     ]
     if changed:
         raise InputError(

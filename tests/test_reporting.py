@@ -106,6 +106,9 @@ def test_compare_refuses_other_classes_and_does_not_pair_other_tiles(tmp_path: P
     assert "not compared: other tiles" in capsys.readouterr().out
     numbers = json.loads((tmp_path / "all.json").read_text())["series"]["MGE+Clustering"]["comparison"]
     assert "area_difference" not in numbers["micro_f1"]
+    elsewhere = write_run(tmp_path / "elsewhere", "tpd", class_names=["a"], fingerprint="1", split="of its own")
+    compare((random, elsewhere), tmp_path / "all.png")
+    assert "not compared: other tiles or sets" in capsys.readouterr().out
 
 
 def test_compare_refuses_a_run_that_is_named_twice_and_a_picture_without_its_ending(tmp_path: Path) -> None:

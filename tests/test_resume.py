@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from small_runs import KilledError, run, run_until_save, settings
 from tiles_on_disk import on_disk
-from tiny import make_archive
+from tiny import make_archive, tiny_network
 
 from aljax.checkpointing import FORMAT, RunStore
 from aljax.checkpoints import CheckpointFolder, find_damage, list_checkpoints, read_newest
+from aljax.data.archive import Split, random_split
 from aljax.errors import InputError, InputWarning
+from aljax.experiment import run_experiment
 from aljax.files import checksums
 from aljax.state import Fitted, Predicted, RunState, Training
 from tools.compare import read_run
@@ -151,6 +153,21 @@ def test_compared_curves_do_not_come_from_a_damaged_history(tmp_path) -> None:
         damage(path)
     with pytest.warns(InputWarning), pytest.raises(InputError, match=r"no checkpoint in .* is sound"):
         read_run(chosen.run_dir)
+
+
+def test_run_with_other_sets_is_refused_and_one_that_does_not_know_its_sets_goes_on(tmp_path, whole) -> None:
+    chosen, archive = settings(tmp_path / "run", max_labels=12), make_archive()
+    run(chosen)
+    split = random_split(chosen.seed, len(archive.ids), 10, 10)
+    other = Split(split.pool, split.test, split.validation)
+    longer = replace(chosen, checkpoint_seconds=1e9)
+    with pytest.raises(InputError, match="other tiles are in the pool, for validation or for the test"):
+        run_experiment(longer, archive, other, tiny_network())
+    config = chosen.run_dir / "config.json"
+    older = json.loads(config.read_text())
+    del older["split"]  # as an older version wrote it
+    config.write_text(json.dumps(older))
+    run(longer)
 
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path, monkeypatch, whole) -> None:

@@ -31,7 +31,7 @@ from aljax.reporting import LABELS, draw_classes, draw_curves, series_name, tabl
 # What tells the runs of one series apart.
 TRIALS = ("trials", "first_trial")
 # What the trials of two series have in common that begin with the same tiles.
-PAIRED = ("fingerprint", "seed", "initial")
+PAIRED = ("fingerprint", "split", "seed", "initial")
 
 
 class Run(NamedTuple):
@@ -192,7 +192,7 @@ def print_comparison(numbers: dict[str, dict[str, Any]], baseline: str | None) -
             line += f" in {difference['trials']} paired trial{'s' if difference['trials'] > 1 else ''}"
             line += _labels_needed(found["labels_saved"], baseline or "")
         elif baseline not in (None, name):
-            line += "  not compared: other tiles, another --seed or --initial, or no trial in common"
+            line += "  not compared: other tiles or sets, another --seed or --initial, or no trial in common"
         print(line)
     print()
 
@@ -202,7 +202,7 @@ def _labels_needed(levels: Sequence[dict[str, Any]], baseline: str) -> str:
     reached = [one for one in levels if one["labels"] is not None]
     if not reached:
         return f"; reaches none of {baseline}'s scores after the first"
-    last = reached[-1]
+    last = reached[-1]  # levels rise
     score, labels = 100 * last["level"], last["baseline_labels"]
     return f"; {last['labels']:.0f} labels for the {score:.2f} % that {baseline} has with {labels}"
 
