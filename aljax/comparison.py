@@ -134,17 +134,20 @@ class Saved(NamedTuple):
 
 
 def labels_saved(history: Sequence[Record], baseline: Sequence[Record], metric: str) -> list[Saved]:
-    """What a series needs to reach the mean score that its baseline has with each number of labels after the first.
+    """What a series needs for each mean score that its baseline has after the first and never had with fewer labels.
 
     Means are over the trials that both have, and end where the first of these does.
     """
     trials = {record.trial for record in history} & {record.trial for record in baseline}
     if trials:
         history, baseline = (_whole(series, trials) for series in (history, baseline))
-    return [
-        Saved(row[metric], int(row["num_labeled"]), labels_to_reach(history, metric, row[metric]))
-        for row in summarise(baseline)[1:]
-    ]
+    first, *rows = summarise(baseline)
+    levels, best = [], first[metric]
+    for row in rows:
+        if row[metric] > best:
+            best = row[metric]
+            levels.append(Saved(best, int(row["num_labeled"]), labels_to_reach(history, metric, best)))
+    return levels
 
 
 def _whole(history: Sequence[Record], trials: Set[int]) -> list[Record]:

@@ -68,6 +68,15 @@ def test_labels_saved_are_for_the_baselines_own_scores() -> None:
     assert saved[1].labels is None
 
 
+def test_score_that_the_baseline_had_before_saves_no_labels() -> None:
+    baseline = series([0.5, 0.7, 0.6, 0.8], labels=(40, 60, 80, 100))
+    for one in labels_saved(baseline, baseline, "micro_f1"):
+        assert one.labels == one.baseline_labels
+    assert [one.baseline_labels for one in labels_saved(baseline, baseline, "micro_f1")] == [60, 100]
+    falling = series([0.5, 0.4], labels=(40, 60))
+    assert labels_saved(falling, falling, "micro_f1") == []
+
+
 def test_comparison_is_json_and_has_no_difference_without_a_baseline() -> None:
     found = compare_with(OURS, RANDOM)
     assert found["micro_f1"]["area_difference"]["trials"] == 3
