@@ -1,7 +1,8 @@
 """From settings and an archive to a finished run directory; what every experiment script calls."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from aljax.checkpointing import RunStore
 from aljax.commands import give_up_output
@@ -35,6 +37,8 @@ from aljax.reporting import draw_curves, series_name, summary, table
 from aljax.settings import WHERE_AND_WHEN, Query, Settings, check_pool, check_settings
 from aljax.stopping import StoppedError, StopRequest
 from aljax.weights import Weights, check_normalisation, check_weights, load_weights
+
+CURVE, SUMMARY = "curve.png", "summary.json"
 
 
 class Prepared(NamedTuple):
@@ -104,10 +108,21 @@ def follow(
     return history
 
 
+def check_report_place(folder: Path, own: Iterable[str]) -> None:
+    """Raises InputError where a report would replace another's: of a run, or of runs in other folders than `own`.
+
+    `own` are patterns of the folders whose runs the report is of.
+    """
+    report = any((folder / name).exists() for name in (CURVE, SUMMARY))
+    if (folder / "config.json").exists() or (report and not any(any(folder.glob(pattern)) for pattern in own)):
+        raise InputError(f"{folder} has the results of other runs, which would be replaced: choose another --run-dir")
+
+
 def run_queries(
     settings: Settings, queries: Sequence[Query], archive: Archive, split: Split, network: DenseNet
 ) -> dict[str, tuple[Record, ...]]:
     """One run per query in folders below `settings.run_dir`, and a curve and summary of all of them."""
+    check_report_place(settings.run_dir, queries)
     histories: dict[str, tuple[Record, ...]] = {}
     for query in queries:
         one = replace(settings, query=query, run_dir=settings.run_dir / query)
@@ -123,8 +138,8 @@ def run_queries(
 def write_report(folder: Path, histories: dict[str, tuple[Record, ...]], title: str) -> None:
     """Writes `curve.png` and `summary.json` of one or more series."""
     with disk_errors(folder):
-        draw_curves(folder / "curve.png", histories, title, ("micro_f1", "macro_f1"))
-        write_atomically(folder / "summary.json", json.dumps(summary(histories), indent=2) + "\n")
+        draw_curves(folder / CURVE, histories, title, ("micro_f1", "macro_f1"))
+        write_atomically(folder / SUMMARY, json.dumps(summary(histories), indent=2) + "\n")
 
 
 def print_report(folder: Path, histories: dict[str, tuple[Record, ...]]) -> None:
@@ -132,7 +147,7 @@ def print_report(folder: Path, histories: dict[str, tuple[Record, ...]]) -> None
     if not is_first():
         return
     try:
-        print(f"{table(histories)}\ncurve: {folder / 'curve.png'}", flush=True)
+        print(f"{table(histories)}\ncurve: {folder / CURVE}", flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -163,6 +178,7 @@ def configuration(
     return {
         "archive": archive.name,
         "fingerprint": archive.fingerprint(),
+        "split": _digest(tiles),
         **fields,
         "init_weights": None if published is None else published.sha256,
         **recipe,
@@ -174,3 +190,11 @@ def configuration(
         "mean": tiles.pool.statistics.mean.tolist(),
         "deviation": tiles.pool.statistics.deviation.tolist(),
     }
+
+
+def _digest(tiles: SplitTiles) -> str:
+    """Stands for which tiles are in which set."""
+    digest = hashlib.sha256()
+    for part in (tiles.pool, tiles.validation, tiles.test):
+        digest.update(np.asarray([len(part.indices), *part.indices], "<i8").tobytes())
+    return digest.hexdigest()

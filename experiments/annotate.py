@@ -31,7 +31,7 @@ from aljax.data.labels import SPLIT_COLUMN, CsvLabels, class_names_in, classes_o
 from aljax.data.storage import keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
-from aljax.experiment import write_report
+from aljax.experiment import check_report_place, write_report
 from aljax.rounds import run_round
 from aljax.settings import LARGEST, ArchiveSettings
 from aljax.state import RunState
@@ -92,8 +92,7 @@ def check_places(settings: AnnotationSettings) -> None:
         raise InputError(f"--labels {settings.labels} is what the rounds write themselves: move it out of --run-dir")
     if run_dir.is_relative_to(settings.images.resolve()):
         raise InputError(f"--run-dir {settings.run_dir} is in --images: its pictures would be tiles; choose another")
-    if (run_dir / "config.json").exists():
-        raise InputError(f"--run-dir {settings.run_dir} holds a run of an experiment: choose another")
+    check_report_place(settings.run_dir, ("round-*",))
 
 
 def open_known(

@@ -390,7 +390,7 @@ def test_settings_of_the_sheets_do_not_make_another_round(call, tmp_path, monkey
     ("arguments", "message"),
     [
         (["--run-dir", "tiles/run"], "is in --images: its pictures would be tiles"),
-        (["--run-dir", "experiment"], "holds a run of an experiment"),
+        (["--run-dir", "experiment"], "has the results of other runs"),
         (["--labels", "run/labels.csv"], "is what the rounds write themselves"),
     ],
 )

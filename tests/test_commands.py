@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 from archives_on_disk import write_treesatai
 from commands import run
+from small_runs import run as make_run
+from small_runs import settings
 from tiny import tiny_network
 
 import aljax
 from aljax.commands import command
+from aljax.errors import InputError
+from aljax.experiment import check_report_place
 from aljax.history import Record
 from aljax.programs import mend
 from aljax.reporting import draw_curves
-from experiments import quickstart, treesatai, ucmerced
+from experiments import annotate, quickstart, treesatai, ucmerced
 
 TINY = [
     "--tiles",
@@ -305,6 +309,8 @@ REPORT = """
 from pathlib import Path
 from aljax import experiment
 from aljax.commands import command
+from aljax.errors import InputError
+from aljax.experiment import check_report_place
 
 experiment.table = lambda histories: "F1"
 command(lambda: experiment.print_report(Path("runs"), {}))
@@ -318,3 +324,19 @@ def test_output_that_takes_no_more_is_one_line() -> None:
         )
     assert ended.returncode == 2
     assert ended.stderr == "error: standard output takes no more (No space left on device): the report is in runs\n"
+
+
+def test_report_replaces_no_others(monkeypatch, tmp_path, capsys) -> None:
+    single, series = tmp_path / "single", tmp_path / "series"
+    make_run(settings(single, max_labels=8))
+    assert run(monkeypatch, quickstart.main, *TINY, "--run-dir", single) == 2
+    assert f"{single} has the results of other runs, which would be replaced" in capsys.readouterr().err
+    (series / "mge").mkdir(parents=True)
+    (series / "summary.json").write_text("{}")
+    (tmp_path / "tiles").mkdir()
+    arguments = ("--images", tmp_path / "tiles", "--classes", "wood", "--run-dir", series)
+    assert run(monkeypatch, annotate.main, *arguments) == 2
+    assert f"{series} has the results of other runs, which would be replaced" in capsys.readouterr().err
+    check_report_place(series, ("random", "mge"))
+    with pytest.raises(InputError, match="has the results of other runs"):
+        check_report_place(series, ("random",))
