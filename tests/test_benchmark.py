@@ -61,6 +61,28 @@ def test_ways_take_turns_in_processes_of_their_own_and_one_that_fails_says_why()
     assert len({slow.figures["process"], fast.figures["process"], float(os.getpid())}) == 3
 
 
+def dying(times: int) -> Work:
+    """Work that ends its process, as the system does when memory is short."""
+    done: list[None] = []
+
+    def work() -> Mapping[str, float]:
+        done.append(None)
+        if len(done) > times:
+            threading.Timer(0.05, os._exit, (9,)).start()
+        time.sleep(0.25)
+        return {}
+
+    return work
+
+
+def test_process_that_is_killed_between_its_turns_ends_nothing_else() -> None:
+    ways = [Way("dying", dying, {"times": 1}), Way("sound", sleeper, {"seconds": 0.3})]
+    (timings,) = duels([ways], rounds=3)
+    assert timings["dying"] == "ended with status 9"
+    assert isinstance(timings["sound"], Timing)
+    assert len(timings["sound"].seconds) == 3
+
+
 def test_several_builders_make_everything_ready_before_anything_is_timed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     works = [[Way(name, recorder, {"name": name, "log": log}) for name in names] for names in ("ab", "c")]

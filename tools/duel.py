@@ -73,7 +73,7 @@ def _in_turns(workers: Sequence["_Worker"], rounds: int) -> dict[str, Timing | s
         for worker in workers:
             if worker.failure is None:
                 worker.measure()
-    return {worker.way.name: worker.failure or worker.end() for worker in workers}
+    return {worker.way.name: worker.end() for worker in workers}
 
 
 class _Worker:
@@ -94,26 +94,29 @@ class _Worker:
 
     def measure(self) -> None:
         """Does the work again, or notes why it failed."""
-        self._connection.send("again")
-        if (seconds := self._hear()) is not None:
+        if (seconds := self._hear("again")) is not None:
             self._seconds.append(seconds)
 
-    def _hear(self) -> float | None:
+    def end(self) -> Timing | str:
+        """What was measured, or why it failed."""
+        if self.failure is None and (told := self._hear("end")) is not None:
+            self._process.join()
+            return Timing(self._seconds, self._first, *told)
+        return self.failure or ""
+
+    def _hear(self, word: str = "") -> Any:
+        """What the process answers to a word, or at first without one; None, with the reason kept, if it failed."""
         try:
-            heard: float | str = self._connection.recv()
-        except EOFError:
+            if word:
+                self._connection.send(word)
+            heard = self._connection.recv()
+        except (EOFError, OSError):  # it was killed, for want of memory for instance, maybe before the word
             self._process.join()
             heard = f"ended with status {self._process.exitcode}"
         if not isinstance(heard, str):
             return heard
         self.failure = heard
         return None
-
-    def end(self) -> Timing:
-        self._connection.send("end")
-        peak, figures = self._connection.recv()
-        self._process.join()
-        return Timing(self._seconds, self._first, peak, figures)
 
 
 def _serve(connection: Connection, way: Way) -> None:
