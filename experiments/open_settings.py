@@ -27,6 +27,7 @@ from aljax.files import disk_errors, write_atomically
 from aljax.options import read_options
 from aljax.reporting import draw_differences
 from aljax.run_names import PlannedRun
+from experiments.figure_report import check_data, warn_of_others
 from experiments.figures import OnUCMerced, change, common_settings, describe_changed, finish_runs, folder_of
 from experiments.scales import SCRIPTS
 
@@ -126,7 +127,9 @@ def main() -> None:
     finished = finish_runs(list(planned.values()), settings)
     if finished is None:
         return
-    measured = measure({name: finished[run.run_dir] for name, run in planned.items()})
+    trainings = {name: finished[run.run_dir] for name, run in planned.items()}
+    check_data({("UC Merced", name): [run] for name, run in trainings.items()})
+    measured = measure(trainings)
     sizes = planned[ALONE].settings
     title = (
         f"What the settings that the paper leaves open do: UC Merced, {sizes.image_size} px, "
@@ -135,7 +138,7 @@ def main() -> None:
     if changed := describe_changed(replace(settings, init_weights=None)):
         title += f"\n{changed}, where nothing else is said"
     text = as_markdown(measured)
-    summary = {
+    summary: dict[str, Any] = {
         "title": title,
         "compared_with": ALONE,
         "trainings": {
@@ -148,13 +151,18 @@ def main() -> None:
             }
             for name, scores in measured.items()
         },
+        "runs": sorted(run.name for run in planned.values()),
     }
     shown = {
         name: {SCORES[score]: one.difference for score, one in scores.items()}
         for name, scores in measured.items()
         if name != ALONE
     }
-    folder = folder_of(settings.run_dir, "open-settings", settings.scale, settings.changed_sizes)
+    sizes_changed = settings.changed_sizes
+    if settings.labels != StudySettings.labels:
+        sizes_changed |= {"max_labels": settings.labels}
+    folder = folder_of(settings.run_dir, "open-settings", settings.scale, sizes_changed)
+    warn_of_others(folder / "summary.json", summary["runs"])
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "table.md", text)

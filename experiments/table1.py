@@ -27,7 +27,7 @@ from aljax.data.archive import Archive, Split, SplitTiles, place
 from aljax.data.open import open_archive
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
-from aljax.files import disk_errors, write_atomically
+from aljax.files import disk_errors, make_folder, write_atomically
 from aljax.loop import initial_labels
 from aljax.loss_head import LossHead
 from aljax.machine import describe_machine
@@ -36,7 +36,7 @@ from aljax.options import read_options
 from aljax.pool import Pool
 from aljax.querying import choose, predict
 from aljax.reporting import series_name
-from aljax.settings import Query, Settings, check_pool
+from aljax.settings import Query, Settings, check_pool, check_settings
 from aljax.state import Fitted, RunState
 from experiments.figures import folder_of
 from experiments.scales import ArchiveName, Scale, scaled_settings
@@ -96,8 +96,7 @@ def measure_archive(name: ArchiveName, settings: TableSettings) -> dict[str, Any
     chosen = replace(scaled_settings(name, settings.scale), seed=settings.seed, precision=settings.precision)
     folder = settings.ucmerced_dir if name == "UC Merced" else settings.treesatai_dir
     archive = open_archive(folder, chosen.image_size, settings.seed)
-    assert archive.split is not None
-    if archive.name != name.lower().replace(" ", ""):
+    if archive.name != name.lower().replace(" ", "") or archive.split is None:
         raise InputError(f"{folder} holds {archive.name} and not {name}: give each archive its own folder")
     check_pool(replace(chosen, max_labels=chosen.initial + chosen.budget), len(archive.split.pool))
     tiles = place(archive, with_few_to_evaluate(archive.split), settings.seed)
@@ -132,9 +131,9 @@ def read_measured(path: Path, asked: Mapping[str, Any]) -> dict[ArchiveName, dic
     """The columns that a command with the same settings had measured on this machine when it was stopped."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        columns: dict[ArchiveName, dict[str, Any]] = found.pop("archives")
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):  # none, or none that can be read
         return {}
-    columns: dict[ArchiveName, dict[str, Any]] = found.pop("archives")
     return columns if found == asked else {}
 
 
@@ -173,8 +172,11 @@ def main() -> None:
     settings = read_options(TableSettings, "experiments.table1", __doc__)
     if settings.rounds < 1:
         raise InputError("--rounds is at least 1: raise it")
-    prepare_process()
     names: tuple[ArchiveName, ...] = ("UC Merced", "TreeSatAI")
+    for name in names:
+        check_settings(replace(scaled_settings(name, settings.scale), seed=settings.seed))
+    make_folder(settings.run_dir)
+    prepare_process()
     folder = folder_of(settings.run_dir, "table1", settings.scale)
     machine = describe_machine()
     asked = {

@@ -220,6 +220,11 @@ def test_published_runs_come_with_the_tiles_of_each_set_and_of_each_initial_set(
         assert {path.name for path in copy.iterdir()} == {"config.json", "history.jsonl"}
         assert (copy / "history.jsonl").read_bytes() == (source / "history.jsonl").read_bytes()
     assert (tmp_path / "out" / "fig2-small" / "curve.png").exists()
+    (tmp_path / "out" / "runs" / made[0]).rename(tmp_path / "out" / "runs" / "another")
+    with pytest.raises(InputError, match="out has 1 other runs, as another"):
+        publish.publish(tmp_path / "runs", tmp_path / "out", ucmerced_dir=tmp_path)
+    (tmp_path / "out" / "runs" / "another").rename(tmp_path / "out" / "runs" / made[0])
+    publish.publish(tmp_path / "runs", tmp_path / "out", ucmerced_dir=tmp_path)
     monkeypatch.setattr(
         publish, "open_archive", lambda folder, size, seed: replace(archive, split=split, digest="other")
     )

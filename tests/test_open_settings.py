@@ -18,7 +18,7 @@ def test_every_training_has_the_same_tiles_and_one_setting_changed(made, monkeyp
     options = ("--run-dir", tmp_path, "--scale", "small", "--trials", 2, "--labels", 12)
     assert run_command(monkeypatch, open_settings.main, *options) == 0
     assert len(made) == len(set(made)) == len(open_settings.VARIANTS)
-    summary = json.loads((tmp_path / "open-settings-small" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "open-settings-small-12labels" / "summary.json").read_text())
     trainings = summary["trainings"]
     runs = {name: read_finished(tmp_path / "runs" / one["run"]) for name, one in trainings.items()}
     alone = runs[open_settings.ALONE]
@@ -41,12 +41,16 @@ def test_every_training_has_the_same_tiles_and_one_setting_changed(made, monkeyp
     cut = trainings["F with F_L, gradient cut from the start"]["scores"]["micro_f1"]
     assert cut["difference"]["mean"] == pytest.approx(0.0, abs=0.02)
     printed = capsys.readouterr().out
-    assert (tmp_path / "open-settings-small" / "table.md").read_text() in printed
+    assert (tmp_path / "open-settings-small-12labels" / "table.md").read_text() in printed
     assert all(f"| {name} | " in printed for name in open_settings.VARIANTS)
-    with Image.open(tmp_path / "open-settings-small" / "differences.png") as picture:
+    with Image.open(tmp_path / "open-settings-small-12labels" / "differences.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 10
     assert run_command(monkeypatch, open_settings.main, *options) == 0
     assert len(made) == len(open_settings.VARIANTS)  # nothing is made twice
+    config = runs["F with F_L"].run_dir / "config.json"
+    config.write_text(config.read_text().replace(alone.config["fingerprint"], "0" * 64))
+    assert run_command(monkeypatch, open_settings.main, *options) == 2
+    assert "were made from different data" in capsys.readouterr().err
 
 
 def test_start_from_weights_is_one_more_training(made, monkeypatch, tmp_path, capsys) -> None:
@@ -57,7 +61,7 @@ def test_start_from_weights_is_one_more_training(made, monkeypatch, tmp_path, ca
     options = ("--run-dir", tmp_path, "--scale", "small", "--trials", 2, "--labels", 12, "--init-weights", file)
     assert run_command(monkeypatch, open_settings.main, *options) == 0
     assert len(made) == 2
-    summary = json.loads((tmp_path / "open-settings-small" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "open-settings-small-12labels" / "summary.json").read_text())
     trainings = summary["trainings"]
     starts = {
         name: read_finished(tmp_path / "runs" / one["run"]).config["init_weights"] for name, one in trainings.items()

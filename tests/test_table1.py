@@ -47,10 +47,24 @@ def test_table_has_a_row_per_query_and_the_papers_seconds_beside_ours() -> None:
     assert "20 of 1,010 tiles of 256 x 256 pixels, m = 3" in lines[-1]
 
 
-@pytest.mark.parametrize("arguments", [("--rounds", 0), ("--ucmerced-dir", "nothing")])
+@pytest.mark.parametrize(
+    "arguments", [("--rounds", 0), ("--ucmerced-dir", "nothing"), ("--seed", -1), ("--run-dir", __file__)]
+)
 def test_what_cannot_be_measured_is_one_line(arguments, monkeypatch, tmp_path: Path, capsys) -> None:
     assert run_command(monkeypatch, table1.main, "--run-dir", tmp_path, *arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_folder_of_another_archive_is_told(monkeypatch, tmp_path: Path, capsys) -> None:
+    monkeypatch.setattr(table1, "open_archive", lambda folder, size, seed: make_archive())
+    assert run_command(monkeypatch, table1.main, "--run-dir", tmp_path) == 2
+    assert "data/ucmerced holds noise and not UC Merced" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["[]", '{"archives":', '{"seed": 0}', '{"archives": []}'])
+def test_measurements_that_cannot_be_read_are_made_again(content: str, tmp_path: Path) -> None:
+    (tmp_path / "measured.json").write_text(content)
+    assert table1.read_measured(tmp_path / "measured.json", {"seed": 0}) == {}
 
 
 def test_command_that_was_stopped_goes_on_with_the_archive_that_it_was_at(monkeypatch, tmp_path: Path, capsys) -> None:

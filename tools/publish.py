@@ -56,6 +56,12 @@ def publish(
             lists |= list_tiles(folder, configs)
     if missing := {config["archive"] for config in configs} - {name.partition("-")[0] for name in lists}:
         raise InputError(f"runs on {', '.join(sorted(missing))} need its folder for the lists of tiles: name it, too")
+    there = {path.parent.name for path in out.glob("runs/*/config.json")}
+    if others := sorted(there - {run.run_dir.name for run in finished}):
+        raise InputError(
+            f"{out} has {len(others)} other runs, as {others[0]}, which the new lists and figures would not have: name "
+            "another folder, or remove what is there"
+        )
     with disk_errors(out):
         for name, content in (copies | {Path(name): text.encode() for name, text in lists.items()}).items():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
