@@ -19,6 +19,7 @@ from aljax.model import Model, Variables
 from aljax.prediction import predict_probabilities
 from aljax.recipe import Recipe
 
+TILES_TO_CHECK = 16
 SCALED = 4.0  # pixels whose mean and deviation add up to more were not scaled to 1
 
 
@@ -69,6 +70,8 @@ class Classifier:
             # FITS and netCDF store bytes in the other order, of which JAX makes other numbers without a word.
             native = np.dtype(np.float32) if images.dtype.kind == "f" else images.dtype.newbyteorder("=")
             images = images.astype(native, copy=False)
+        elif images.shape[0]:  # files: some of them tell
+            self._check_pixels(np.stack([images[index] for index in range(min(images.shape[0], TILES_TO_CHECK))]))
         if images.shape[1:3] != (self.image_size,) * 2:
             images = _Resized(images, self.image_size)
         count = images.shape[0]
@@ -120,6 +123,8 @@ def load(run_dir: str | Path) -> Classifier:
         raise InputError(f"{run_dir} holds rounds of annotation: name one of them, such as {rounds[-1].parent}")
     config = read_config(run_dir)
     checkpoint = read_newest(run_dir / "checkpoints", holds_model)
+    if checkpoint is None and (run_dir / "history.jsonl").exists():
+        raise InputError(f"{run_dir} has no checkpoints beside its history: bring them back, the network is in them")
     if checkpoint is None:
         raise InputError(f"{run_dir} has no fitted model yet: wait for its first iteration")
     recipe = Recipe(**{field.name: config[field.name] for field in fields(Recipe)})

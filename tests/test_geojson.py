@@ -186,4 +186,6 @@ def test_command_draws_what_it_predicts(tmp_path: Path, monkeypatch) -> None:
     features = json.loads((tmp_path / "map.geojson").read_text())["features"]
     written = [[feature["properties"][name] for name in trained.class_names] for feature in features]
     np.testing.assert_array_equal(written, (expected > 0.5).astype(int))
-    assert run_command(monkeypatch, predict.main, *arguments[:-1], tmp_path / "map.kml") == 2
+    for out in (tmp_path / "map.kml", tmp_path / "none" / "map.csv", tmp_path / "folder.csv"):
+        (tmp_path / "folder.csv").mkdir(exist_ok=True)
+        assert run_command(monkeypatch, predict.main, *arguments[:-1], out) == 2

@@ -1,6 +1,7 @@
 """What a run has learnt can be opened elsewhere and predicts what it predicted in the run."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -9,10 +10,12 @@ from commands import run as run_command
 from PIL import Image
 from small_runs import run, run_until_save, settings
 from test_resume import damage, newest
+from tiles_on_disk import write_geotiff
 from tiny import make_archive
 
 import aljax
 from aljax.data.decoding import resize
+from aljax.data.folder import open_folder
 from aljax.data.labels import read_csv
 from aljax.errors import InputError, InputWarning
 from aljax.metrics import evaluate
@@ -100,6 +103,21 @@ def test_command_predicts_what_the_loaded_model_does(tmp_path, monkeypatch, caps
     assert run_command(monkeypatch, predict.main, *arguments, tmp_path / "none" / "p.csv") == 2
     assert run_command(monkeypatch, predict.main, tmp_path, "--images", tmp_path / "tiles") == 2
     assert "config.json is not readable" in capsys.readouterr().err
+
+
+def test_files_of_scaled_pixels_are_refused_as_arrays_are(trained, tmp_path) -> None:
+    for index in range(3):
+        write_geotiff(tmp_path / f"{index}.tif", make_archive().images[index].astype(np.float32) / 255)
+    with pytest.raises(InputError, match="no pixel of the tiles is above 1"):
+        trained.tiles(open_folder(tmp_path, None, 32).images)
+
+
+def test_run_without_its_checkpoints_is_told(tmp_path) -> None:
+    chosen = settings(tmp_path / "run", max_labels=8)
+    run(chosen)
+    shutil.rmtree(chosen.run_dir / "checkpoints")
+    with pytest.raises(InputError, match="run has no checkpoints beside its history: bring them back"):
+        aljax.load(chosen.run_dir)
 
 
 def test_folder_of_rounds_is_told_from_a_run(tmp_path) -> None:

@@ -49,6 +49,8 @@ def predict(
         raise InputError(f"--out {out} ends neither in .csv nor in .geojson: name such a file")
     if not out.parent.is_dir():
         raise InputError(f"--out {out} is in a folder that is not there: make it or name another file")
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder: name a file")
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise InputError(f"--threshold is {threshold}: it is a probability, from 0 to 1")
     prepare_process()

@@ -53,6 +53,8 @@ def profile(
     """
     if min(batch, items) < 1 or size < 32 or bands not in (3, 4):
         raise InputError("--batch and --items are at least 1, --size at least 32, --bands 3 or 4: change them")
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"--out {out} is in a folder that is not there: make it or name another file")
     begin = begin_training_step if work == "train" else begin_scoring_step
     step, operations = begin(batch, size, bands, precision)
     step()
