@@ -1,4 +1,4 @@
-"""What XLA is told beside its defaults, and what it can do with a device's products."""
+"""What XLA is told beside its defaults, what it can do with a device's products, and what a trace depends on."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from aljax import compiling
+from aljax import compiling, traces
 from aljax.training import train_on_batch, train_on_device
 
 
@@ -68,3 +68,13 @@ def test_products_are_joined_where_xla_has_kernels_for_it(device, flags: str, jo
         assert compiling.joins_products() is joined
     finally:
         compiling.joins_products.cache_clear()
+
+
+def test_link_that_an_editor_leaves_among_the_sources_is_none_of_them(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(traces, "__file__", str(tmp_path / "traces.py"))
+    (tmp_path / "traces.py").write_text("source")
+    before = traces._origin.__wrapped__()
+    (tmp_path / ".#traces.py").symlink_to("somebody@somewhere.1234")
+    assert traces._origin.__wrapped__() == before
+    (tmp_path / "other.py").write_text("source")
+    assert traces._origin.__wrapped__() != before

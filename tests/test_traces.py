@@ -148,16 +148,6 @@ def test_whatever_changes_a_trace_gives_another(folder, calls, summing, monkeypa
     assert len(calls) == len(list(folder.iterdir())) == 7
 
 
-def test_link_that_an_editor_leaves_among_the_sources_is_none_of_them(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(traces, "__file__", str(tmp_path / "traces.py"))
-    (tmp_path / "traces.py").write_text("source")
-    before = traces._origin.__wrapped__()
-    (tmp_path / ".#traces.py").symlink_to("somebody@somewhere.1234")
-    assert traces._origin.__wrapped__() == before
-    (tmp_path / "other.py").write_text("source")
-    assert traces._origin.__wrapped__() != before
-
-
 def test_in_a_bucket_no_traces_are_kept(folder, calls, summing, monkeypatch) -> None:
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "gs://bucket/programs")
     assert programs_dir() == "gs://bucket/programs"
