@@ -159,6 +159,12 @@ class RunStore:
 def _make_folder(run_dir: Path) -> None:
     if run_dir.exists() and not run_dir.is_dir():
         raise InputError(f"{run_dir} is a file: give --run-dir a folder")
+    check_name(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+
+
+def check_name(run_dir: Path) -> None:
+    """Raises InputError for a folder in which checkpoints could be written but not read."""
     whole = str(run_dir.resolve())
     # Orbax takes brackets for a pattern, backslashes for slashes, and wants UTF-8: what it wrote it would not find.
     if "[" in whole or "\\" in whole or whole.encode(errors="ignore").decode() != whole:
@@ -166,7 +172,6 @@ def _make_folder(run_dir: Path) -> None:
             f"{whole} has a bracket, a backslash or what is not UTF-8 in its name, and checkpoints in it could not be "
             "read: give --run-dir another, or rename the folder"
         )
-    run_dir.mkdir(parents=True, exist_ok=True)
 
 
 def _claim(run_dir: Path, config: Mapping[str, Any], remedy: str) -> None:

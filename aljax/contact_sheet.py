@@ -30,13 +30,13 @@ def contact_sheet(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], 
     rows = -(-len(indices) // columns)
     figure = Figure(figsize=(TILE_INCHES * columns + 0.4, (TILE_INCHES + 0.55) * rows + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
-    pictures = show(archive, indices, bands)
+    pictures, labelled = show(archive, indices, bands), _has_labels(archive)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for place in axes:
         place.axis("off")
     for place, index, picture in zip(axes, indices, pictures, strict=False):
         place.imshow(picture.squeeze(-1) if len(bands) == 1 else picture, cmap="gray", vmin=0, vmax=1)
-        place.set_title(_caption(archive, int(index)), fontsize=6.5, parse_math=False)
+        place.set_title(_caption(archive, int(index), bool(labelled[index])), fontsize=6.5, parse_math=False)
     shown = ", ".join(str(band + 1) for band in bands)
     noun = "band" if len(bands) == 1 else "bands"
     title = f"{one_line(archive.name)}: {len(indices)} of {len(archive.ids)} tiles, {noun} {shown}"
@@ -78,8 +78,8 @@ def stretch(pictures: Shaped[np.ndarray, "n h w k"]) -> Shaped[np.ndarray, "n h 
     return np.clip((pictures.astype(np.float32) - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
 
 
-def _caption(archive: Archive, index: int) -> str:
-    if not _has_labels(archive)[index]:
+def _caption(archive: Archive, index: int, labelled: bool) -> str:
+    if not labelled:
         names = "not labelled"
     else:
         present = [name for name, value in zip(archive.class_names, archive.labels[index], strict=True) if value]

@@ -24,6 +24,7 @@ import tyro
 
 from aljax import round_files
 from aljax.annotation import Drawn, Known, chosen_rows, draw, know, round_dir, warn_of_unmeasured
+from aljax.checkpointing import check_name
 from aljax.commands import command, parse_settings, prepare_process
 from aljax.contact_sheet import parse_bands
 from aljax.data.folder import open_folder
@@ -93,6 +94,7 @@ def check_places(settings: AnnotationSettings) -> None:
     if run_dir.is_relative_to(settings.images.resolve()):
         raise InputError(f"--run-dir {settings.run_dir} is in --images: its pictures would be tiles; choose another")
     check_report_place(settings.run_dir, ("round-*",))
+    check_name(settings.run_dir)  # now, not when everything is labelled
 
 
 def open_known(

@@ -391,6 +391,7 @@ def test_settings_of_the_sheets_do_not_make_another_round(call, tmp_path, monkey
     [
         (["--run-dir", "tiles/run"], "is in --images: its pictures would be tiles"),
         (["--run-dir", "experiment"], "has the results of other runs"),
+        (["--run-dir", "[2024] forests"], "checkpoints in it could not be read: give --run-dir another"),
         (["--labels", "run/labels.csv"], "is what the rounds write themselves"),
     ],
 )

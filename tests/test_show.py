@@ -163,7 +163,9 @@ def test_caption_keeps_the_end_of_a_long_name_and_tells_that_labels_are_left_out
     labels[1:] = 0
     ids = ("folder/" * 20 + "tile_0042.tif", "short\n", "middling_name_of_" + "x" * 20)
     archive = Archive("a", np.zeros((3, 4, 4, 3), np.uint8), labels, ids, names, labelled=np.array([True, True, False]))
-    first, second, third = (sheet._caption(archive, index).splitlines() for index in range(3))
+    first, second, third = (
+        sheet._caption(archive, index, labelled).splitlines() for index, labelled in enumerate((True, True, False))
+    )
     assert "".join(first[:2]).endswith("folder/tile_0042.tif")
     assert first[-1].endswith(" ...")
     assert second == ["short\\n", "no class"]
@@ -177,7 +179,7 @@ def test_tile_to_skip_counts_as_not_labelled() -> None:
     skipping = Archive("a", archive.images, archive.labels, archive.ids, archive.class_names, split=split)
     counts = next(line for line in class_table(skipping).splitlines() if line.startswith("labelled tiles"))
     assert counts.split() == ["labelled", "tiles", "3", "1", "1", "1"]
-    assert sheet._caption(skipping, 2).endswith("not labelled")
+    assert sheet._has_labels(skipping).tolist() == [True, True, False, True]
 
 
 def test_class_table_stays_aligned_whatever_the_names() -> None:

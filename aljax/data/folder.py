@@ -1,6 +1,5 @@
 """A user's own archive: a folder of GeoTIFF, PNG or JPEG tiles, nested or not, and labels for all, some or none."""
 
-import itertools
 import os
 import warnings
 from collections import defaultdict
@@ -69,11 +68,11 @@ def find_tiles(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give the one that holds the tiles")
     root = folder.resolve()
-    files: list[Path] = []
+    files: dict[str, Path] = {}
     beside: list[Path] = []
     outside: list[Path] = []
     # By names that do not depend on how a system writes umlauts: the split is drawn from this order.
-    for path in sorted(_walk(folder), key=lambda path: _relative(path, folder).split("/")):
+    for parts, path in sorted((_relative(path, folder).split("/"), path) for path in _walk(folder)):
         suffix = path.suffix.lower()
         if path.is_dir():
             outside.append(path)
@@ -85,8 +84,10 @@ def find_tiles(folder: Path) -> list[Path]:
         if suffix not in IMAGE_SUFFIXES:
             raise InputError(f"{path} has the unknown extension {suffix}: convert it to TIFF, PNG or JPEG, or move it")
         _check_name(path)
-        inside = not path.is_symlink() or path.resolve().is_relative_to(root)
-        (files if inside else outside).append(path)
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            outside.append(path)
+        elif path is not (first := files.setdefault("/".join(parts), path)):
+            raise InputError(f"{first} is there twice, its umlauts or accents written in two ways: remove one")
     warn_of_links(outside, folder)
     if beside:
         warnings.warn(
@@ -98,10 +99,7 @@ def find_tiles(folder: Path) -> list[Path]:
         )
     if not files:
         raise InputError(f"{folder} holds no tiles ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds them")
-    for one, other in itertools.pairwise(files):
-        if _relative(one, folder) == _relative(other, folder):
-            raise InputError(f"{one} is there twice, its umlauts or accents written in two ways: remove one")
-    return files
+    return list(files.values())
 
 
 def _walk(folder: Path) -> Iterator[Path]:

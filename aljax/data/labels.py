@@ -2,7 +2,6 @@
 
 import csv
 import io
-import itertools
 import re
 import unicodedata
 import warnings
@@ -100,10 +99,11 @@ def to_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """A CSV file's text, with commas."""
     text = io.StringIO()
     plain, quoting = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
-    lines: Iterable[list[object]] = itertools.chain([[*header]], map(list, rows))
-    for row in lines:
-        # What reads the file would take other separators for its own, and csv leaves them as they are.
-        (quoting if any(set(";\t\r").intersection(str(cell)) for cell in row) else plain).writerow(row)
+    names = list(header)
+    # What reads the file would take these in a header for its separators, and csv leaves them as they are.
+    (quoting if any(map(re.compile(r"[;\t\r]").search, names)) else plain).writerow(names)
+    for row in map(list, rows):
+        (quoting if any(isinstance(cell, str) and "\r" in cell for cell in row) else plain).writerow(row)
     return text.getvalue()
 
 
