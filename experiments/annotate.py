@@ -6,9 +6,10 @@ The first call draws tiles by chance, some to train on and some to measure with.
 label.html in a browser, label its tiles with a few keys, and put the to_label.csv that the page saves in the place of
 the empty one (or look at the sheets and write 0 or 1 into every cell of it; where they lie is in to_label.geojson if
 their files say it). Then repeat the same command. It then trains on all that is labelled, measures, chooses the next
-tiles by the query function, and writes what the model says of every other tile to predictions.csv. All labels so far
-are in labels.csv. A tile that cannot be labelled gets the word skip in the column split of its row and never comes
-back. With --finish, and when no tile is left, it trains on all labels and chooses none.
+tiles by the query function, and writes what the model says of every other tile to predictions.csv (not with --query
+random, which asks the model nothing). All labels so far are in labels.csv. A tile that cannot be labelled gets the
+word skip in the column split of its row and never comes back. With --finish, and when no tile is left, it trains on
+all labels and chooses none.
 
 Labels that you have already go in with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
 column split may say test). A round that was stopped goes on when the same command is repeated.
@@ -60,6 +61,9 @@ class AnnotationSettings(ArchiveSettings):
     min_gain: tyro.conf.Fixed[float] = 0.0
 
 
+RESERVED = frozenset({"id", SPLIT_COLUMN, "labels"})  # what no class can be called in a form
+
+
 def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tuple[str, ...]]:
     """The labels that there are already, by their file, and the classes. Raises InputError."""
     given = settings.run_dir / round_files.GIVEN
@@ -67,6 +71,8 @@ def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tup
         raise InputError("give either --labels, a CSV file, or --classes, names between commas, not both")
     if settings.labels is not None:
         labels = read_csv(settings.labels, settings.label_separator)
+        if reserved := sorted(RESERVED.intersection(labels.class_names)):
+            raise InputError(f"{settings.labels} has a class {reserved[0]}, as columns of a form are called: rename it")
         return {settings.labels: labels}, labels.class_names
     if given.exists():
         labels = read_csv(given)
@@ -79,7 +85,7 @@ def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tup
 def parse_classes(settings: AnnotationSettings) -> tuple[str, ...]:
     """The names in --classes. Raises InputError."""
     classes = tuple(class_names_in(settings.classes.split(",")))
-    if "" in classes or len(set(classes)) < len(classes) or {*classes} & {"id", SPLIT_COLUMN, "labels"}:
+    if "" in classes or len(set(classes)) < len(classes) or RESERVED.intersection(classes):
         raise InputError(f"--classes is {settings.classes!r}: give different names, none of them id, split or labels")
     if any(character in settings.classes for character in ';"\t\r\n'):
         raise InputError(f"--classes is {settings.classes!r}: give names between commas, without semicolons or quotes")
@@ -173,7 +179,12 @@ def main() -> None:
     known, classes = open_known(settings, start, classes)
     last = settings.finish or not known.unlabelled.any()
     if last and not (known.labelled.any() and len(known.split.test)):
-        raise InputError("there are no labels to train on and measure with yet: leave out --finish")
+        if settings.finish:
+            raise InputError("there are no labels to train on and measure with yet: leave out --finish")
+        raise InputError(
+            f"every tile is labelled and none is for the test: write test into a column {SPLIT_COLUMN} of --labels for "
+            "some of them"
+        )
     number = round_files.count_rounds(settings.run_dir) + 1
     state = make_round(settings, known, classes, number, last)
     if state is not None:

@@ -259,6 +259,24 @@ def test_form_without_its_split_is_refused(call, tmp_path, capsys) -> None:
     assert not (tmp_path / "run/round-2").exists()
 
 
+@pytest.mark.parametrize("header", ["id,water,labels", "id,labels"])
+def test_class_that_a_form_could_not_have_is_refused_before_anything_is_labelled(
+    header, call, tmp_path, capsys
+) -> None:
+    cells = "split" if header == "id,labels" else "0,1"
+    (tmp_path / "start.csv").write_text(f"{header}\n{ARCHIVE.ids[0]},{cells}\n")
+    assert call(first=["--labels", tmp_path / "start.csv"]) == 2
+    assert "as columns of a form are called: rename it" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_for_all_and_no_test_is_told(call, tmp_path, capsys) -> None:
+    rows = [f"{tile},{','.join(map(str, labels))}" for tile, labels in TRUTH.items()]
+    (tmp_path / "start.csv").write_text("\n".join([f"id,{','.join(ARCHIVE.class_names)}", *rows]))
+    assert call(first=["--labels", tmp_path / "start.csv"]) == 2
+    assert "every tile is labelled and none is for the test: write test into a column split" in capsys.readouterr().err
+
+
 def test_wrong_id_is_told_with_its_row_and_not_kept(call, tmp_path, capsys) -> None:
     rounds(call, tmp_path / "run", 2)
     form = tmp_path / "run/round-2/to_label.csv"

@@ -337,6 +337,7 @@ def test_stopping_says_how_to_go_on(monkeypatch, tmp_path, capsys) -> None:
         (["--tiles", "1"], "--tiles is 1: it must be at least 2"),
         (["--seed", "-1"], "--seed is -1: it must be at least 0"),
         (["--size", "16"], "--size is 16: it must be at least 32"),
+        (["--size", "30000"], "--size is 30000: it must be at most 8192"),
         (["--processes", "-2"], "--processes is -2: it must be at least 0"),
         (["--test-share", "0"], "--test-share is 0.0: it must lie between 0 and 1"),
         (["--test-share", "nan"], "--test-share is nan: it must lie between 0 and 1"),

@@ -102,3 +102,63 @@ def test_what_the_page_saves_is_read_back_as_it_was_answered(tmp_path) -> None:
     # A tile that is switched about but not done counts as not labelled.
     nothing = [{**answer, "done": False, "skipped": False} for answer in answers]
     assert save(nothing) == (tmp_path / "to_label.csv").read_text(encoding="utf-8")
+
+
+# As much of a browser as the page needs; an element is a button where it has a click.
+BROWSER = """
+const listeners = {}, elements = {}, kept = {};
+const make = () => ({
+  append() {}, setAttribute() {}, scrollIntoView() {}, classList: {toggle() {}},
+  closest(kind) { return this.onclick ? this : null; },
+});
+globalThis.addEventListener = (kind, listener) => { listeners[kind] = listener; };
+globalThis.document = {createElement: make, getElementById: (id) => (elements[id] ??= make())};
+globalThis.localStorage = {
+  getItem: (key) => kept[key] ?? null,
+  setItem(key, value) { if (this.full) throw new Error("full"); kept[key] = value; },
+};
+const press = (key, more = {}) => listeners.keydown({key, target: make(), preventDefault() {}, ...more});
+"""
+MARKS = "answers.map(({done, skipped, cells}) => (skipped ? 'S' : done ? 'D' : '.') + cells.join('')).join(' ')"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="runs the page's script in Node")
+@pytest.mark.parametrize(
+    ("done", "expected"),
+    [
+        ("press('1'); press('Enter'); press('3'); press('Enter')", "D100 D001 .000"),
+        ("press('2'); press('0'); press('ArrowLeft'); press('3')", "D011 .000 .000"),
+        # A key that is held answers for one tile.
+        ("for (let i = 0; i < 3; i++) press('Enter', {repeat: i > 0})", "D000 .000 .000"),
+        ("press('0'); press('0', {repeat: true}); press('ArrowRight', {repeat: true}); press('1')", "S000 .000 .100"),
+        # The same page in another tab.
+        (
+            "press('1'); const other = answers.map((one) => ({...one, done: true, cells: [0, 1, 0]}));"
+            "listeners.storage({key: round.key, newValue: JSON.stringify(other)}); press('1')",
+            "D110 D010 D010",
+        ),
+        ("listeners.storage({key: 'another page', newValue: '[]'}); press('1')", ".100 .000 .000"),
+    ],
+)
+def test_keys_answer_for_the_tile_that_is_shown(done: str, expected: str, tmp_path) -> None:
+    assert run_page(make_page(tmp_path), f"{done}; process.stdout.write({MARKS})") == expected
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="runs the page's script in Node")
+def test_click_leaves_the_keyboard_alone_and_storage_that_is_full_is_told(tmp_path) -> None:
+    page = make_page(tmp_path)
+    taken = "let taken = true; const event = {target: %s, preventDefault() { taken = false; }};"
+    clicked = "listeners.mousedown(event); process.stdout.write(String(taken))"
+    assert run_page(page, taken % "find('skip')" + clicked) == "false"
+    assert run_page(page, taken % "make()" + clicked) == "true"
+    told = "localStorage.full = %s; press('1'); process.stdout.write(find('told').textContent ?? '')"
+    assert run_page(page, told % "false") == ""
+    assert run_page(page, told % "true") == "This browser keeps no labels: save before you close the page."
+
+
+def run_page(page: str, program: str) -> str:
+    """What a program prints that runs after the page's own."""
+    (own,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    content = f"document.getElementById('round').textContent = {json.dumps(script(page, 'round'))};"
+    lines = "\n".join([BROWSER, content, script(page, "text"), own, program])
+    return subprocess.run(["node", "-"], input=lines, capture_output=True, encoding="utf-8", check=True).stdout

@@ -193,6 +193,8 @@ def main() -> None:
     if found < max(settings.tiles, *settings.pools):
         raise InputError(f"{settings.images} holds {found} tiles: lower --tiles and --pools, or give more")
     if settings.out is not None:
+        if settings.out.is_dir():
+            raise InputError(f"--out {settings.out} is a folder: name a file")
         make_folder(settings.out.parent)
     prepare_process()
     device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores"

@@ -9,6 +9,7 @@ stopped and repeated: tiles that are there are kept. The same settings give the 
 
 import errno
 import json
+import math
 import signal
 import sys
 from collections import Counter
@@ -25,6 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from aljax.data import treesatai
+from aljax.data.decoding import MAX_PIXELS
 from aljax.data.forests import LEAST_SIZE, SIDE_M, Areas, Tile, areas, file_name, render
 from aljax.errors import InputError
 from aljax.files import remove_leftovers, write_atomically
@@ -64,6 +66,8 @@ def check(settings: Settings) -> None:
     ):
         if value < least:
             raise InputError(f"{flag} is {value}: it must be at least {least}")
+    if settings.size**2 > MAX_PIXELS:
+        raise InputError(f"--size is {settings.size}: it must be at most {math.isqrt(MAX_PIXELS)}")
     if not 0.0 < settings.test_share < 1.0:
         raise InputError(f"--test-share is {settings.test_share}: it must lie between 0 and 1")
 

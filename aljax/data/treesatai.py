@@ -80,11 +80,17 @@ def open_treesatai(data_dir: Path, size: int, seed: int) -> Archive:
 
 def split_treesatai(seed: int, train: int, test: int) -> Split:
     """Indices of pool, validation and test, where the tiles for training come first."""
+    validation = count_validation(train, test)
+    order = np.asarray(jax.random.permutation(derive_key(seed, Purpose.SPLIT), train))
+    return Split(np.sort(order[validation:]), np.sort(order[:validation]), np.arange(train, train + test))
+
+
+def count_validation(train: int, test: int) -> int:
+    """Tiles of the train list that validate. Raises InputError if there are too few tiles for a split."""
     validation = int(VALIDATION_SHARE * train)
     if validation < 1 or test < 1:
         raise InputError(f"{train} tiles for training and {test} for the test are too few for a split: add tiles")
-    order = np.asarray(jax.random.permutation(derive_key(seed, Purpose.SPLIT), train))
-    return Split(np.sort(order[validation:]), np.sort(order[:validation]), np.arange(train, train + test))
+    return validation
 
 
 def list_treesatai(data_dir: Path) -> Listing:
@@ -92,6 +98,7 @@ def list_treesatai(data_dir: Path) -> Listing:
     if not data_dir.is_dir():
         raise InputError(f"{data_dir} is not a folder: give the one that holds {LABEL_FILE}")
     table = read_tables(data_dir)
+    count_validation(*table.parts.values())  # before hours of looking at tiles
     files = _match(table.ids, find_tiles(data_dir), data_dir)
     return list_files(DATASET, GENERA, table.ids, table.labels, table.parts, FORM, files)
 
