@@ -150,7 +150,7 @@ class DenseNet(nn.Module):
     growth: int = 32
     stem_channels: int = 64
     dtype: DTypeLike = jnp.float32
-    """Type of the computation; parameters, batch statistics and outputs stay float32."""
+    """Type of the computation and of the `blocks`; parameters, batch statistics and other outputs stay float32."""
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w bands"], train: bool = False) -> Outputs:

@@ -61,7 +61,7 @@ class Classifier:
         Raises InputError for other bands, and for pixels that have been scaled.
         """
         bands = len(self.statistics.mean)
-        if len(images.shape) != 4:
+        if len(images.shape) != 4 or 0 in images.shape[1:3]:
             raise InputError(f"the tiles have the shape {images.shape}: give an array (n, h, w, bands), n = 1 for one")
         if images.shape[-1] != bands:
             raise InputError(f"the tiles have {images.shape[-1]} bands, those in training had {bands}: choose the same")

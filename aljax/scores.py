@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from aljax.arrays import AnyArray, at_least_float32
 from aljax.losses import bce_loss
@@ -46,9 +47,19 @@ def _logits(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"]) -> Float[
     return product + last_layer["bias"]
 
 
-def _in_float32(tree: PyTree) -> PyTree:
-    # Half precision has no room for the squares of an embedding.
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), tree)
+def _arrays(
+    last_layer: LastLayer, embeddings: Float[AnyArray, "n d"], dtype: DTypeLike | None = None
+) -> tuple[dict[str, Array], Array]:
+    """The arguments as arrays. Raises ValueError for shapes that do not fit together."""
+    kernel, bias = (jnp.asarray(last_layer[name], dtype) for name in ("kernel", "bias"))
+    embeddings = jnp.asarray(embeddings, dtype)
+    fitting = kernel.ndim == embeddings.ndim == 2 and embeddings.shape[1] == len(kernel)
+    if not fitting or bias.shape != kernel.shape[1:]:
+        raise ValueError(
+            f"embeddings have the shape {embeddings.shape}, kernel {kernel.shape} and bias {bias.shape}: give (N, D), "
+            "(D, C) and (C,)"
+        )
+    return {"kernel": kernel, "bias": bias}, embeddings
 
 
 def _pseudo_labels(logits: Float[Array, "n c"]) -> Float[Array, "n c"]:
@@ -61,15 +72,16 @@ def gradient_embeddings(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"
     """Gradient of eq. 1 for the last layer's parameters under pseudo-labels, for each tile (eq. 6).
 
     `last_layer` is {"kernel": (D, C), "bias": (C,)}, `embeddings` (N, D) its inputs. Returns
-    {"kernel": (N, D, C), "bias": (N, C)}; use `mge_scores` where only the norms are wanted.
+    {"kernel": (N, D, C), "bias": (N, C)}; use `mge_scores` where only the norms are wanted. Raises ValueError for other
+    shapes.
     """
+    layer, embeddings = _arrays(last_layer, embeddings)
 
     def tile_loss(parameters: LastLayer, embedding: Array) -> Array:
         logits = _logits(parameters, embedding[None])
         return bce_loss(logits, jax.lax.stop_gradient(_pseudo_labels(logits)))[0]
 
-    layer = {"kernel": jnp.asarray(last_layer["kernel"]), "bias": jnp.asarray(last_layer["bias"])}
-    return jax.vmap(jax.grad(tile_loss), in_axes=(None, 0))(layer, jnp.asarray(embeddings))
+    return jax.vmap(jax.grad(tile_loss), in_axes=(None, 0))(layer, embeddings)
 
 
 @jax.jit
@@ -78,9 +90,10 @@ def mge_scores(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"]) -> Flo
 
     With residual r = p - y the gradient is the outer product of (embedding, 1) and r, so its norm is the
     product of their norms and the N x D x C gradients never exist. Arguments as `gradient_embeddings`;
-    returns (N,), float32 whatever they are.
+    returns (N,), float32 whatever they are. Raises ValueError for other shapes.
     """
-    last_layer, embeddings = _in_float32((dict(last_layer), embeddings))
+    # Half precision has no room for the squares of an embedding.
+    last_layer, embeddings = _arrays(last_layer, embeddings, jnp.float32)
     # |p - y|: the pseudo-label is the nearer of 0 and 1. Subtracting would lose what is left where p is close to 1.
     residual = jax.nn.sigmoid(-jnp.abs(_logits(last_layer, embeddings)))
     squared_input = jnp.square(embeddings).sum(-1) + 1.0

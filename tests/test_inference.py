@@ -78,6 +78,8 @@ def test_pixels_that_no_file_stores_are_refused(tmp_path) -> None:
         trained.predict(images / 255)
     with pytest.raises(InputError, match="give an array"):
         trained.tiles(images[0])
+    with pytest.raises(InputError, match="give an array"):
+        trained.predict(images[:, :0])
     with pytest.raises(InputError, match="are of type bool"):
         trained.predict(images > 100)
 

@@ -121,6 +121,7 @@ def test_half_precision_loses_nothing_more() -> None:
 WRONG = """
 import aljax, numpy as np, jax
 z, key = np.zeros, jax.random.key(0)
+layer = {"kernel": z((5, 3)), "bias": z(3)}
 for call in (
     lambda: aljax.tpd_scores(z((5, 3)), z((1, 3))),
     lambda: aljax.tpd_scores(z(3), z(3)),
@@ -131,6 +132,10 @@ for call in (
     lambda: aljax.select(key, z((5, 1)), z((5, 2)), 2, 1),
     lambda: aljax.select(key, z(5), z(5), 2, 2),
     lambda: aljax.kmeans(key, z(5), 2),
+    lambda: aljax.mge_scores(layer, z((2, 7, 5))),
+    lambda: aljax.mge_scores(layer, z(5)),
+    lambda: aljax.mge_scores({"kernel": z((5, 3)), "bias": z(1)}, z((7, 5))),
+    lambda: aljax.gradient_embeddings(layer, z((7, 4))),
 ):
     try:
         print(call())
@@ -142,4 +147,4 @@ for call in (
 
 def test_shapes_that_would_broadcast_are_refused() -> None:
     told = subprocess.run([sys.executable, "-c", WRONG], capture_output=True, text=True, check=True).stdout
-    assert told.split() == ["refused"] * 9
+    assert told.split() == ["refused"] * 13
