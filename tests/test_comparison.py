@@ -77,6 +77,16 @@ def test_score_that_the_baseline_had_before_saves_no_labels() -> None:
     assert labels_saved(falling, falling, "micro_f1") == []
 
 
+def test_areas_are_compared_over_the_labels_that_both_have_and_equal_scores_are_one() -> None:
+    short, long = series([0.5, 0.6, 0.7], labels=(40, 60, 80)), series([0.5, 0.7, 0.9], labels=(40, 80, 160))
+    assert compare_with(long, short)["micro_f1"]["area_difference"]["mean"] == pytest.approx(0.0)
+    point = area_difference(series([0.5, 0.6, 0.7]), series([0.4], labels=(40,)), "micro_f1")
+    assert point is not None
+    assert point.mean == pytest.approx(0.1)
+    level = series([0.5, 0.7, 0.7])
+    assert [one.baseline_labels for one in labels_saved(level, level, "micro_f1")] == [60]
+
+
 def test_comparison_is_json_and_has_no_difference_without_a_baseline() -> None:
     found = compare_with(OURS, RANDOM)
     assert found["micro_f1"]["area_difference"]["trials"] == 3

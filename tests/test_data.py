@@ -8,8 +8,8 @@ import pytest
 from archives_on_disk import HEADER, UCMERCED_TILES, label_row, write_table, write_ucmerced, zip_ucmerced
 from PIL import Image
 
-from aljax.data.archive import Archive, band_statistics, place, random_split
-from aljax.data.augmentation import standardise
+from aljax.data.archive import Archive, band_statistics, place, random_split, whole_range
+from aljax.data.augmentation import BandStatistics, standardise
 from aljax.data.scenes import CLASS_NAMES, generate_scenes, render
 from aljax.data.storage import keep_tiles
 from aljax.data.ucmerced import open_ucmerced
@@ -211,6 +211,29 @@ def test_other_pixel_of_a_constant_band_does_not_outweigh_everything(dtype, valu
     statistics = band_statistics(np.full((7, 9, 9, 2), value, dtype), np.arange(7))
     found = standardise(np.array([[[[value, other]]]], dtype), statistics)
     np.testing.assert_allclose(found, [[[[0.0, most if other > value else -most]]]], atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "largest"), [("uint8", 255), ("uint16", 65535)])
+def test_whole_range_is_that_of_the_type(kind: str, largest: int) -> None:
+    assert whole_range(np.zeros((1, 2, 2, 3), kind)).deviation.tolist() == [largest] * 3
+
+
+def test_statistics_are_of_a_random_sample_of_the_pool(archive: Archive, monkeypatch) -> None:
+    samples: list[list[int]] = []
+
+    def sampled(images: np.ndarray, indices: np.ndarray) -> BandStatistics:
+        samples.append(indices.tolist())
+        return band_statistics(images, indices)
+
+    monkeypatch.setattr("aljax.data.archive.MAX_TILES_FOR_STATISTICS", 5)
+    monkeypatch.setattr("aljax.data.archive.band_statistics", sampled)
+    split = random_split(0, len(archive.ids), 10, 10)
+    for seed in (0, 1):
+        place(archive, split, seed)
+    first, second = samples
+    assert len(first) == len(second) == 5
+    assert first != second
+    assert {*first, *second} <= {*split.pool.tolist()}
 
 
 def test_band_in_small_units_is_standardised() -> None:

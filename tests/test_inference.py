@@ -4,6 +4,7 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import run as run_command
@@ -67,6 +68,17 @@ def test_type_and_order_of_bytes_change_no_prediction(kind: str, size: int, trai
     expected = trained.predict(fractions.astype(np.float32) if "f" in kind else images.astype(np.uint16))
     found = trained.predict((fractions if "f" in kind else images).astype(kind))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_loaded_model_computes_in_the_precision_of_the_run(tmp_path) -> None:
+    chosen = settings(tmp_path / "run", max_labels=8, precision="bfloat16")
+    run(chosen)
+    assert aljax.load(chosen.run_dir).model.network.dtype == jnp.bfloat16
+
+
+def test_tiles_that_are_only_wider_are_resized(trained) -> None:
+    wide = np.repeat(make_archive().images[:2], 2, axis=2)
+    assert trained.tiles(wide).images.shape == (2, 32, 32, 3)
 
 
 def test_pixels_that_no_file_stores_are_refused(tmp_path) -> None:

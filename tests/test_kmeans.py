@@ -162,3 +162,9 @@ def test_strict_promotion_and_wider_types_change_nothing(key) -> None:
             np.testing.assert_array_equal(kmeans(key, points, 5).assignment, expected.assignment)
         finally:
             jax.config.update(name, before)
+
+
+def test_first_centre_is_any_point() -> None:
+    points = jax.numpy.arange(8.0)[:, None]
+    firsts = {int(seeding._seed(jax.random.key(seed), points, 1)[0][0]) for seed in range(20)}
+    assert len(firsts) > 3

@@ -55,6 +55,9 @@ def test_convergence_needs_patience_iterations_without_a_gain() -> None:
     assert not has_converged(scores, patience=3, min_gain=0.001)
     assert not has_converged(scores[:2], patience=2, min_gain=0.001)
     assert not has_converged([0.5] * 9, patience=0, min_gain=0.001)
+    # A gain is one over the best before, and as much as was asked for is enough.
+    assert has_converged([0.7, 0.5, 0.6], patience=1, min_gain=0.001)
+    assert not has_converged([0.5, 0.75], patience=1, min_gain=0.25)
 
 
 def test_summary_is_mean_and_deviation_over_trials() -> None:

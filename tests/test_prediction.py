@@ -10,7 +10,7 @@ import pytest
 from aljax import convolutions, prediction
 from aljax import model as model_module
 from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
-from aljax.data.augmentation import BandStatistics
+from aljax.data.augmentation import BandStatistics, standardise
 from aljax.model import Model, forward, init_variables, prepare_inference
 from aljax.prediction import predict_batches, predict_probabilities
 
@@ -28,6 +28,16 @@ def predict(model: Model, variables, tiles: Tiles, rows: np.ndarray, batch_size:
         parts = (np.asarray(part).reshape(batch_size, -1) for part in batch if part is not None)
         found |= dict(zip(batch_rows.tolist(), np.concatenate(list(parts), axis=1), strict=True))
     return found
+
+
+def test_probabilities_are_sigmoids_of_the_logits(ll_model, variables, tiles: SplitTiles) -> None:
+    images = standardise(np.asarray(tiles.test.images)[tiles.test.indices], tiles.test.statistics)
+    outputs, predicted, _ = forward(ll_model, variables, images, train=False)
+    expected = 1 / (1 + np.exp(-np.asarray(outputs.logits)))
+    np.testing.assert_allclose(predict_probabilities(ll_model, variables, tiles.test), expected, rtol=1e-4)
+    ((_, batch),) = predict_batches(ll_model, variables, tiles.test, np.arange(10), 10)
+    np.testing.assert_allclose(batch.embeddings, outputs.embedding, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(batch.predicted_losses, predicted, rtol=1e-4, atol=1e-5)
 
 
 def test_rows_do_not_depend_on_the_batch_size(ll_model, variables, tiles: SplitTiles) -> None:
