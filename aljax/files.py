@@ -165,6 +165,14 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
+def check_output(out: Path) -> None:
+    """Raises InputError for an --out that no file can be written to, before there is something to write."""
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out} is in a folder that is not there: make it or name another file")
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder: name a file in it")
+
+
 def _system_error(text: str) -> int | None:
     found = re.search(r"\[os_error_code='(\d+)'\]", text)
     return int(found[1]) if found else None

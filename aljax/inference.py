@@ -123,9 +123,11 @@ def load(run_dir: str | Path) -> Classifier:
         raise InputError(f"{run_dir} holds rounds of annotation: name one of them, such as {rounds[-1].parent}")
     config = read_config(run_dir)
     checkpoint = read_newest(run_dir / "checkpoints", holds_model)
-    if checkpoint is None and (run_dir / "history.jsonl").exists():
-        raise InputError(f"{run_dir} has no checkpoints beside its history: bring them back, the network is in them")
     if checkpoint is None:
+        if (run_dir / "history.jsonl").exists():
+            raise InputError(
+                f"{run_dir} has no checkpoints beside its history: bring them back, the network is in them"
+            )
         raise InputError(f"{run_dir} has no fitted model yet: wait for its first iteration")
     recipe = Recipe(**{field.name: config[field.name] for field in fields(Recipe)})
     state = unpack(checkpoint.vectors, checkpoint.facts, recipe)

@@ -309,8 +309,6 @@ REPORT = """
 from pathlib import Path
 from aljax import experiment
 from aljax.commands import command
-from aljax.errors import InputError
-from aljax.experiment import check_report_place
 
 experiment.table = lambda histories: "F1"
 command(lambda: experiment.print_report(Path("runs"), {}))

@@ -63,7 +63,7 @@ WHOLE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from small_runs import RECIPE, run, run_until_save, settings
+from small_runs import run, run_until_save, settings
 from aljax.prediction import predict_batch
 from aljax.training import train_on_batch
 import pytest

@@ -29,7 +29,7 @@ from aljax.data.images import EncodedImages, stream
 from aljax.data.storage import TilesIn, keep_tiles
 from aljax.densenet import DenseNet121
 from aljax.errors import InputError
-from aljax.files import disk_errors, make_folder, write_atomically
+from aljax.files import check_output, disk_errors, make_folder, write_atomically
 from aljax.fitting import begin_fit, fit
 from aljax.model import Model, Variables, init_variables
 from aljax.options import read_options
@@ -193,9 +193,8 @@ def main() -> None:
     if found < max(settings.tiles, *settings.pools):
         raise InputError(f"{settings.images} holds {found} tiles: lower --tiles and --pools, or give more")
     if settings.out is not None:
-        if settings.out.is_dir():
-            raise InputError(f"--out {settings.out} is a folder: name a file")
         make_folder(settings.out.parent)
+        check_output(settings.out)
     prepare_process()
     device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores"
     rounds = measure_speeds(settings)

@@ -25,7 +25,7 @@ from aljax.data.folder import open_folder
 from aljax.data.geojson import Outline, geojson_text, read_outlines, require_outline
 from aljax.data.labels import predictions_text, to_text
 from aljax.errors import InputError
-from aljax.files import disk_errors, write_atomically
+from aljax.files import check_output, disk_errors, write_atomically
 from aljax.inference import load
 from aljax.options import read_options
 from aljax.prediction import predict_probabilities, suitable_batch_size
@@ -47,10 +47,7 @@ def predict(
     """
     if out.suffix.lower() not in (".csv", ".geojson"):
         raise InputError(f"--out {out} ends neither in .csv nor in .geojson: name such a file")
-    if not out.parent.is_dir():
-        raise InputError(f"--out {out} is in a folder that is not there: make it or name another file")
-    if out.is_dir():
-        raise InputError(f"--out {out} is a folder: name a file")
+    check_output(out)
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise InputError(f"--threshold is {threshold}: it is a probability, from 0 to 1")
     prepare_process()

@@ -22,7 +22,7 @@ import numpy as np
 
 from aljax.commands import command
 from aljax.errors import InputError
-from aljax.files import disk_errors, write_atomically
+from aljax.files import check_output, disk_errors, write_atomically
 from aljax.fitting import STEPS_PER_CALL
 from aljax.machine import describe_machine
 from aljax.options import read_options
@@ -53,8 +53,8 @@ def profile(
     """
     if min(batch, items) < 1 or size < 32 or bands not in (3, 4):
         raise InputError("--batch and --items are at least 1, --size at least 32, --bands 3 or 4: change them")
-    if out is not None and not out.parent.is_dir():
-        raise InputError(f"--out {out} is in a folder that is not there: make it or name another file")
+    if out is not None:
+        check_output(out)
     begin = begin_training_step if work == "train" else begin_scoring_step
     step, operations = begin(batch, size, bands, precision)
     step()

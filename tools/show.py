@@ -17,6 +17,7 @@ from aljax.contact_sheet import class_table, contact_sheet, parse_bands
 from aljax.data.archive import Archive
 from aljax.data.open import open_archive
 from aljax.errors import InputError
+from aljax.files import check_output
 from aljax.options import read_options
 
 MAX_TILES = 600  # more make a picture that few programs open
@@ -46,10 +47,7 @@ def check(settings: ShowSettings) -> None:
     ):
         if not least <= value <= most:
             raise InputError(f"{flag} is {value}: it must be from {least} to {most}")
-    if not settings.out.parent.is_dir():
-        raise InputError(f"--out {settings.out} is in a folder that is not there: make it or name another file")
-    if settings.out.is_dir():
-        raise InputError(f"--out {settings.out} is a folder: name a file in it")
+    check_output(settings.out)
 
 
 def choose_tiles(settings: ShowSettings, archive: Archive) -> np.ndarray:
