@@ -8,8 +8,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 from waiting import until
 
+from tools import benchmark
 from tools.benchmark import Row, lines
 from tools.duel import Timing, Way, Work, duels
 from tools.profile_step import describe, read_program
@@ -174,3 +176,13 @@ def test_a_profile_adds_up_kinds_of_operations_and_says_where_they_come_from() -
     assert kinds.splitlines()[2].split() == ["1.0", "33.3%", "1", "fusion"]
     assert single.splitlines()[1].split() == ["2.0", "66.7%", "kernel<" + 73 * "x"]
     assert single.splitlines()[2].split() == ["1.0", "33.3%", "fusion_1", "f32[4,8]", "DenseNet/stem"]
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "on_cpu", "batches"), [(63, True, [10]), (64, True, [10, 100]), (1, False, [10, 100])]
+)
+def test_a_hundred_tiles_are_left_out_where_a_cpu_has_no_room(gibibytes, on_cpu, batches, monkeypatch) -> None:
+    monkeypatch.setattr(benchmark, "usable_memory", lambda: gibibytes << 30)
+    rows = [row for row in benchmark.rows_of_network("float32", on_cpu) if row.name.startswith("train")]
+    assert [row.ways[0].arguments["batch"] for row in rows] == batches
+    assert [row.name.split(",")[1] for row in rows] == [f" batch {batch}" for batch in batches]
