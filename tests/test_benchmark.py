@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from waiting import until
 
+from aljax.errors import InputError
 from tools import benchmark
 from tools.benchmark import Row, lines
 from tools.duel import Timing, Way, Work, duels
-from tools.profile_step import describe, read_program
+from tools.profile_step import describe, profile, read_program
 
 
 def sleeper(seconds: float) -> Work:
@@ -186,3 +187,12 @@ def test_a_hundred_tiles_are_left_out_where_a_cpu_has_no_room(gibibytes, on_cpu,
     rows = [row for row in benchmark.rows_of_network("float32", on_cpu) if row.name.startswith("train")]
     assert [row.ways[0].arguments["batch"] for row in rows] == batches
     assert [row.name.split(",")[1] for row in rows] == [f" batch {batch}" for batch in batches]
+
+
+def test_out_that_is_a_folder_is_refused_before_anything_is_measured(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--rows", "kmeans (60", "--out", str(tmp_path)])
+    monkeypatch.setattr(benchmark, "duels", lambda *arguments: pytest.fail("measured"))
+    monkeypatch.setattr("tools.profile_step.begin_training_step", lambda *arguments: pytest.fail("measured"))
+    for start in (benchmark.main, lambda: profile(out=tmp_path)):
+        with pytest.raises(InputError, match="is a folder: name a file in it"):
+            start()

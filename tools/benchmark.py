@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from aljax.commands import command
 from aljax.errors import InputError
-from aljax.files import disk_errors, make_folder, write_atomically
+from aljax.files import check_output, disk_errors, make_folder, write_atomically
 from aljax.fitting import STEPS_PER_CALL
 from aljax.machine import keep_freed_memory, usable_memory
 from aljax.options import read_options
@@ -213,6 +213,7 @@ def main() -> None:
         raise InputError("--rounds and --builders are at least 1, --pool-share between 0 and 1: change them")
     if settings.out is not None:
         make_folder(settings.out.parent)
+        check_output(settings.out)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share an accelerator
     about = machine()
     print(", ".join(f"{name} {value}" for name, value in about.items()))
