@@ -7,16 +7,16 @@ the loop and its checkpoints are in the submodules. `load` opens what a run has 
 
 from typing import TYPE_CHECKING, Any
 
-from aljax.densenet import DenseNet, DenseNet121
-from aljax.kmeans import kmeans
-from aljax.loss_head import LossHead
-from aljax.losses import bce_loss, ranking_loss
-from aljax.scores import gradient_embeddings, ll_scores, mge_scores, tpd_scores
-from aljax.selection import select
+from aljax.networks.densenet import DenseNet, DenseNet121
+from aljax.networks.loss_head import LossHead
+from aljax.networks.losses import bce_loss, ranking_loss
+from aljax.queries.kmeans import kmeans
+from aljax.queries.scores import gradient_embeddings, ll_scores, mge_scores, tpd_scores
+from aljax.queries.selection import select
 from aljax.version import __version__
 
 if TYPE_CHECKING:
-    from aljax.inference import Classifier, load
+    from aljax.runs.inference import Classifier, load
 
 __all__ = [
     "Classifier",
@@ -43,7 +43,7 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     # Opening a run needs what reads tiles; the pure functions do not, and come without it.
     if name in ("Classifier", "load"):
-        from aljax import inference
+        from aljax.runs import inference
 
         return getattr(inference, name)
     raise AttributeError(f"module 'aljax' has no attribute {name!r}")

@@ -23,21 +23,21 @@ import jax
 import numpy as np
 import tyro
 
-from aljax import round_files
-from aljax.annotation import Drawn, Known, chosen_rows, draw, know, round_dir, warn_of_unmeasured
-from aljax.checkpointing import check_name
-from aljax.commands import command, parse_settings, prepare_process
-from aljax.contact_sheet import parse_bands
-from aljax.data.folder import open_folder
+from aljax.annotation import round_files
+from aljax.annotation.drawing import Drawn, Known, chosen_rows, draw, know, round_dir, warn_of_unmeasured
+from aljax.annotation.rounds import run_round
+from aljax.commands.process import command, parse_settings, prepare_process
+from aljax.data.archives.folder import open_folder
 from aljax.data.labels import SPLIT_COLUMN, CsvLabels, class_names_in, classes_of, count_tiles, read_csv
 from aljax.data.storage import keep_tiles
-from aljax.densenet import DenseNet121
 from aljax.errors import InputError
-from aljax.experiment import check_report_place, write_report
-from aljax.rounds import run_round
-from aljax.settings import LARGEST, ArchiveSettings
-from aljax.state import RunState
-from aljax.stopping import StopRequest
+from aljax.loop.settings import LARGEST, ArchiveSettings
+from aljax.loop.state import RunState
+from aljax.networks.densenet import DenseNet121
+from aljax.reports.contact_sheet import parse_bands
+from aljax.runs.experiment import check_report_place, write_report
+from aljax.runs.run_dir import check_name
+from aljax.system.stopping import StopRequest
 
 ANY = LARGEST
 

@@ -12,14 +12,14 @@ stopped goes on when the same command is repeated.
 from dataclasses import dataclass
 from pathlib import Path
 
-from aljax.commands import command, parse_settings, prepare_process
+from aljax.commands.process import command, parse_settings, prepare_process
 from aljax.data.archive import Archive, Split, random_split
-from aljax.data.folder import open_folder
+from aljax.data.archives.folder import open_folder
 from aljax.data.storage import keep_tiles
-from aljax.densenet import DenseNet121
 from aljax.errors import InputError
-from aljax.experiment import print_report, run_experiment
-from aljax.settings import ArchiveSettings
+from aljax.loop.settings import ArchiveSettings
+from aljax.networks.densenet import DenseNet121
+from aljax.runs.experiment import print_report, run_experiment
 
 
 @dataclass(frozen=True, kw_only=True)

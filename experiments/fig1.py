@@ -10,8 +10,8 @@ runs that another figure has made are taken from --run-dir.
 
 import itertools
 
-from aljax.commands import command
-from aljax.options import read_options
+from aljax.commands.options import read_options
+from aljax.commands.process import command
 from experiments.figures import Axes, Figure, OnUCMerced, Series, make_figure
 from experiments.quotes import Lead
 

@@ -8,8 +8,8 @@ significantly at every number of labels (Section III-B); it gives no numbers. A 
 it is repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-from aljax.commands import command
-from aljax.options import read_options
+from aljax.commands.options import read_options
+from aljax.commands.process import command
 from experiments.figures import Axes, Figure, OnUCMerced, Series, make_figure
 from experiments.quotes import Lead
 

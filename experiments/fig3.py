@@ -9,8 +9,8 @@ Merced and the cold start better on TreeSatAI (Section III-B); it gives no numbe
 when it is repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-from aljax.commands import command
-from aljax.options import read_options
+from aljax.commands.options import read_options
+from aljax.commands.process import command
 from experiments.figures import Axes, Figure, OnBoth, Series, make_figure
 from experiments.quotes import Lead
 

@@ -8,8 +8,8 @@ The paper's settings are the defaults and are work for a GPU. Expected (Section 
 A command that was stopped goes on when it is repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-from aljax.commands import command
-from aljax.options import read_options
+from aljax.commands.options import read_options
+from aljax.commands.process import command
 from experiments.figures import QUERIES, Axes, Figure, OnUCMerced, make_figure
 from experiments.quotes import Lead, Score
 

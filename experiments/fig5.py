@@ -10,8 +10,8 @@ MGE+Clustering (about 5) and 54.74 % for TPD+Clustering (over 4). A command that
 repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-from aljax.commands import command
-from aljax.options import read_options
+from aljax.commands.options import read_options
+from aljax.commands.process import command
 from experiments.figures import QUERIES, Axes, Figure, OnTreeSatAI, Series, make_figure
 from experiments.quotes import Lead, Score
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aljax.checkpointing import FinishedRun
-from aljax.comparison import compare_with
 from aljax.errors import InputError, InputWarning
-from aljax.files import disk_errors, write_atomically
-from aljax.history import summarise
-from aljax.reporting import Panel, draw_classes, draw_panels, table
+from aljax.loop.history import summarise
+from aljax.reports.comparison import compare_with
+from aljax.reports.curves import Panel, draw_classes, draw_panels, table
+from aljax.runs.run_dir import FinishedRun
+from aljax.system.files import disk_errors, write_atomically
 from experiments.quotes import Lead, Score, measure, print_measured
 
 Finished = dict[tuple[str, str], list[FinishedRun]]

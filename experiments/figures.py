@@ -16,17 +16,17 @@ from typing import Any, Literal, NamedTuple
 
 from tqdm import tqdm
 
-from aljax.checkpointing import FinishedRun, read_finished
 from aljax.data.augmentation import Normalisation
 from aljax.errors import InputError
-from aljax.files import make_folder
-from aljax.recipe import Recipe
-from aljax.reporting import Panel
-from aljax.run_names import PlannedRun
-from aljax.settings import Settings, check_settings
-from aljax.side_by_side import Job, find_places, run_jobs
+from aljax.loop.settings import Settings, check_settings
+from aljax.reports.curves import Panel
+from aljax.runs.run_dir import FinishedRun, read_finished
+from aljax.system.files import make_folder
+from aljax.system.side_by_side import Job, find_places, run_jobs
+from aljax.training.recipe import Recipe
 from experiments.figure_report import Finished, write_figure
 from experiments.quotes import Lead, Score
+from experiments.run_names import PlannedRun
 from experiments.scales import PAPER, SCRIPTS, ArchiveName, Scale, describe_sizes, scaled_settings
 
 SIZES = {"image_size": "px", "epochs": "epochs", "max_labels": "labels"}

@@ -19,16 +19,16 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from aljax.checkpointing import FinishedRun
-from aljax.commands import command
-from aljax.comparison import Difference, paired_difference
+from aljax.commands.options import read_options
+from aljax.commands.process import command
 from aljax.errors import InputError
-from aljax.files import disk_errors, write_atomically
-from aljax.options import read_options
-from aljax.reporting import draw_differences
-from aljax.run_names import PlannedRun
+from aljax.reports.comparison import Difference, paired_difference
+from aljax.reports.curves import draw_differences
+from aljax.runs.run_dir import FinishedRun
+from aljax.system.files import disk_errors, write_atomically
 from experiments.figure_report import check_data, warn_of_others
 from experiments.figures import OnUCMerced, change, common_settings, describe_changed, finish_runs, folder_of
+from experiments.run_names import PlannedRun
 from experiments.scales import SCRIPTS
 
 

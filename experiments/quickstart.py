@@ -12,14 +12,14 @@ from pathlib import Path
 
 import tyro
 
-from aljax.commands import command, parse_settings, prepare_process
+from aljax.commands.process import command, parse_settings, prepare_process
 from aljax.data.archive import random_split
-from aljax.data.scenes import generate_scenes
-from aljax.densenet import DenseNet
+from aljax.data.generated.scenes import generate_scenes
 from aljax.errors import InputError
-from aljax.experiment import print_report, run_queries
-from aljax.recipe import Recipe
-from aljax.settings import Query, Settings
+from aljax.loop.settings import Query, Settings
+from aljax.networks.densenet import DenseNet
+from aljax.runs.experiment import print_report, run_queries
+from aljax.training.recipe import Recipe
 
 VALIDATION_TILES = 100
 TEST_TILES = 400

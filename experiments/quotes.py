@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from aljax.comparison import differences_by_labels
-from aljax.history import summarise
-from aljax.reporting import Panel
+from aljax.loop.history import summarise
+from aljax.reports.comparison import differences_by_labels
+from aljax.reports.curves import Panel
 
 
 class Score(NamedTuple):

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from aljax.data.treesatai import GENERATED
-from aljax.recipe import Recipe
-from aljax.settings import Settings
+from aljax.data.archives.treesatai import GENERATED
+from aljax.loop.settings import Settings
+from aljax.training.recipe import Recipe
 from experiments.treesatai import TreeSatAISettings
 from experiments.ucmerced import UCMercedSettings
 

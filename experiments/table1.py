@@ -22,22 +22,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aljax.commands import command, prepare_process
+from aljax.commands.options import read_options
+from aljax.commands.process import command, prepare_process
 from aljax.data.archive import Archive, Split, SplitTiles, place
-from aljax.data.open import open_archive
-from aljax.densenet import DenseNet121
+from aljax.data.archives.open import open_archive
 from aljax.errors import InputError
-from aljax.files import disk_errors, make_folder, write_atomically
-from aljax.loop import initial_labels
-from aljax.loss_head import LossHead
-from aljax.machine import describe_machine
-from aljax.model import Model, count_parameters, init_variables
-from aljax.options import read_options
-from aljax.pool import Pool
-from aljax.querying import choose, predict
-from aljax.reporting import series_name
-from aljax.settings import Query, Settings, check_pool, check_settings
-from aljax.state import Fitted, RunState
+from aljax.loop.iterations import initial_labels
+from aljax.loop.pool import Pool
+from aljax.loop.querying import choose, predict
+from aljax.loop.settings import Query, Settings, check_pool, check_settings
+from aljax.loop.state import Fitted, RunState
+from aljax.networks.densenet import DenseNet121
+from aljax.networks.loss_head import LossHead
+from aljax.networks.model import Model, count_parameters, init_variables
+from aljax.reports.curves import series_name
+from aljax.system.files import disk_errors, make_folder, write_atomically
+from aljax.system.machine import describe_machine
 from experiments.figures import folder_of
 from experiments.scales import ArchiveName, Scale, scaled_settings
 

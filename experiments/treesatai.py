@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from aljax.commands import command, parse_settings, prepare_process
+from aljax.commands.process import command, parse_settings, prepare_process
+from aljax.data.archives.treesatai import open_treesatai
 from aljax.data.storage import keep_tiles
-from aljax.data.treesatai import open_treesatai
-from aljax.densenet import DenseNet121
-from aljax.experiment import print_report, run_experiment
-from aljax.recipe import Recipe
-from aljax.settings import ArchiveSettings
+from aljax.loop.settings import ArchiveSettings
+from aljax.networks.densenet import DenseNet121
+from aljax.runs.experiment import print_report, run_experiment
+from aljax.training.recipe import Recipe
 
 
 @dataclass(frozen=True)

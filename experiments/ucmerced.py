@@ -11,13 +11,13 @@ with MGE+Clustering, warm start. A run that was stopped goes on when the same co
 from dataclasses import dataclass
 from pathlib import Path
 
-from aljax.commands import command, parse_settings, prepare_process
+from aljax.commands.process import command, parse_settings, prepare_process
 from aljax.data.archive import random_split
+from aljax.data.archives.ucmerced import SPLIT_SIZES, open_ucmerced
 from aljax.data.storage import keep_tiles
-from aljax.data.ucmerced import SPLIT_SIZES, open_ucmerced
-from aljax.densenet import DenseNet121
-from aljax.experiment import print_report, run_experiment
-from aljax.settings import ArchiveSettings
+from aljax.loop.settings import ArchiveSettings
+from aljax.networks.densenet import DenseNet121
+from aljax.runs.experiment import print_report, run_experiment
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ import pytest  # noqa: E402
 from tiny import make_archive, tiny_network  # noqa: E402
 
 from aljax.data.archive import Archive, SplitTiles, place, random_split  # noqa: E402
-from aljax.densenet import DenseNet  # noqa: E402
-from aljax.loss_head import LossHead  # noqa: E402
-from aljax.model import Model  # noqa: E402
+from aljax.networks.densenet import DenseNet  # noqa: E402
+from aljax.networks.loss_head import LossHead  # noqa: E402
+from aljax.networks.model import Model  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -18,12 +18,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from aljax.commands import command
+from aljax.commands.options import read_options
+from aljax.commands.process import command
 from aljax.errors import InputError
-from aljax.files import check_output, disk_errors, make_folder, write_atomically
-from aljax.fitting import STEPS_PER_CALL
-from aljax.machine import keep_freed_memory, usable_memory
-from aljax.options import read_options
+from aljax.system.files import check_output, disk_errors, make_folder, write_atomically
+from aljax.system.machine import keep_freed_memory, usable_memory
+from aljax.training.fitting import STEPS_PER_CALL
 from tools.duel import Timing, Way, Work, duels
 
 SCORED_ON_CPU = 4  # tiles at once that are fastest with two cores, for PyTorch too
@@ -196,7 +196,7 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     import jax
 
-    from aljax.machine import describe_machine
+    from aljax.system.machine import describe_machine
 
     versions: dict[str, Any] = {**describe_machine(), "cpu cores": os.cpu_count()}
     if find_spec("torch") is not None:

@@ -22,20 +22,20 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from aljax.commands import command, prepare_process
+from aljax.commands.options import read_options
+from aljax.commands.process import command, prepare_process
 from aljax.data.archive import Archive, Split, Tiles, place
-from aljax.data.folder import find_tiles, open_folder
-from aljax.data.images import EncodedImages, stream
+from aljax.data.archives.folder import find_tiles, open_folder
 from aljax.data.storage import TilesIn, keep_tiles
-from aljax.densenet import DenseNet121
+from aljax.data.tiles.images import EncodedImages, stream
 from aljax.errors import InputError
-from aljax.files import check_output, disk_errors, make_folder, write_atomically
-from aljax.fitting import begin_fit, fit
-from aljax.model import Model, Variables, init_variables
-from aljax.options import read_options
-from aljax.prediction import predict_batches
-from aljax.recipe import Recipe
-from aljax.shortlist import Shortlist
+from aljax.networks.densenet import DenseNet121
+from aljax.networks.model import Model, Variables, init_variables
+from aljax.queries.shortlist import Shortlist
+from aljax.system.files import check_output, disk_errors, make_folder, write_atomically
+from aljax.training.fitting import begin_fit, fit
+from aljax.training.prediction import predict_batches
+from aljax.training.recipe import Recipe
 from tools.peak_memory import PeakMemory
 
 NUM_CLASSES = 15

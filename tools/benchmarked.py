@@ -13,27 +13,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aljax.commands import ask_for_determinism, prepare_process
+from aljax.commands.process import ask_for_determinism, prepare_process
 from aljax.data.archive import Archive, Split, Tiles, place
 from aljax.data.augmentation import BandStatistics
-from aljax.densenet import DenseNet121
-from aljax.fitting import begin_fit, make_epoch
-from aljax.jitted import Program
-from aljax.kmeans import kmeans
-from aljax.loop import advance, begin_iteration, begin_trial
-from aljax.loss_head import LossHead
-from aljax.model import Model, Variables, init_variables, prepare_inference
-from aljax.pool import Pool
-from aljax.prediction import predict_batch, predict_batches
-from aljax.processes import SilentWatcher
-from aljax.programs import VARIABLE, keep_programs
-from aljax.querying import uncertainty
-from aljax.recipe import Recipe
-from aljax.scores import gradient_embeddings, mge_scores
-from aljax.settings import Query, Settings
-from aljax.shortlist import Shortlist
-from aljax.state import RunState
-from aljax.training import Batch, train_on_batch, train_on_device
+from aljax.loop.iterations import advance, begin_iteration, begin_trial
+from aljax.loop.pool import Pool
+from aljax.loop.querying import uncertainty
+from aljax.loop.settings import Query, Settings
+from aljax.loop.state import RunState
+from aljax.networks.densenet import DenseNet121
+from aljax.networks.loss_head import LossHead
+from aljax.networks.model import Model, Variables, init_variables, prepare_inference
+from aljax.queries.kmeans import kmeans
+from aljax.queries.scores import gradient_embeddings, mge_scores
+from aljax.queries.shortlist import Shortlist
+from aljax.runs.processes import SilentWatcher
+from aljax.training.fitting import begin_fit, make_epoch
+from aljax.training.prediction import predict_batch, predict_batches
+from aljax.training.recipe import Recipe
+from aljax.training.steps import Batch, train_on_batch, train_on_device
+from aljax.xla.jitted import Program
+from aljax.xla.programs import VARIABLE, keep_programs
 from tools.duel import Work
 
 CLASSES = {3: 17, 4: 15}

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from aljax.checkpointing import read_history
-from aljax.commands import command
-from aljax.comparison import Difference, compare_with
+from aljax.commands.options import read_options
+from aljax.commands.process import command
 from aljax.errors import InputError
-from aljax.files import disk_errors, write_atomically
-from aljax.history import Record, summarise
-from aljax.options import read_options
-from aljax.reporting import LABELS, draw_classes, draw_curves, series_name, table
+from aljax.loop.history import Record, summarise
+from aljax.reports.comparison import Difference, compare_with
+from aljax.reports.curves import LABELS, draw_classes, draw_curves, series_name, table
+from aljax.runs.run_dir import read_history
+from aljax.system.files import disk_errors, write_atomically
 
 # What tells the runs of one series apart.
 TRIALS = ("trials", "first_trial")

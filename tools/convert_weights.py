@@ -17,16 +17,16 @@ from typing import NamedTuple
 import numpy as np
 import tyro
 
-from aljax.checkpointing import read_config
-from aljax.commands import command
-from aljax.conversion import SOURCE_BANDS, convert, describe, parse_bands
+from aljax.commands.options import read_options
+from aljax.commands.process import command
 from aljax.data.augmentation import Normalisation
-from aljax.densenet import DenseNet
 from aljax.errors import InputError
-from aljax.files import write_atomically
-from aljax.inference import load
-from aljax.options import read_options
-from aljax.weights import TensorFile, Tensors, example_bands, of_network, read_tensors, to_bytes
+from aljax.networks.densenet import DenseNet
+from aljax.runs.inference import load
+from aljax.runs.run_dir import read_config
+from aljax.system.files import write_atomically
+from aljax.training.conversion import SOURCE_BANDS, convert, describe, parse_bands
+from aljax.training.weights import TensorFile, Tensors, example_bands, of_network, read_tensors, to_bytes
 
 
 def convert_weights(source: tyro.conf.Positional[Path], out: Path, bands: str = ",".join(SOURCE_BANDS)) -> None:

@@ -22,12 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from aljax.checkpoints import list_checkpoints, read_newest
-from aljax.commands import command
+from aljax.commands.options import read_options
+from aljax.commands.process import command
 from aljax.errors import InputError
-from aljax.files import TEMPORARY_MARK, make_folder
-from aljax.locking import WRITER
-from aljax.options import read_options
+from aljax.runs.checkpoints import list_checkpoints, read_newest
+from aljax.system.files import TEMPORARY_MARK, make_folder
+from aljax.system.locking import WRITER
 from tools.run_contents import FILES, contents, differences
 
 QUERIES = ("random", "ll", "tpd", "mge")

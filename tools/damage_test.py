@@ -22,17 +22,17 @@ from unittest.mock import patch
 
 import numpy as np
 
-from aljax.checkpointing import RunStore
-from aljax.commands import command, prepare_process
+from aljax.commands.options import read_options
+from aljax.commands.process import command, prepare_process
 from aljax.data.archive import random_split
-from aljax.data.scenes import generate_scenes
-from aljax.densenet import DenseNet
+from aljax.data.generated.scenes import generate_scenes
 from aljax.errors import InputError, InputWarning
-from aljax.experiment import run_experiment
-from aljax.options import read_options
-from aljax.recipe import Recipe
-from aljax.settings import Settings
-from aljax.state import RunState, Training
+from aljax.loop.settings import Settings
+from aljax.loop.state import RunState, Training
+from aljax.networks.densenet import DenseNet
+from aljax.runs.experiment import run_experiment
+from aljax.runs.run_dir import RunStore
+from aljax.training.recipe import Recipe
 from tools.run_contents import contents, differences
 
 SEED = 0

@@ -25,13 +25,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from aljax.data import treesatai
-from aljax.data.decoding import MAX_PIXELS
-from aljax.data.forests import LEAST_SIZE, SIDE_M, Areas, Tile, areas, file_name, render
+from aljax.commands.options import read_options
+from aljax.data.archives import treesatai
+from aljax.data.generated.forests import LEAST_SIZE, SIDE_M, Areas, Tile, areas, file_name, render
+from aljax.data.tiles.decoding import MAX_PIXELS
 from aljax.errors import InputError
-from aljax.files import remove_leftovers, write_atomically
-from aljax.machine import usable_cores
-from aljax.options import read_options
+from aljax.system.files import remove_leftovers, write_atomically
+from aljax.system.machine import usable_cores
 from tools.workers import end_with_parent
 
 DRAWING = 1  # raised when the same settings give other tiles than before
@@ -231,6 +231,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from aljax.commands import command
+    from aljax.commands.process import command
 
     command(main)

@@ -20,15 +20,15 @@ import tyro
 from jaxtyping import Float
 from tqdm import tqdm
 
-from aljax.commands import command, prepare_process
-from aljax.data.folder import open_folder
+from aljax.commands.options import read_options
+from aljax.commands.process import command, prepare_process
+from aljax.data.archives.folder import open_folder
 from aljax.data.geojson import Outline, geojson_text, read_outlines, require_outline
 from aljax.data.labels import predictions_text, to_text
 from aljax.errors import InputError
-from aljax.files import check_output, disk_errors, write_atomically
-from aljax.inference import load
-from aljax.options import read_options
-from aljax.prediction import predict_probabilities, suitable_batch_size
+from aljax.runs.inference import load
+from aljax.system.files import check_output, disk_errors, write_atomically
+from aljax.training.prediction import predict_probabilities, suitable_batch_size
 
 
 def predict(

@@ -21,14 +21,14 @@ from typing import Literal, NamedTuple
 
 import tyro
 
-from aljax.commands import command
-from aljax.data import treesatai, ucmerced
-from aljax.data.decoding import TileForm
-from aljax.data.listing import Listing
-from aljax.data.prepared import VERSION, find_prepared, prepared_dir
+from aljax.commands.options import read_options
+from aljax.commands.process import command
+from aljax.data.archives import treesatai, ucmerced
+from aljax.data.archives.listing import Listing
+from aljax.data.archives.prepared import VERSION, find_prepared, prepared_dir
+from aljax.data.tiles.decoding import TileForm
 from aljax.errors import InputError
-from aljax.files import one_at_a_time
-from aljax.options import read_options
+from aljax.system.files import one_at_a_time
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -97,7 +97,7 @@ def build(dataset: str, data_dir: Path, manual_dir: Path | None) -> None:
         raise InputError(f"--manual-dir {manual_dir} holds no files: give the folder of the publisher's files")
     import tensorflow_datasets as tfds
 
-    import aljax.data.builders
+    import aljax.data.archives.builders
 
     del aljax
     tfds.disable_progress_bar()

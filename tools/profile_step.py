@@ -20,12 +20,12 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from aljax.commands import command
+from aljax.commands.options import read_options
+from aljax.commands.process import command
 from aljax.errors import InputError
-from aljax.files import check_output, disk_errors, write_atomically
-from aljax.fitting import STEPS_PER_CALL
-from aljax.machine import describe_machine
-from aljax.options import read_options
+from aljax.system.files import check_output, disk_errors, write_atomically
+from aljax.system.machine import describe_machine
+from aljax.training.fitting import STEPS_PER_CALL
 from tools.benchmarked import begin_scoring, begin_training
 
 NAME = 80  # characters shown of an operation's name; those of a GPU's kernels can be a thousand long

@@ -15,15 +15,15 @@ from typing import Annotated, Any
 
 import tyro
 
-from aljax.checkpointing import FinishedRun, read_finished
-from aljax.commands import command
+from aljax.commands.options import read_options
+from aljax.commands.process import command
 from aljax.data.archive import Archive
-from aljax.data.open import open_archive
+from aljax.data.archives.open import open_archive
 from aljax.errors import InputError
-from aljax.files import disk_errors, write_atomically
-from aljax.history import to_text
-from aljax.loop import initial_labels
-from aljax.options import read_options
+from aljax.loop.history import to_text
+from aljax.loop.iterations import initial_labels
+from aljax.runs.run_dir import FinishedRun, read_finished
+from aljax.system.files import disk_errors, write_atomically
 
 COLUMNS = ("id", "set", "initial in trials")
 

@@ -4,8 +4,8 @@ import json
 import os
 from pathlib import Path
 
-from aljax.checkpoints import list_checkpoints, read_newest
-from aljax.history import TIMES
+from aljax.loop.history import TIMES
+from aljax.runs.checkpoints import list_checkpoints, read_newest
 
 FILES = ("config.json", "curve.png", "summary.json")
 

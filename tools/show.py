@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from aljax.commands import command
-from aljax.contact_sheet import class_table, contact_sheet, parse_bands
+from aljax.commands.options import read_options
+from aljax.commands.process import command
 from aljax.data.archive import Archive
-from aljax.data.open import open_archive
+from aljax.data.archives.open import open_archive
 from aljax.errors import InputError
-from aljax.files import check_output
-from aljax.options import read_options
+from aljax.reports.contact_sheet import class_table, contact_sheet, parse_bands
+from aljax.system.files import check_output
 
 MAX_TILES = 600  # more make a picture that few programs open
 

@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Int, Shaped, UInt8
 
 from aljax.arrays import AnyArray
 from aljax.data.augmentation import BandStatistics, Normalisation
-from aljax.data.images import Images, stream
-from aljax.devices import all_agree, own_share, replicate, spread
+from aljax.data.tiles.images import Images, stream
 from aljax.errors import InputError
 from aljax.keys import Purpose, derive_key
+from aljax.xla.devices import all_agree, own_share, replicate, spread
 
 MAX_TILES_FOR_STATISTICS = 1000
 CONSTANT = 1e-7  # deviation of a band by its mean that float32 does not tell from none

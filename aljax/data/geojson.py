@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aljax.data.archive import Archive
-from aljax.data.decoding import Georeference, read_georeference
-from aljax.data.images import EncodedImages, read_each
+from aljax.data.tiles.decoding import Georeference, read_georeference
+from aljax.data.tiles.images import EncodedImages, read_each
 from aljax.errors import InputError, InputWarning
 
 # A hundred-millionth of a degree is a millimetre.

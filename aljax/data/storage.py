@@ -9,10 +9,10 @@ import numpy as np
 from numpy.lib import format as npy
 
 from aljax.data.archive import Archive
-from aljax.data.images import EncodedImages, Images, in_order, load
+from aljax.data.tiles.images import EncodedImages, Images, in_order, load
 from aljax.errors import InputError
-from aljax.files import one_at_a_time, remove_leftovers, replacing
-from aljax.machine import caches_dir, usable_memory
+from aljax.system.files import one_at_a_time, remove_leftovers, replacing
+from aljax.system.machine import caches_dir, usable_memory
 
 TilesIn = Literal["auto", "memory", "cache", "disk"]
 MARGIN_BYTES = 2**26

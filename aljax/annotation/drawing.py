@@ -1,0 +1,100 @@
+"""Annotation by a person in rounds: what is labelled so far, and the tiles that are drawn before anything is learnt.
+
+A round is a folder: a run of one iteration on what is labelled (`rounds`), and what a person is given (`round_files`):
+`to_label.csv` to fill in, a page for a browser that does so, and sheets with the pictures of its tiles. Where there are
+no labels yet, a round draws its tiles and has no run.
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Int
+
+from aljax.data.archive import Archive, Split
+from aljax.data.labels import PART_NAMES
+from aljax.errors import InputError, InputWarning
+from aljax.keys import Purpose, derive_key
+from aljax.loop.state import RunState
+
+
+class Drawn(NamedTuple):
+    """Tiles to label that nothing was asked about: the first ones, and those that measure."""
+
+    rows: Int[np.ndarray, " k"]
+    """In the archive."""
+    parts: Int[np.ndarray, " k"]
+    """Indices of PART_NAMES."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of an archive before a round."""
+
+    archive: Archive
+    split: Split
+    """All tiles that are not held back are the pool."""
+    labelled: Bool[np.ndarray, " p"]
+    """Of the pool's tiles."""
+    skipped: Bool[np.ndarray, " p"]
+    """Of the pool's tiles: those that cannot be labelled. They stay in it, so the pixels' statistics do, too."""
+
+    @property
+    def unlabelled(self) -> Bool[np.ndarray, " p"]:
+        """Of the pool's tiles: those to choose from."""
+        return ~(self.labelled | self.skipped)
+
+
+def round_dir(run_dir: Path, number: int) -> Path:
+    """The folder of round 1, 2, ..."""
+    return run_dir / f"round-{number}"
+
+
+def know(archive: Archive) -> Known:
+    """Splits an archive of which some tiles are labelled, some of them for validation and test.
+
+    Without tiles for validation those of the test stand in; nothing is decided by them.
+    """
+    everything = np.arange(len(archive.ids))
+    labelled = np.ones(len(everything), bool) if archive.labelled is None else archive.labelled
+    _, validation, test = archive.split or (everything, everything[:0], everything[:0])
+    pool = np.setdiff1d(everything, np.concatenate([validation, test]))
+    skipped = labelled & ~np.isin(everything, np.concatenate(archive.split or [everything]))
+    split = Split(pool, validation if len(validation) else test, test)
+    return Known(archive, split, (labelled & ~skipped)[pool], skipped[pool])
+
+
+def warn_of_unmeasured(known: Known) -> None:
+    """Says which classes no tile of the test has: their F1 is 0, whatever is predicted."""
+    count = known.archive.labels[known.split.test].sum(0, dtype=int)
+    names = [name for name, tiles in zip(known.archive.class_names, count, strict=True) if not tiles]
+    if names and len(known.split.test):
+        message = f"no test tile has the class {', '.join(names)}: macro F1 counts it as 0, whatever is predicted"
+        warnings.warn(InputWarning(message), stacklevel=2)
+
+
+def draw(known: Known, seed: int, number: int, initial: int, test: int) -> Drawn | None:
+    """Tiles by chance for what is missing of `initial` labelled ones, and `test` for the test where it has none.
+
+    None if nothing is missing. Raises InputError if the archive has fewer.
+    """
+    tests = 0 if len(known.split.test) else test
+    count = tests + max(initial - int(known.labelled.sum()), 0)
+    candidates = known.split.pool[known.unlabelled]
+    if count == 0:
+        return None
+    if count > len(candidates):
+        raise InputError(
+            f"there are {len(candidates)} tiles without labels and {count} to begin with: lower --initial or --test"
+        )
+    order = np.asarray(jax.random.permutation(derive_key(seed, Purpose.INITIAL_LABELS, 0, number), len(candidates)))
+    return Drawn(candidates[order[:count]], np.where(np.arange(count) < tests, PART_NAMES.index("test"), 0))
+
+
+def chosen_rows(known: Known, state: RunState) -> Int[np.ndarray, " k"]:
+    """Where the tiles that a round chose are in the archive, highest score first."""
+    places = {tile: row for row, tile in enumerate(known.archive.ids)}
+    return np.array([places[tile] for tile in state.history[-1].selected])

@@ -1,0 +1,81 @@
+"""A page for a browser on which a person labels tiles: one file, which needs no server and no network."""
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+from PIL import Image
+
+from aljax.data.archive import Archive
+from aljax.data.labels import PART_NAMES, SKIPPED, SPLIT_COLUMN, to_text
+from aljax.reports.contact_sheet import show
+from aljax.system.files import write_atomically
+
+TILES_AT_ONCE = 60  # that are stretched together, as on a sheet
+QUALITY = 92  # of JPEG; without subsampling of colours, artefacts are below what an eye sees
+
+
+class Form(NamedTuple):
+    """A CSV file to fill in: a row per tile, with a cell per class after what is given."""
+
+    path: Path
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    class_names: Sequence[str]
+
+    def skipped(self, row: Sequence[str]) -> list[str]:
+        """A row of a tile that cannot be labelled."""
+        return [
+            PART_NAMES[SKIPPED] if name == SPLIT_COLUMN else cell for name, cell in zip(self.header, row, strict=True)
+        ]
+
+    def blank(self) -> str:
+        """Its text with nothing filled in."""
+        empty = [""] * len(self.class_names)
+        return to_text((*self.header, *self.class_names), ((*row, *empty) for row in self.rows))
+
+
+def label_page(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], bands: Sequence[int], form: Form) -> None:
+    """Writes an HTML page that shows the tiles `indices`, those of the form's rows, and fills the form in.
+
+    The given bands are red, green and blue (one band: grey), stretched as on a contact sheet.
+    """
+    tiles = [
+        {"id": archive.ids[index], "start": _line(row), "skipped": _line(form.skipped(row)), "picture": picture}
+        for index, row, picture in zip(indices, form.rows, encoded(archive, indices, bands), strict=True)
+    ]
+    content = {
+        "title": f"{archive.name}, {form.path.parent.name}: {len(tiles)} tiles to label",
+        "header": _line((*form.header, *form.class_names)),
+        "classes": list(form.class_names),
+        "tiles": tiles,
+        "file": form.path.name,
+        "place": f"{form.path.parent.name}/{form.path.name}",
+    }
+    content["key"] = f"aljax-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]}"
+    # No name of a tile or class may end the element that the JSON stands in.
+    text = json.dumps(content).replace("<", "\\u003c")
+    template = files("aljax.annotation").joinpath("label_page.html").read_text(encoding="utf-8")
+    write_atomically(path, template.replace("ROUND", text, 1))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return to_text(cells, ()).removesuffix("\n")
+
+
+def encoded(archive: Archive, indices: Int[np.ndarray, " n"], bands: Sequence[int]) -> Iterator[str]:
+    """Each tile as a JPEG in a data URL."""
+    for start in range(0, len(indices), TILES_AT_ONCE):
+        pictures = show(archive, indices[start : start + TILES_AT_ONCE], bands)
+        for picture in np.rint(255.0 * pictures).astype(np.uint8):
+            file = io.BytesIO()
+            image = Image.fromarray(picture.squeeze(-1) if len(bands) == 1 else picture)
+            image.save(file, "JPEG", quality=QUALITY, subsampling=0)
+            yield "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,143 @@
+"""The files of annotation in rounds: labels as they come in, and what a person is given to label."""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from aljax.annotation.drawing import Drawn, Known, round_dir
+from aljax.annotation.label_page import Form, label_page
+from aljax.data.archive import Archive
+from aljax.data.geojson import geojson_text, read_outlines
+from aljax.data.labels import (
+    PART_NAMES,
+    SKIPPED,
+    SPLIT_COLUMN,
+    CsvLabels,
+    is_blank,
+    merge,
+    predictions_text,
+    read_csv,
+    to_text,
+)
+from aljax.data.tiles.images import EncodedImages
+from aljax.errors import InputError, InputWarning
+from aljax.loop.state import RunState
+from aljax.reports.contact_sheet import contact_sheet
+from aljax.system.files import disk_errors, make_folder, write_atomically
+
+FORM, PAGE, PREDICTIONS, LABELS = "to_label.csv", "label.html", "predictions.csv", "labels.csv"
+MAP = "to_label.geojson"
+GIVEN = "labels-given.csv"
+TILES_PER_SHEET = 60
+# Height and width of a tile on a sheet, whatever the network is given.
+SHEET_PIXELS = 256
+
+
+def count_rounds(run_dir: Path) -> int:
+    """The rounds whose tiles are chosen. Raises InputError if one before the last has lost its form."""
+    names = (form.parent.name.removeprefix("round-") for form in run_dir.glob(f"round-*/{FORM}"))
+    numbers = {int(name) for name in names if name.isdecimal()}
+    for number in range(1, max(numbers, default=0)):
+        if number not in numbers:
+            raise InputError(
+                f"{round_dir(run_dir, number) / FORM} is missing, and there are later rounds: bring it back (what was "
+                f"filled in is in {run_dir / LABELS})"
+            )
+    return len(numbers)
+
+
+def waiting_form(run_dir: Path) -> Path | None:
+    """The newest round's form if nothing is filled in yet."""
+    form = round_dir(run_dir, count_rounds(run_dir)) / FORM
+    return form if form.exists() and is_blank(form) else None
+
+
+def gather_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels | None:
+    """What is labelled so far: the rows of the files in `start` and of all forms; None if nothing is.
+
+    Raises InputError for a form that is not filled in, or not as it should be.
+    """
+    forms = [round_dir(run_dir, number + 1) / FORM for number in range(count_rounds(run_dir))]
+    read = {form: read_csv(form) for form in forms}
+    for form, table in read.items():
+        if table.parts is None:  # test tiles would be trained on
+            raise InputError(
+                f"{form} has lost its column {SPLIT_COLUMN}, which says what each tile is for: bring it back from the "
+                f"page or from {LABELS}"
+            )
+    tables = {**start, **read}
+    return merge(tables) if tables else None
+
+
+def labels_text(labels: CsvLabels) -> str:
+    """The labels as a CSV file, with a column `split`."""
+    assert labels.parts is not None
+    empty = [""] * len(labels.class_names)
+    rows = zip(labels.ids, labels.parts, labels.labels.tolist(), strict=True)
+    lines = ((tile, PART_NAMES[part], *(empty if part == SKIPPED else cells)) for tile, part, cells in rows)
+    return to_text(("id", SPLIT_COLUMN, *labels.class_names), lines)
+
+
+def keep_given(run_dir: Path, start: Mapping[Path, CsvLabels]) -> None:
+    """Writes the labels that were there before the first round, which later calls need not name any more."""
+    make_folder(run_dir)
+    with disk_errors(run_dir):
+        write_atomically(run_dir / GIVEN, labels_text(merge(start)))
+
+
+def keep_labels(run_dir: Path, labels: CsvLabels) -> None:
+    """Writes all labels so far into `labels.csv`; if it has tiles that are in no form any more, keeps it too."""
+    file = run_dir / LABELS
+    with disk_errors(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if file.exists() and (gone := sorted({*read_csv(file).ids} - {*labels.ids})):
+            before = file.read_bytes()
+            kept = run_dir / f"labels-{hashlib.sha256(before).hexdigest()[:8]}.csv"
+            write_atomically(kept, before)
+            message = f"{len(gone)} tiles of {file} are in no form any more, as {gone[0]}: they count as not labelled "
+            warnings.warn(InputWarning(f"{message}(the file as it was is kept as {kept.name})"), stacklevel=2)
+        write_atomically(file, labels_text(labels))
+
+
+def write_round(folder: Path, known: Known, drawn: Drawn, class_names: tuple[str, ...], bands: tuple[int, ...]) -> None:
+    """Writes the sheets, the page, a map where tiles have a place and, last, the form: it makes the round complete."""
+    archive = known.archive
+    if isinstance(archive.images, EncodedImages):
+        archive = replace(archive, images=replace(archive.images, size=SHEET_PIXELS))
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for start in range(0, len(drawn.rows), TILES_PER_SHEET):
+            sheet = folder / f"sheet-{start // TILES_PER_SHEET + 1}.png"
+            contact_sheet(sheet, archive, drawn.rows[start : start + TILES_PER_SHEET], bands)
+        rows = [(archive.ids[row], PART_NAMES[part]) for row, part in zip(*drawn, strict=True)]
+        _write_map(folder / MAP, archive, drawn, rows)
+        form = Form(folder / FORM, ("id", SPLIT_COLUMN), rows, class_names)
+        label_page(folder / PAGE, archive, drawn.rows, bands, form)
+        write_atomically(form.path, form.blank())
+
+
+def _write_map(path: Path, archive: Archive, drawn: Drawn, form: list[tuple[str, str]]) -> None:
+    """Writes where the tiles are that have a place, with their rows of the form."""
+    try:
+        outlines = read_outlines(archive, drawn.rows)
+    except InputError as error:
+        warnings.warn(InputWarning(f"there is no map of the tiles to label: {error}"), stacklevel=2)
+        return
+    if any(outline is not None for outline in outlines):
+        parts = ({SPLIT_COLUMN: part} for _, part in form)
+        write_atomically(path, geojson_text([tile for tile, _ in form], outlines, parts))
+
+
+def write_predictions(folder: Path, known: Known, state: RunState) -> None:
+    """Writes the probabilities of the classes on every tile that had no label, where the query predicted them."""
+    archive, rows = known.archive, np.flatnonzero(~np.isnan(state.probabilities).any(1))
+    if not len(rows):
+        return
+    ids = [archive.ids[index] for index in known.split.pool[rows]]
+    text = predictions_text(ids, archive.class_names, state.probabilities[rows])
+    with disk_errors(folder):
+        write_atomically(folder / PREDICTIONS, text)

@@ -1,0 +1,111 @@
+"""A round of annotation: a run of one iteration on what is labelled, which goes on from the round before."""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aljax.annotation.drawing import Known, round_dir
+from aljax.errors import InputError, InputWarning
+from aljax.loop.iterations import advance, begin_iteration
+from aljax.loop.pool import Pool
+from aljax.loop.settings import Settings
+from aljax.loop.state import RunState
+from aljax.networks.densenet import DenseNet
+from aljax.reports.curves import series_name
+from aljax.runs.checkpoints import read_newest
+from aljax.runs.experiment import prepare_run
+from aljax.runs.packing import unpack
+from aljax.runs.progress import Progress
+from aljax.runs.run_dir import RunStore, Stop, read_config
+from aljax.training.recipe import Recipe
+
+
+def run_round(
+    settings: Settings, known: Known, network: DenseNet, number: int, stop: Stop, last: bool = False
+) -> RunState:
+    """Trains on what is labelled and, unless it is the last round, chooses tiles; goes on from what is in its folder.
+
+    The state's last record has the chosen tiles. Raises InputError for settings that do not fit the round before.
+    """
+    count = int(known.labelled.sum())
+    wanted = 0 if last else min(settings.budget, int(known.unlabelled.sum()))
+    run_dir = round_dir(settings.run_dir, number)
+    settings = replace(settings, run_dir=run_dir, initial=count, max_labels=count + wanted)
+    settings = replace(settings, trials=1, first_trial=1, patience=0)
+    model, tiles, published, config = prepare_run(settings, known.archive, known.split, network)
+    pool_ids = hashlib.sha256("\n".join(tiles.pool_ids).encode()).hexdigest()
+    config |= {"pool": pool_ids}
+    if known.skipped.any():
+        config |= {"skipped": [tiles.pool_ids[row] for row in np.flatnonzero(known.skipped)]}
+    remedy = f"delete {run_dir} to begin that round anew"
+    begun = _begin(settings, known, _read_earlier(settings, config, number))
+    name = series_name(settings.query, settings.clustering)
+    with (
+        RunStore(run_dir, config, settings.recipe, settings.checkpoint_seconds, stop, remedy) as store,
+        Progress(replace(settings, max_labels=count), name) as progress,
+    ):
+        state = store.restore() or begun
+        if len(state.history) > len(begun.history):
+            return state
+        if state.stage is None:
+            state = begin_iteration(model, tiles.pool, settings, state, published)
+        progress.begin_iteration(state)
+        state = advance(model, tiles, settings, state, store, progress)
+        store.save(state)
+        progress.end_iteration(state.history[-1])
+    return state
+
+
+class Earlier(NamedTuple):
+    """The newest round that trained."""
+
+    state: RunState
+    same_pool: bool
+    """Whether its pool had the same tiles in the same order."""
+
+
+def _read_earlier(settings: Settings, config: Mapping[str, Any], number: int) -> Earlier | None:
+    """The newest round that trained. Raises InputError if its network or pixels are others."""
+    folders = (round_dir(settings.run_dir.parent, earlier) for earlier in range(number - 1, 0, -1))
+    folder = next((folder for folder in folders if (folder / "config.json").exists()), None)
+    if folder is None:
+        return None
+    before, newest = read_config(folder), read_newest(folder / "checkpoints", lambda facts: facts["stage"] is None)
+    if newest is None:
+        raise InputError(f"{folder} has no checkpoint of its end to go on from: bring its checkpoints back")
+    for name in ("class_names", "image_size", "depths", "normalisation", "mean", "deviation"):
+        if before[name] != config[name] and settings.start == "warm":
+            raise InputError(
+                f"{name} was {before[name]} in {folder} and is {config[name]}: a warm start goes on with the same; "
+                "use --start cold"
+            )
+    state = unpack(newest.vectors, newest.facts, Recipe())
+    return Earlier(state, before["pool"] == config["pool"])
+
+
+def _begin(settings: Settings, known: Known, earlier: Earlier | None) -> RunState:
+    """Before the round's first step: what is labelled, and model and probabilities of the round before."""
+    size = len(known.split.pool)
+    pool = Pool(size, skipped=tuple(np.flatnonzero(known.skipped).tolist())).label(np.flatnonzero(known.labelled))
+    probabilities = np.full((size, len(known.archive.class_names)), np.nan, np.float32)
+    if earlier is None:
+        return RunState(0, 0, pool, None, probabilities, ())
+    state = earlier.state
+    if earlier.same_pool and settings.query == "tpd":  # others must not pass old ones on
+        probabilities = state.probabilities
+    if settings.query == "tpd" and np.isnan(probabilities[known.unlabelled]).any():
+        raise InputError(
+            "TPD compares with the probabilities of the round before, and they are not there for all tiles without "
+            "labels (other tiles, other test tiles, labels withdrawn, or chosen by chance): use --query mge this time"
+        )
+    variables = state.variables
+    if variables is not None and (settings.query == "ll") != ("loss_head" in variables["params"]):
+        variables = None
+        if settings.start == "warm":
+            message = "the round before had another network (with or without a loss head): this one starts afresh"
+            warnings.warn(InputWarning(message), stacklevel=2)
+    return RunState(0, len(state.history), pool, variables, probabilities, state.history)

@@ -1,0 +1,142 @@
+"""What every command does: errors as one line, settings from the command line, a process made ready to compute."""
+
+import os
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stderr, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aljax.commands.options import read_options
+from aljax.errors import DivergedError, InputError, InputWarning, one_line
+from aljax.loop.settings import Settings, check_settings
+from aljax.runs.processes import join_processes, leave
+from aljax.system.machine import check_device, keep_freed_memory
+from aljax.system.stopping import StoppedError, stop_with_starter
+from aljax.training.weights import load_weights
+from aljax.xla.compiling import DETERMINISTIC, tell_of_compiling
+from aljax.xla.programs import keep_programs, mend, programs_dir
+
+SomeSettings = TypeVar("SomeSettings", bound=Settings)
+
+
+class _Messages:
+    """Standard error that goes on where nobody reads it any more: a run does not end for want of a reader."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def command(main: Callable[[], None]) -> None:
+    """Runs a script's `main`; what a user can mend becomes one line and exit status 2, no traceback."""
+    with redirect_stderr(_Messages(sys.stderr or Path(os.devnull).open("w"))):  # closed by who started it: 2>&-
+        try:
+            stop_with_starter()
+            _run(main)
+        except BaseException as error:
+            leave(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+            raise
+
+
+def _run(main: Callable[[], None]) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", InputWarning)
+            warnings.showwarning = _show_warning(warnings.showwarning)
+            main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except PermissionError as error:
+        reason = f"{error.filename} is not accessible ({error.strerror}): check its permissions"
+        print(f"error: {one_line(reason)}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        give_up_output()  # its reader has enough, as `head` has
+        sys.exit(1)
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except StoppedError as error:
+        print(f"{error}; saved. To go on from here: {shlex.join(sys.orig_argv)}", file=sys.stderr)
+        sys.exit(128 + error.number)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def give_up_output() -> None:
+    """What is left of standard output would fail again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_warning(otherwise: Callable[..., None]) -> Callable[..., None]:
+    told: list[str] = []
+
+    def show(message: Warning | str, category: type[Warning], *arguments: Any) -> None:
+        if issubclass(category, InputWarning):
+            print(f"warning: {one_line(str(message))}", file=sys.stderr)
+        elif re.match(r"Glyph \d+ .* missing from font", str(message)):  # Matplotlib says so for every character
+            if not told:
+                print("warning: the font lacks characters of names: they are boxes in the pictures", file=sys.stderr)
+            told.append(str(message))
+        elif not mend(str(message)):
+            otherwise(message, category, *arguments)
+
+    return show
+
+
+def parse_settings(kind: type[SomeSettings], module: str, description: str | None) -> SomeSettings:
+    """Reads settings from the command line; every field is an option, whatever part of the settings it is in."""
+    import tyro
+
+    settings = read_options(kind, module, description, (tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed))
+    check_settings(settings)
+    if settings.init_weights is not None:
+        load_weights(settings.init_weights)  # a file that cannot be used is refused before the tiles are read
+    if settings.deterministic:
+        ask_for_determinism()
+    return settings
+
+
+def ask_for_determinism() -> None:
+    """Excludes kernels of a GPU that add in any order, and the choice of kernels by timing them.
+
+    To be called before JAX first looks for a device.
+    """
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + f" {DETERMINISTIC}"
+
+
+def prepare_process() -> None:
+    """What every script does before it computes.
+
+    Compiled programs are kept between processes, memory between steps, and other processes of the run are joined.
+    Raises InputError if there is no device.
+    """
+    keep_freed_memory()
+    join_processes()
+    check_device()
+    keep_programs()
+    tell_of_compiling(_say_what_compiles)
+
+
+def _say_what_compiles(name: str) -> None:
+    from tqdm import tqdm
+
+    message = f"compiling {name}: half a minute on CPUs, minutes on some GPUs; later runs find it in {programs_dir()}"
+    tqdm.write(message, file=sys.stderr)

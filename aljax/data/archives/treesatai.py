@@ -1,0 +1,211 @@
+"""TreeSatAI (Ahlswede et al., ESSD 2023): aerial tiles of forests in Lower Saxony with multi-labels of 15 genera.
+
+Read as it is downloaded from Zenodo (record 6780578): the tiles in `aerial/60m/` or in the `aerial_60m_*.zip` files,
+`TreeSatBA_v9_60m_multi_labels.json` as it is, in `labels/` or in `labels.zip`, and `train_filenames.lst` and
+`test_filenames.lst`, all in one data folder.
+"""
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from aljax.data.archive import Archive, Split
+from aljax.data.archives.entries import Entry, find_in_zip, open_zip, read_entry, walk
+from aljax.data.archives.listing import Listing, list_files, to_archive
+from aljax.data.archives.prepared import find_prepared
+from aljax.data.tiles.decoding import TileForm
+from aljax.errors import InputError
+from aljax.keys import Purpose, derive_key
+
+DATASET = "treesatai"
+GENERA = (
+    "Abies",
+    "Acer",
+    "Alnus",
+    "Betula",
+    "Cleared",
+    "Fagus",
+    "Fraxinus",
+    "Larix",
+    "Picea",
+    "Pinus",
+    "Populus",
+    "Prunus",
+    "Pseudotsuga",
+    "Quercus",
+    "Tilia",
+)
+BANDS = ("IR", "G", "B", "R")
+GENERATED = "generated.json"  # in a folder of tiles that a program drew
+FORM = TileForm(len(BANDS), "uint8")
+AREA_THRESHOLD = 0.07
+VALIDATION_SHARE = 0.15
+LABEL_FILE = "TreeSatBA_v9_60m_multi_labels.json"
+LABEL_PLACES = (f"labels/{LABEL_FILE}", LABEL_FILE)
+LISTS = {"train": "train_filenames.lst", "test": "test_filenames.lst"}
+TILE_FOLDERS = ("aerial/60m", "aerial_60m", "60m")
+
+
+class LabelTable(NamedTuple):
+    """The tiles of the published lists that have a label, those of the train list first."""
+
+    ids: tuple[str, ...]
+    """File names, in the order of the lists."""
+    labels: UInt8[np.ndarray, "n c"]
+    parts: Mapping[str, int]
+    """Number of tiles from each list."""
+
+
+Areas = Mapping[str, Sequence[Sequence[str | float]]]
+"""By the tile's file name: pairs of a genus and the fraction of the tile it covers; a genus may come twice."""
+
+
+def open_treesatai(data_dir: Path, size: int, seed: int) -> Archive:
+    """The tiles with a label, resized when they are read, split as the paper does; prepared or as downloaded.
+
+    The published test list is the test set; 15 % of the published train list, drawn by the seed, are the
+    validation set and the rest the pool. Raises InputError for anything amiss but broken tiles, which are found
+    when they are read.
+    """
+    listing = find_prepared(data_dir, DATASET, FORM) or list_treesatai(data_dir)
+    return to_archive(listing, size, split_treesatai(seed, *listing.parts.values()))
+
+
+def split_treesatai(seed: int, train: int, test: int) -> Split:
+    """Indices of pool, validation and test, where the tiles for training come first."""
+    validation = count_validation(train, test)
+    order = np.asarray(jax.random.permutation(derive_key(seed, Purpose.SPLIT), train))
+    return Split(np.sort(order[validation:]), np.sort(order[:validation]), np.arange(train, train + test))
+
+
+def count_validation(train: int, test: int) -> int:
+    """Tiles of the train list that validate. Raises InputError if there are too few tiles for a split."""
+    validation = int(VALIDATION_SHARE * train)
+    if validation < 1 or test < 1:
+        raise InputError(f"{train} tiles for training and {test} for the test are too few for a split: add tiles")
+    return validation
+
+
+def list_treesatai(data_dir: Path) -> Listing:
+    """The tiles of the published lists that have a label. Raises InputError for anything amiss."""
+    if not data_dir.is_dir():
+        raise InputError(f"{data_dir} is not a folder: give the one that holds {LABEL_FILE}")
+    table = read_tables(data_dir)
+    count_validation(*table.parts.values())  # before hours of looking at tiles
+    files = _match(table.ids, find_tiles(data_dir), data_dir)
+    return list_files(DATASET, GENERA, table.ids, table.labels, table.parts, FORM, files)
+
+
+def read_tables(data_dir: Path) -> LabelTable:
+    """Lists and multi-labels of a data folder, without a look at the tiles. Raises InputError."""
+    areas = read_areas(find_label_file(data_dir))
+    lists = {part: read_list(data_dir / name) for part, name in LISTS.items()}
+    if both := set(lists["train"]) & set(lists["test"]):
+        raise InputError(f"{data_dir}: tile {min(both)} is in both lists: download them again")
+    labels: dict[str, UInt8[np.ndarray, " c"]] = {}
+    for part, listed in lists.items():
+        for tile in listed:
+            if tile not in areas:
+                raise InputError(f"{data_dir / LISTS[part]} names {tile}, which has no entry in {LABEL_FILE}: add it")
+            labels[tile] = genus_labels(areas[tile])
+    kept = {part: [tile for tile in listed if labels[tile].any()] for part, listed in lists.items()}
+    ids = tuple(tile for listed in kept.values() for tile in listed)
+    if not ids:
+        raise InputError(f"{data_dir}: no listed tile has a genus on more than {AREA_THRESHOLD:.0%}: add tiles")
+    parts = {part: len(listed) for part, listed in kept.items()}
+    return LabelTable(ids, np.stack([labels[tile] for tile in ids]), parts)
+
+
+def find_label_file(data_dir: Path) -> Entry:
+    """The multi-labels, unpacked or in `labels.zip`. Raises InputError."""
+    for place in LABEL_PLACES:
+        if (data_dir / place).is_file():
+            return data_dir / place
+    if (data_dir / "labels.zip").is_file():
+        return find_in_zip(data_dir / "labels.zip", LABEL_FILE)
+    raise InputError(f"no {LABEL_FILE} in {data_dir}: put it, or labels.zip, there")
+
+
+def read_areas(path: Entry) -> Areas:
+    """The label file: {file name: [[genus, fraction of the tile], ...], ...}. Raises InputError."""
+    try:
+        content = json.loads(read_entry(path))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not readable as JSON ({error}): download it again") from error
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"{path} names no tiles: download it again")
+    for tile, genera in content.items():
+        if not isinstance(genera, list):
+            raise InputError(f"{path}, tile {tile}: {genera!r} is not a list of genera: mend it")
+        for entry in genera:
+            _check_area(entry, f"{path}, tile {tile}")
+    return content
+
+
+def _check_area(entry: object, where: str) -> None:
+    match entry:
+        case [str(genus), int() | float() as area] if not isinstance(area, bool):
+            if genus not in GENERA:
+                raise InputError(f"{where}: {genus} is none of the {len(GENERA)} genera: mend it")
+            # Overlapping stands of one genus add up to more than the tile in a few published entries.
+            if not 0.0 <= area <= sys.float_info.max:
+                raise InputError(f"{where}: the area {area} of {genus} is not a fraction of the tile: mend it")
+        case _:
+            raise InputError(f"{where}: {entry!r} is not a genus with its area: mend it")
+
+
+def genus_labels(genera: Sequence[Sequence[str | float]]) -> UInt8[np.ndarray, " c"]:
+    """1 for every genus whose areas on the tile add up to more than 0.07 (the paper's threshold)."""
+    sums: dict[str, float] = defaultdict(float)
+    for genus, area in genera:
+        sums[str(genus)] += float(area)
+    return np.array([sums[genus] > AREA_THRESHOLD for genus in GENERA], np.uint8)
+
+
+def read_list(path: Path) -> tuple[str, ...]:
+    """File names, one on each line. Raises InputError."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} is not readable ({reason}): put the published list there") from error
+    first: dict[str, int] = {}
+    for number, tile in enumerate(lines, start=1):
+        if tile in first:
+            raise InputError(f"{path}, line {number}: {tile} is there already on line {first[tile]}: remove one")
+        if tile:
+            first[tile] = number
+    if not first:
+        raise InputError(f"{path} names no tiles: download it again")
+    return tuple(first)
+
+
+def find_tiles(data_dir: Path) -> dict[str, Entry]:
+    """Tiles by file name, from the unpacked folder or else from the zips. Raises InputError."""
+    folder = next((data_dir / place for place in TILE_FOLDERS if (data_dir / place).is_dir()), None)
+    zips = sorted((*data_dir.glob("aerial_60m_*.zip"), *data_dir.glob("aerial/aerial_60m_*.zip")))
+    if folder is None and not zips:
+        raise InputError(f"no tiles in {data_dir}: put {TILE_FOLDERS[0]} or the aerial_60m_*.zip files there")
+    tiles: dict[str, Entry] = {}
+    for root in [folder] if folder is not None else [open_zip(path) for path in zips]:
+        for file in walk(root):
+            if not file.name.lower().endswith(".tif") or file.name.startswith("."):
+                continue
+            if file.name in tiles:
+                raise InputError(f"tile {file.name} is there twice, as {tiles[file.name]} and {file}: remove one")
+            tiles[file.name] = file
+    return tiles
+
+
+def _match(ids: Sequence[str], tiles: Mapping[str, Entry], data_dir: Path) -> list[Entry]:
+    if missing := [tile for tile in ids if tile not in tiles]:
+        few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise InputError(f"{data_dir}: {len(missing)} listed tiles are not there ({few}): complete the archive")
+    return [tiles[tile] for tile in ids]

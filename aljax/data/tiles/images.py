@@ -1,0 +1,154 @@
+"""Images of an archive by index: in memory, memory-mapped, or decoded whenever they are asked for."""
+
+import hashlib
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int, Shaped
+from tqdm import tqdm
+
+from aljax.data.tiles.decoding import TileForm, decode, resize
+from aljax.errors import InputError
+from aljax.system.machine import usable_cores
+
+Found = TypeVar("Found")
+
+# Tiles are hashed whole up to this many bytes, and a sample of about this size in larger archives.
+HASHED_BYTES = 2**30
+
+
+@runtime_checkable
+class Images(Protocol):
+    """Tiles of one shape and type by index; a NumPy array is one, in memory or memory-mapped."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, h, w, bands)."""
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """Encoded tiles, each decoded and resized when it is asked for. Safe to use from several threads."""
+
+    read: Callable[[int], bytes]
+    names: Sequence[str]
+    """What to call each tile in a message: its file, or where it stands in one."""
+    size: int
+    form: TileForm
+    stamp: str = ""
+    """Of files that are hashed by a sample alone: another if any of them changes. Tells caches of them apart."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.names), self.size, self.size, self.form.bands
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(self.form.dtype)
+
+    def __getitem__(self, index: int, /) -> Shaped[np.ndarray, "size size bands"]:
+        """Tile `index`. Raises InputError if its file is broken or not of the archive's form."""
+        pixels = decode(self.read(index), self.names[index])
+        form = TileForm(pixels.shape[-1], pixels.dtype.name)
+        if form != self.form:
+            raise InputError(f"{self.names[index]} has {form} where the archive has {self.form}: replace the file")
+        return resize(pixels, self.size)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a tile's file. Raises InputError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} is not readable ({error.strerror}): check that it is still there") from error
+
+
+def read_each(read: Callable[[Path], Found], files: Sequence[Path], purpose: str) -> Generator[Found, None, None]:
+    """What `read` finds in each file, in order, several at a time, with a progress bar named after the purpose."""
+    with ThreadPoolExecutor() as pool:
+        try:
+            yield from tqdm(pool.map(read, files), purpose, len(files), unit="tile", disable=None, leave=False)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def digest_tiles(read: Callable[[int], bytes], num_tiles: int, total_bytes: int) -> str:
+    """SHA-256 of encoded tiles: of all where they have less than a GiB, of evenly spaced ones in larger archives."""
+    digest = hashlib.sha256(f"{num_tiles} {total_bytes}".encode())
+    for index in range(0, num_tiles, 1 + total_bytes // HASHED_BYTES):
+        digest.update(hashlib.sha256(read(index)).digest())
+    return digest.hexdigest()
+
+
+def stamp_files(stats: Iterable[os.stat_result], total_bytes: int) -> str:
+    """What tells whether files are those of before, without reading them; empty where `digest_tiles` hashes all."""
+    if total_bytes < HASHED_BYTES:
+        return ""
+    digest = hashlib.sha256()
+    for stat in stats:
+        digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def stream(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) -> Iterator[np.ndarray]:
+    """Batches (batch_size, h, w, bands) of the tiles `rows`, in that order; n is a multiple of the batch size.
+
+    An array in memory is sliced at once. Anything else is read and decoded ahead by threads, a few batches at
+    a time, so memory does not grow with n.
+    """
+    if isinstance(images, np.ndarray) and not isinstance(images, np.memmap):
+        return (images[chunk] for chunk in rows.reshape(-1, batch_size))
+    return _read_ahead(images, rows, batch_size)
+
+
+def _read_ahead(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) -> Iterator[np.ndarray]:
+    import grain
+
+    threads = min(usable_cores(), 16)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
+    return iter(grain.MapDataset.source(_Rows(images, rows)).batch(batch_size).to_iter_dataset(options))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What grain reads from."""
+
+    images: Images
+    rows: Int[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> np.ndarray:
+        return np.asarray(self.images[int(self.rows[position])])
+
+
+def in_order(images: Images, purpose: str, batch_size: int = 16) -> Iterator[np.ndarray]:
+    """All tiles once, in batches of at most `batch_size`, with a progress bar named after the purpose."""
+    num_tiles = images.shape[0]
+    whole = num_tiles - num_tiles % batch_size
+    with tqdm(desc=purpose, total=num_tiles, unit="tile", disable=None, leave=False) as bar:
+        for rows, size in ((np.arange(whole), batch_size), (np.arange(whole, num_tiles), num_tiles - whole)):
+            for batch in stream(images, rows, size) if len(rows) else ():
+                yield batch
+                bar.update(len(batch))
+
+
+def load(images: Images) -> Shaped[np.ndarray, "n h w bands"]:
+    """All tiles decoded into memory."""
+    loaded = np.empty(images.shape, images.dtype)
+    start = 0
+    for batch in in_order(images, "reading tiles"):
+        loaded[start : start + len(batch)] = batch
+        start += len(batch)
+    return loaded

@@ -1,0 +1,157 @@
+"""The active-learning loop: fit, evaluate, predict, score, select, label, save."""
+
+import time
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from aljax.data.archive import SplitTiles, Tiles
+from aljax.errors import DivergedError
+from aljax.keys import Purpose, derive_key
+from aljax.loop.history import Record
+from aljax.loop.pool import Pool
+from aljax.loop.querying import choose, predict
+from aljax.loop.settings import Settings
+from aljax.loop.state import Fitted, Predicted, RunState, Seconds, Training
+from aljax.networks.model import Model, init_variables
+from aljax.training.fitting import Fit, begin_fit, fit
+from aljax.training.weights import Weights, start_from
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Where a run is kept."""
+
+    def restore(self) -> RunState | None: ...
+
+    def save(self, state: RunState) -> None: ...
+
+    def offer(self, state: RunState) -> None:
+        """Saves the state if it is time to; may raise, once all is saved, to stop the run."""
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """Who is told how a run goes."""
+
+    def begin_iteration(self, state: RunState) -> None: ...
+
+    def end_epoch(self, epoch: int, loss: float) -> None: ...
+
+    def end_iteration(self, record: Record) -> None: ...
+
+
+def run(
+    model: Model,
+    tiles: SplitTiles,
+    settings: Settings,
+    store: Store,
+    watcher: Watcher,
+    published: Weights | None = None,
+) -> tuple[Record, ...]:
+    """Runs all trials, going on from what `store` holds, and returns the whole history.
+
+    `published` is the content of `settings.init_weights`.
+    """
+    first = settings.first_trial - 1
+    state = store.restore() or begin_trial(tiles.pool, settings, first, ())
+    while True:
+        if state.trial_is_over:
+            if state.trial + 1 >= first + settings.trials:
+                return state.history
+            state = begin_trial(tiles.pool, settings, state.trial + 1, state.history)
+        if state.stage is None:
+            store.offer(state)
+            state = begin_iteration(model, tiles.pool, settings, state, published)
+        watcher.begin_iteration(state)
+        state = advance(model, tiles, settings, state, store, watcher)
+        store.save(state)
+        watcher.end_iteration(state.history[-1])
+
+
+def begin_trial(pool: Tiles, settings: Settings, trial: int, history: tuple[Record, ...]) -> RunState:
+    """A trial before its first iteration, with initial labels of its own."""
+    initial = initial_labels(settings.seed, trial, pool.num_tiles, settings.initial)
+    unknown = np.full(pool.labels.shape, np.nan, np.float32)
+    return RunState(trial, 0, Pool(pool.num_tiles).label(initial), None, unknown, history)
+
+
+def initial_labels(seed: int, trial: int, pool_size: int, count: int) -> Int[np.ndarray, " k"]:
+    """The tiles of the pool that are labelled at the start of a trial (which counts from 0 here)."""
+    key = derive_key(seed, Purpose.INITIAL_LABELS, trial)
+    return np.asarray(jax.random.permutation(key, pool_size)[:count])
+
+
+def begin_iteration(
+    model: Model, pool: Tiles, settings: Settings, state: RunState, published: Weights | None = None
+) -> RunState:
+    """An iteration before its first step, from fresh weights or from those of the last iteration.
+
+    A fresh model is random, and where there are published weights its heads are.
+    """
+    iteration, variables = state.iteration + 1, state.variables
+    if variables is None or settings.start == "cold":
+        key = derive_key(settings.seed, Purpose.WEIGHTS, state.trial, iteration)
+        size, bands = pool.images.shape[2:]
+        variables = init_variables(key, model, size, bands)
+        if published is not None:
+            variables = start_from(published, variables)
+    start = Training(begin_fit(settings.recipe, variables))
+    return state._replace(iteration=iteration, variables=None, stage=start, seconds=Seconds())
+
+
+def advance(
+    model: Model, tiles: SplitTiles, settings: Settings, state: RunState, store: Store, watcher: Watcher
+) -> RunState:
+    """The rest of an iteration: trains, evaluates and, unless the trial ends here, chooses and labels new tiles."""
+    if isinstance(state.stage, Training):
+        state = train(model, tiles.pool, settings, state, store, watcher)
+        store.offer(state)
+    if isinstance(state.stage, Fitted):
+        state = predict(model, tiles, settings, state, partial(store.offer, state))
+        store.offer(state)
+    state, chosen = choose(settings, state)
+    return label(state, chosen, tiles.pool_ids)
+
+
+def train(model: Model, pool: Tiles, settings: Settings, state: RunState, store: Store, watcher: Watcher) -> RunState:
+    """Fits the model to the labelled tiles, from the step at which the state is."""
+    assert isinstance(state.stage, Training)
+    before = time.perf_counter() - state.seconds.train
+
+    def seconds() -> Seconds:
+        return Seconds(train=time.perf_counter() - before)
+
+    def on_step(progress: Fit) -> None:
+        store.offer(state._replace(stage=Training(progress), seconds=seconds()))
+
+    def key(epoch: int) -> jax.Array:
+        return derive_key(settings.seed, Purpose.TRAINING, state.trial, state.iteration, epoch)
+
+    start, labelled = state.stage.fit, state.pool.mask
+    try:
+        variables = fit(model, settings.recipe, start, pool, labelled, key, watcher.end_epoch, on_step)
+    except DivergedError as error:
+        raise DivergedError(f"trial {state.trial + 1}, iteration {state.iteration}: {error}") from error
+    return state._replace(variables=variables, stage=Fitted(), seconds=seconds())
+
+
+def label(state: RunState, chosen: Int[np.ndarray, " b"], pool_ids: tuple[str, ...]) -> RunState:
+    """The state after the iteration: its record taken and the chosen tiles labelled."""
+    assert isinstance(state.stage, Predicted)
+    record = Record(
+        trial=state.trial + 1,
+        iteration=state.iteration,
+        num_labeled=state.pool.num_labelled,
+        **state.stage.test._asdict(),
+        validation_micro_f1=state.stage.validation_micro_f1,
+        selected=tuple(pool_ids[index] for index in chosen),
+        train_seconds=state.seconds.train,
+        predict_seconds=state.seconds.predict,
+        select_seconds=state.seconds.select,
+    )
+    pool = state.pool.label(chosen) if len(chosen) else state.pool
+    return state._replace(pool=pool, history=(*state.history, record), stage=None, seconds=Seconds())

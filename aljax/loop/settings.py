@@ -1,0 +1,102 @@
+"""What a user can set for a run, with the paper's UC Merced values as defaults."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from aljax.data.augmentation import Normalisation
+from aljax.data.storage import TilesIn
+from aljax.errors import InputError
+from aljax.training.recipe import Recipe
+
+Query = Literal["random", "ll", "tpd", "mge"]
+
+# Settings that change where files are and when they are written, not what a run does.
+WHERE_AND_WHEN = (
+    *("run_dir", "data_dir", "images", "labels", "label_separator", "tiles_in", "cache_dir"),
+    "checkpoint_seconds",
+    *("bands", "classes", "test"),  # of annotation: what its data, which are compared, follow from, and its pictures
+)
+
+
+LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run: one query function, several trials."""
+
+    run_dir: Path = Path("runs/run")  # folder for history, curve, summary, checkpoints; a run there is continued
+    query: Query = "mge"  # uncertainty score: loss ordering, temporal discrepancy, gradient magnitude, or random
+    clustering: bool = True  # choose diverse tiles by k-means++ among the most uncertain (not for random)
+    start: Literal["cold", "warm"] = "warm"  # weights of an iteration: fresh, or those of the last one
+    trials: int = 3  # repetitions with another initial labelled set (paper: 3)
+    first_trial: int = 1  # number of the first of them; with --trials 1 processes can share the trials of a run
+    initial: int = 40  # labelled tiles at the start (paper: 40 UC Merced, 1000 TreeSatAI)
+    budget: int = 20  # b, tiles labelled per iteration (paper: 20 UC Merced, 1000 TreeSatAI)
+    multiplier: int = 3  # m, candidates for the clustering per tile of the budget (paper: 3 UC Merced, 4 TreeSatAI)
+    max_labels: int = 400  # labelled tiles at which a trial ends
+    patience: int = 0  # end a trial after so many iterations without a gain in validation micro F1; 0: never
+    min_gain: float = 0.001  # smallest rise of the validation micro F1 that counts as a gain
+    seed: int = 0  # of every random draw: split, initial sets, weights, batches, queries
+    image_size: int = 256  # height and width in pixels to which tiles are resized (paper: 256 and 288)
+    normalisation: Normalisation = "standardise"  # by mean and deviation of each band, or scale pixels from 0 to 1
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; weights stay float32
+    deterministic: bool = False  # same bytes on every run on a GPU too, at a cost in speed (CPU and TPU: always)
+    checkpoint_seconds: float = 60.0  # least time between checkpoints inside an iteration; its end is always saved
+    init_weights: Path | None = None  # file of tools.convert_weights with weights to start from; None: random ones
+    recipe: Recipe = field(default_factory=Recipe)  # training
+
+
+@dataclass(frozen=True)
+class ArchiveSettings(Settings):
+    """A run on tiles that are read from files."""
+
+    tiles_in: TilesIn = "auto"  # where decoded tiles are kept; auto: in memory if a quarter of it holds them, else disk
+    cache_dir: Path | None = None  # folder of the cache (default: ~/.cache/aljax/tiles)
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises InputError for a setting that can never work, named as on the command line."""
+    recipe = settings.recipe
+    for flag, value, least in (
+        ("--trials", settings.trials, 1),
+        ("--first-trial", settings.first_trial, 1),
+        ("--initial", settings.initial, 1),
+        ("--budget", settings.budget, 1),
+        ("--multiplier", settings.multiplier, 1),
+        ("--patience", settings.patience, 0),
+        ("--seed", settings.seed, 0),
+        ("--image-size", settings.image_size, 32),
+        ("--epochs", recipe.epochs, 1),
+        ("--batch-size", recipe.batch_size, 2 if settings.query == "ll" else 1),
+    ):
+        if value < least:
+            raise InputError(f"{flag} is {value}: it must be at least {least}")
+        most = 2**32 - 1 if flag == "--seed" else LARGEST  # larger seeds would draw what smaller ones do
+        if value > most:
+            raise InputError(f"{flag} is {value}: it must be at most {most}")
+    if not settings.checkpoint_seconds >= 0.0:
+        raise InputError(f"--checkpoint-seconds is {settings.checkpoint_seconds}: it must be at least 0")
+    if not recipe.learning_rate > 0.0:
+        raise InputError(f"--learning-rate is {recipe.learning_rate}: it must be above 0")
+    if not recipe.head_rate > 0.0:
+        raise InputError(f"--head-rate is {recipe.head_rate}: it must be above 0")
+    for flag, fraction in (("--decay-at", recipe.decay_at), ("--cut-at", recipe.cut_at)):
+        if not 0.0 <= fraction <= 1.0:
+            raise InputError(f"{flag} is {fraction}: it is a fraction of the epochs, from 0 to 1")
+    if recipe.batch_size > settings.initial:
+        raise InputError(
+            f"--batch-size {recipe.batch_size} is larger than the labelled set of --initial {settings.initial} tiles: "
+            "lower the one or raise the other"
+        )
+    if settings.max_labels < settings.initial:
+        raise InputError(f"--max-labels {settings.max_labels} is below --initial {settings.initial}: raise it")
+
+
+def check_pool(settings: Settings, pool_size: int) -> None:
+    """Raises InputError if the run asks for more labels than the pool has tiles."""
+    if settings.max_labels > pool_size:
+        raise InputError(
+            f"--max-labels {settings.max_labels} asks for more labels than the pool has tiles ({pool_size}): lower it"
+        )

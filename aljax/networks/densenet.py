@@ -1,0 +1,186 @@
+"""DenseNet with bottlenecks (Huang et al., CVPR 2017) for multi-label tiles of any number of bands.
+
+The network is the plain DenseNet-BC, arranged for speed without changing a result:
+
+* 1x1 convolutions are matrix products, with a row for each pixel of the batch.
+* The batch moments of a feature map serve every later layer of its dense block, so each map is reduced once.
+* At inference the maps of a block are appended in one array, where in training they are joined for each layer.
+* For GPUs each layer can read all of that array, with zeros for what is not there yet (`read_whole_blocks`).
+* At inference the stem goes over blocks of 2x2 pixels, with fewer bands added for GPUs to multiply.
+* A transition pools before its 1x1 convolution: both are linear, so they commute.
+* Pooling is written out over strided slices, also the gradient of max-pooling (`pooling`).
+* At inference batch normalisation can be folded beforehand into one multiply-add per element, whose factors XLA then
+  takes as they are: on GPUs it makes it part of the product before it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from aljax.networks.batch_norm import BatchNorm, Moments, batch_moments, join_moments
+from aljax.networks.convolutions import Conv3x3, Stem, conv1x1
+from aljax.networks.pooling import average_pool_2x2, max_pool_3x3_stride_2, mean_of_pixels
+
+
+class Outputs(NamedTuple):
+    """What a forward pass returns."""
+
+    logits: Float[Array, "b c"]
+    """float32, one per class, before the sigmoid."""
+    embedding: Float[Array, "b d"]
+    """float32, input of the last layer (d = 1024 for DenseNet121)."""
+    blocks: tuple[Float[Array, "b h w k"], ...]
+    """Outputs of the dense blocks, before the transition's normalisation."""
+
+
+class DenseLayer(nn.Module):
+    """BN, ReLU, 1x1 convolution to four times the growth, BN, ReLU, 3x3 convolution to the growth."""
+
+    growth: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, maps: Float[Array, "b h w n"], moments: Moments | None, channels: int | None = None
+    ) -> Float[Array, "b h w g"]:
+        """Reads as many of the maps as `BatchNorm` does."""
+        inference = moments is None
+        # XLA makes what surrounds a product part of it only in the type that it adds up in; for gradients that would
+        # be twice the memory.
+        norm1 = BatchNorm(jnp.float32 if inference else self.dtype, name="norm1")
+        narrow = nn.relu(norm1(maps, moments, channels))
+        narrow = conv1x1(4 * self.growth, self.dtype, name="conv1", in_float32=inference)(narrow)
+        narrow_moments = None if moments is None else batch_moments(narrow)
+        narrow = nn.relu(BatchNorm(self.dtype, name="norm2")(narrow, narrow_moments))
+        return Conv3x3(self.growth, self.dtype, name="conv2")(narrow)
+
+
+class DenseBlock(nn.Module):
+    """Layers that each read all maps before them and append `growth` new ones."""
+
+    depth: int
+    growth: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, maps: Float[Array, "b h w k"], train: bool) -> tuple[Float[Array, "b h w n"], Moments | None]:
+        layers = [DenseLayer(self.growth, self.dtype, name=f"layer{index + 1}") for index in range(self.depth)]
+        if not train:
+            return _append_in_place(maps, layers, self.growth), None
+        moments = batch_moments(maps)
+        for layer in layers:
+            new = layer(maps, moments)
+            maps = jnp.concatenate([maps, new], axis=-1)
+            moments = join_moments(moments, batch_moments(new))
+        return maps, moments
+
+
+def _append_in_place(maps: Array, layers: Sequence[DenseLayer], growth: int) -> Array:
+    """What the layers make of the maps where no gradient needs each layer's input: all of it in one array.
+
+    Joined anew for each layer, maps are read and written once for every layer after them, a sixth of the time on an
+    H200. The barriers keep XLA from doing so nevertheless: it would see a sum of padded arrays.
+    """
+    channels = maps.shape[-1]
+    room = jnp.pad(maps, [(0, 0)] * 3 + [(0, growth * len(layers))])
+    for layer in layers:
+        new = layer(room, None, channels)
+        room = jax.lax.optimization_barrier(jax.lax.dynamic_update_slice(room, new, (0, 0, 0, channels)))
+        channels += growth
+    return room
+
+
+def read_whole_blocks(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters whose layers read all maps that their block will have, with zeros for those not there yet.
+
+    That is 1.7 times the multiplications, but XLA makes a layer's normalisations parts of its product, where of fewer
+    maps it would first make a copy, and all layers of a block are one kernel, to be chosen once. `params` are those
+    that `fold_batch_norms` gives, NumPy's arrays or JAX's.
+    """
+
+    def whole(block: Mapping[str, Any]) -> dict[str, Any]:
+        read = {name: len(layer["norm1"]["multiplier"]) for name, layer in block.items()}
+        channels = max(read.values()) + block["layer1"]["conv2"]["kernel"].shape[-1]
+        return {name: _with_zeros(layer, channels - read[name]) for name, layer in block.items()}
+
+    return {name: whole(value) if name.startswith("block") else value for name, value in params.items()}
+
+
+def _with_zeros(layer: Mapping[str, Any], more: int) -> dict[str, Any]:
+    def pad(value: Any) -> Any:
+        return value.__array_namespace__().pad(value, [(0, more)] + [(0, 0)] * (value.ndim - 1))
+
+    return {name: jax.tree.map(pad, part) if name in ("norm1", "conv1") else part for name, part in layer.items()}
+
+
+class Transition(nn.Module):
+    """BN, ReLU, 2x2 average pooling and a 1x1 convolution that halves the channels."""
+
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, maps: Float[Array, "b h w k"], moments: Moments | None) -> Float[Array, "b p q n"]:
+        pooled = average_pool_2x2(nn.relu(BatchNorm(self.dtype, name="norm")(maps, moments)))
+        return conv1x1(maps.shape[-1] // 2, self.dtype, name="conv")(pooled)
+
+
+class DenseNet(nn.Module):
+    """DenseNet-BC; the defaults are DenseNet121.
+
+    Apply with `network.apply(variables, images, train=False)`, images (B, H, W, bands) already standardised;
+    with `train=True` pass `mutable=["batch_stats"]`. Gives `logits` (B, C), the `embedding` (B, D) before the last
+    layer and the `blocks`' maps, which `LossHead` reads. Raises ValueError for images of fewer than 32
+    pixels, of which nothing would be left.
+
+    >>> import jax, jax.numpy as jnp
+    >>> network = DenseNet(num_classes=17)
+    >>> images = jnp.zeros((2, 64, 64, 3))
+    >>> variables = jax.jit(network.init)(jax.random.key(0), images)
+    >>> network.apply(variables, images).logits.shape
+    (2, 17)
+    """
+
+    num_classes: int
+    depths: tuple[int, ...] = (6, 12, 24, 16)
+    growth: int = 32
+    stem_channels: int = 64
+    dtype: DTypeLike = jnp.float32
+    """Type of the computation and of the `blocks`; parameters, batch statistics and other outputs stay float32."""
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "b h w bands"], train: bool = False) -> Outputs:
+        least = 4 * 2 ** (len(self.depths) - 1)
+        if min(images.shape[1:3]) < least:
+            raise ValueError(
+                f"images of {images.shape[1]} x {images.shape[2]} pixels: at least {least} x {least} needed"
+            )
+        maps = self._stem(images.astype(self.dtype), train)
+        blocks = []
+        for index, depth in enumerate(self.depths):
+            maps, moments = DenseBlock(depth, self.growth, self.dtype, name=f"block{index + 1}")(maps, train)
+            blocks.append(maps)
+            if index < len(self.depths) - 1:
+                maps = Transition(self.dtype, name=f"transition{index + 1}")(maps, moments)
+        maps = BatchNorm(self.dtype, name="norm")(maps, moments)
+        # XLA's CPU kernel for sums takes the ReLU along and makes 0 of NaN: a network that has diverged, or a broken
+        # pixel, would go unnoticed. 0 times NaN is NaN.
+        maps = nn.relu(maps) + 0.0 * maps
+        embedding = mean_of_pixels(maps)
+        # The last layer is float32 in every precision: eq. 7 differentiates through it.
+        logits = nn.Dense(self.num_classes, precision=jax.lax.Precision.HIGHEST, name="head")(embedding)
+        return Outputs(logits, embedding, tuple(blocks))
+
+    def _stem(self, images: Float[Array, "b h w bands"], train: bool) -> Float[Array, "b p q k"]:
+        maps = Stem(self.stem_channels, self.dtype, name="stem")(images, train)
+        moments = batch_moments(maps) if train else None
+        return max_pool_3x3_stride_2(nn.relu(BatchNorm(self.dtype, name="stem_norm")(maps, moments)))
+
+
+def DenseNet121(num_classes: int, dtype: DTypeLike = jnp.float32) -> DenseNet:  # noqa: N802 (the field's name)
+    """DenseNet121, a `DenseNet` as by default: 6,971,281 parameters for 3 bands and 17 classes (Table I: 6.97 M)."""
+    return DenseNet(num_classes=num_classes, dtype=dtype)

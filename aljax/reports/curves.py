@@ -1,0 +1,215 @@
+"""Histories to curves, tables and summaries."""
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aljax.loop.history import METRICS, Record, summarise
+from aljax.reports.comparison import Difference, class_curves
+from aljax.system.files import write_atomically
+
+LABELS = {"random": "Random", "ll": "LL", "tpd": "TPD", "mge": "MGE"}
+METRIC_TITLES = {"micro_f1": "Micro F1 (%)", "macro_f1": "Macro F1 (%)", "mean_average_precision": "mAP (%)"}
+# Colours apart for the colour-blind (Okabe and Ito), and markers and dashes apart in a grey print.
+STYLES = (
+    ("#000000", "o", "--"),
+    ("#0072B2", "s", "-"),
+    ("#D55E00", "^", "-"),
+    ("#009E73", "D", "-"),
+    ("#CC79A7", "v", "-."),
+    ("#E69F00", "P", ":"),
+)
+# Of the titles of classes in letters, and of an entry of a legend without its letters and of a letter in inches.
+CLASS_TITLE_WIDTH = 36
+LEGEND_INCHES, LETTER_INCHES = 0.7, 0.09
+# Letters from which on a name is not for a legend among the curves.
+LONG_NAME = 30
+
+
+def series_name(query: str, clustering: bool) -> str:
+    """The paper's name of a query function: "MGE+Clustering"."""
+    return LABELS[query] + ("+Clustering" if clustering and query != "random" else "")
+
+
+class Panel(NamedTuple):
+    """Axes of a picture: the series that it shows, by their names in the legend."""
+
+    title: str
+    histories: Mapping[str, Sequence[Record]]
+    metric: str
+
+
+def draw_curves(
+    path: Path,
+    histories: Mapping[str, Sequence[Record]],
+    title: str,
+    metrics: Sequence[str] = ("micro_f1",),
+) -> None:
+    """Writes a PNG: each metric against the number of labels, mean over trials and a band of one deviation."""
+    draw_panels(path, [Panel("", histories, metric) for metric in metrics], title)
+
+
+def draw_panels(path: Path, panels: Sequence[Panel], title: str) -> None:
+    """Writes a PNG with a panel beside the other: a metric against the number of labels, mean and band as above."""
+    names = [name for panel in panels for name in panel.histories]
+    most_series = max(len(panel.histories) for panel in panels)
+    # Many or long names would hide the curves.
+    below = most_series > len(STYLES) or max(map(len, names)) > LONG_NAME
+    figure = _figure(5.6 * len(panels), 4.4 + (0.22 * most_series if below else 0.0))
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for (name, history), style in zip(panel.histories.items(), _styles(len(panel.histories)), strict=True):
+            _draw_series(axes, name, history, panel.metric, style)
+        axes.set_xlabel("Number of labelled tiles")
+        axes.set_ylabel(METRIC_TITLES[panel.metric])
+        axes.set_title(_plain(panel.title), fontsize="medium")
+        axes.grid(alpha=0.3)
+        if below:
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize="small")
+        else:
+            axes.legend()
+    points = [row["trials"] for panel in panels for series in panel.histories.values() for row in summarise(series)]
+    fewest, most = min(points), max(points)
+    trials = f"{most} trial{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} trials"
+    band = ", band: one standard deviation" if most > 1 else ""
+    figure.suptitle(f"{_plain(title)}\nmean of {trials}{band}", fontsize="medium")
+    _save(figure, path)
+
+
+def _plain(text: str) -> str:
+    # What stands between two dollar signs would be read as a formula.
+    return text.replace("$", r"\$")
+
+
+def _draw_series(axes: Any, name: str, history: Sequence[Record], metric: str, style: tuple[str, str, str]) -> None:
+    colour, marker, dashes = style
+    rows = summarise(history)
+    x = [row["num_labeled"] for row in rows]
+    mean = [100 * row[metric] for row in rows]
+    spread = [100 * row[f"{metric}_std"] for row in rows]
+    axes.plot(x, mean, color=colour, marker=marker, linestyle=dashes, markersize=5, label=_plain(name))
+    lower = [m - s for m, s in zip(mean, spread, strict=True)]
+    upper = [m + s for m, s in zip(mean, spread, strict=True)]
+    axes.fill_between(x, lower, upper, color=colour, alpha=0.12, linewidth=0)
+
+
+def draw_classes(
+    path: Path,
+    histories: Mapping[str, Sequence[Record]],
+    class_names: Sequence[str],
+    class_tiles: Sequence[int],
+    title: str,
+) -> None:
+    """Writes a PNG: F1 of each class against the number of labels, mean over trials, commonest class first.
+
+    `class_tiles` is how many tiles of the pool have each class.
+    """
+    curves = {name: class_curves(history) for name, history in histories.items()}
+    columns = min(4, len(class_names))
+    rows = -(-len(class_names) // columns)
+    figure = _figure(2.9 * columns, 1.9 * rows + 1.0)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    order = sorted(range(len(class_names)), key=lambda index: -class_tiles[index])
+    for axes, index in zip(grid, order, strict=False):
+        for (name, points), (colour, marker, dashes) in zip(curves.items(), _styles(len(curves)), strict=True):
+            values = [100 * scores[index] for scores in points.values()]
+            axes.plot(
+                list(points), values, color=colour, marker=marker, linestyle=dashes, markersize=3, label=_plain(name)
+            )
+        caption = textwrap.fill(f"{class_names[index]} ({class_tiles[index]} tiles)", CLASS_TITLE_WIDTH)
+        axes.set_title(_plain(caption), fontsize="small")
+        axes.grid(alpha=0.3)
+    for axes in grid[len(order) :]:
+        axes.set_axis_off()
+    for axes in grid[max(len(order) - columns, 0) : len(order)]:
+        axes.tick_params(labelbottom=True)
+    figure.suptitle(f"{_plain(title)}\nF1 of each class (%) against the number of labelled tiles", fontsize="medium")
+    handles, names = grid[0].get_legend_handles_labels()
+    fitting = int(2.9 * columns / (LEGEND_INCHES + LETTER_INCHES * max(map(len, names))))
+    figure.legend(handles, names, loc="outside lower center", ncols=min(max(fitting, 1), len(names)))
+    _save(figure, path)
+
+
+def draw_differences(path: Path, rows: Mapping[str, Mapping[str, Difference]], what: str, title: str) -> None:
+    """Writes a PNG: a line per row with its differences, in points, and their confidence intervals.
+
+    Each row has the same kinds of differences, one colour each.
+    """
+    kinds = list(next(iter(rows.values())))
+    figure = _figure(8.0, 0.45 * len(rows) + 1.8)
+    axes = figure.subplots()
+    axes.axvline(0.0, color="#999999", linewidth=1.0)
+    for number, (kind, (colour, marker, _)) in enumerate(zip(kinds, _styles(len(kinds)), strict=True)):
+        shown = [row[kind].scaled(100.0) for row in rows.values()]
+        # Side by side around the row's line, in the order of the legend.
+        heights = [row + 0.3 * (number - (len(kinds) - 1) / 2) for row in range(len(rows))]
+        reach = [0.0 if one.high is None else one.high - one.mean for one in shown]
+        means = [one.mean for one in shown]
+        axes.errorbar(
+            means, heights, xerr=reach, fmt=marker, color=colour, capsize=3, linestyle="none", label=_plain(kind)
+        )
+    axes.set_yticks(range(len(rows)), [_plain(row) for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel(f"{what}, with 95 % confidence intervals")
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend()
+    figure.suptitle(_plain(title), fontsize="medium")
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: Path) -> None:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=150)
+    write_atomically(path, picture.getvalue())
+
+
+def _styles(count: int) -> list[tuple[str, str, str]]:
+    # From the seventh series on a colour comes again, with another marker and other dashes.
+    styles = []
+    for index in range(count):
+        again, first = divmod(index, len(STYLES))
+        styles.append((STYLES[first][0], *STYLES[(first + again) % len(STYLES)][1:]))
+    return styles
+
+
+def table(histories: Mapping[str, Sequence[Record]]) -> str:
+    """Labels, micro and macro F1 (mean and deviation over trials, in %) of each series, as text."""
+    names = list(histories)
+    summaries = {name: {row["num_labeled"]: row for row in summarise(histories[name])} for name in names}
+    width = max(30, *(len(name) + 2 for name in names))
+    lines = ["labels" + "".join(f"{name:>{width}}" for name in names)]
+    lines.append("      " + f"{'micro F1      macro F1':>{width}}" * len(names))
+    for labels in sorted({labels for rows in summaries.values() for labels in rows}):
+        cells = (_cell(summaries[name].get(labels)) for name in names)
+        lines.append(f"{labels:6d}" + "".join(f"{cell:>{width}}" for cell in cells))
+    for name, rows in summaries.items():
+        if len({row["trials"] for row in rows.values()}) > 1:
+            counts = ", ".join(f"{row['trials']} with {labels}" for labels, row in rows.items())
+            lines.append(f"trials of {name}, by labels: {counts}")
+    return "\n".join(lines)
+
+
+def _cell(row: Mapping[str, int | float] | None) -> str:
+    if row is None:
+        return "-"
+    cells = []
+    for metric in METRICS[:2]:
+        # One trial has no deviation.
+        spread = f"±{100 * row[f'{metric}_std']:5.2f}" if row["trials"] > 1 else " " * 6
+        cells.append(f"{100 * row[metric]:5.2f} {spread}")
+    return "  ".join(cells)
+
+
+def summary(histories: Mapping[str, Sequence[Record]]) -> dict[str, list[dict[str, int | float]]]:
+    """What summary.json holds: the rows of `summarise` for each series."""
+    return {name: summarise(history) for name, history in histories.items()}

@@ -1,0 +1,186 @@
+"""Numbered checkpoints in a folder, each with the SHA-256 of its files beside it.
+
+Orbax replaces folders in one go but does not notice when their content has changed since: a flipped bit would be
+restored without a word. `checkpoints/12/` is sound if it holds the files that `checkpoints/12.sha256` lists, unchanged;
+`sha256sum -c` in that folder checks it too.
+"""
+
+import logging
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from aljax.errors import InputError, InputWarning
+from aljax.runs.packing import Facts, Vectors
+from aljax.system.files import checksums, remove_leftovers, write_atomically
+
+SUFFIX = ".sha256"
+# Folders that hold a checkpoint or what is to become one.
+UNFINISHED = re.compile(r"\d+(\.orbax-checkpoint-tmp.*)?$")
+# What a checkpoint consists of.
+ARRAYS, FACTS = "arrays", "facts"
+
+
+class Checkpoint(NamedTuple):
+    """A sound checkpoint."""
+
+    number: int
+    vectors: Vectors
+    facts: Facts
+
+
+def list_checkpoints(folder: Path) -> list[int]:
+    """Numbers of all complete checkpoints, newest first; one that was being written has no checksums yet."""
+    numbers = (int(path.stem) for path in folder.glob(f"*{SUFFIX}") if path.stem.isdecimal())
+    return sorted((number for number in numbers if (folder / str(number)).is_dir()), reverse=True)
+
+
+def read_newest(folder: Path, wanted: Callable[[Facts], bool] = lambda facts: True) -> Checkpoint | None:
+    """The newest sound checkpoint with facts that are wanted; None if there is none.
+
+    Warns of each damaged one that it passes over. Raises InputError if all are. A run may go on saving meanwhile.
+    """
+    numbers = list_checkpoints(folder)
+    sound = not numbers
+    for number in numbers:
+        try:
+            damage = find_damage(folder, number)
+            checkpoint = None if damage else Checkpoint(number, *_read(folder / str(number)))
+        except Exception:
+            if number in list_checkpoints(folder):
+                raise
+            return read_newest(folder, wanted)
+        if checkpoint is None:
+            if number not in list_checkpoints(folder):  # removed meanwhile, for a newer one
+                return read_newest(folder, wanted)
+            warnings.warn(InputWarning(f"the checkpoint {folder / str(number)} is damaged: {damage}"), stacklevel=2)
+            continue
+        sound = True
+        if wanted(checkpoint.facts):
+            return checkpoint
+    if sound:
+        return None
+    raise InputError(
+        f"no checkpoint in {folder} is sound: bring one back from a backup, or delete {folder.parent} to begin again"
+    )
+
+
+def find_damage(folder: Path, number: int) -> str | None:
+    """What is wrong with a checkpoint, or None if all its files are as they were written."""
+    try:
+        written = (folder / f"{number}{SUFFIX}").read_text(encoding="utf-8").splitlines()
+        found = checksums(folder / str(number)).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return str(error)
+    # Other files do no harm: desktops and file servers leave some of their own in every folder that is looked at.
+    if different := set(written) - set(found):
+        return f"{sorted(different)[0].partition('  ')[2]} is not as it was written"
+    return None if written else "it has no files"
+
+
+def _read(path: Path) -> tuple[Vectors, Facts]:
+    import orbax.checkpoint as ocp
+
+    alone = _alone()
+    handler = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(multiprocessing_options=alone))
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+        items = {ARRAYS: ocp.args.StandardRestore(), FACTS: ocp.args.JsonRestore()}
+        content = checkpointer.restore(path.resolve(), args=ocp.args.Composite(**items))
+    return {dtype: np.asarray(vector) for dtype, vector in content[ARRAYS].items()}, content[FACTS]
+
+
+@contextmanager
+def _raising_only() -> Iterator[None]:
+    """Keeps Orbax from also printing the stacks of all its threads when it raises an error, so that one line can."""
+    logger = logging.getLogger("absl")
+    logger.addFilter(_has_no_trace)
+    report = sys.unraisablehook
+
+    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
+        # An array that is still being written when another fails ends after those who waited for it.
+        if str(unraisable.exc_value) != "Event loop is closed":
+            report(unraisable)
+
+    sys.unraisablehook = report_others
+    yield
+    # Not after an error: there is no telling when the other threads end.
+    sys.unraisablehook = report
+    logger.removeFilter(_has_no_trace)
+
+
+def _has_no_trace(record: logging.LogRecord) -> bool:
+    return not record.exc_info
+
+
+def _alone() -> Any:
+    """Options by which Orbax does not wait for other processes: one writes what all of them have, each reads."""
+    import orbax.checkpoint as ocp
+
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process{own}"
+    )
+
+
+class CheckpointFolder:
+    """Writes checkpoints and removes old ones. Use as a context manager, in one process at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> "CheckpointFolder":
+        import orbax.checkpoint as ocp
+
+        self._args = ocp.args
+        self._folder.mkdir(exist_ok=True)
+        self._remove_unfinished()
+        options = ocp.CheckpointManagerOptions(
+            enable_async_checkpointing=False, multiprocessing_options=_alone(), create=False
+        )
+        self._manager = ocp.CheckpointManager(self._folder.resolve(), options=options)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._manager.close()
+
+    def write(self, number: int, vectors: Vectors, facts: Facts) -> None:
+        """Writes a checkpoint; returns when it is on disk. Raises RuntimeError if a newer one is there."""
+        args = self._args
+        items = {ARRAYS: args.StandardSave(dict(vectors)), FACTS: args.JsonSave(facts)}
+        with _raising_only():
+            written = self._manager.save(number, args=args.Composite(**items))
+        if not written:
+            raise RuntimeError(f"the checkpoint {self._folder / str(number)} was not written")
+        # The checksums make it complete.
+        write_atomically(self._folder / f"{number}{SUFFIX}", checksums(self._folder / str(number), flush=True))
+
+    def keep(self, numbers: Container[int]) -> None:
+        """Removes all checkpoints but these."""
+        for number in self._manager.all_steps():
+            if number not in numbers:
+                # Without its checksums it is no checkpoint any more, so a crash in between leaves none by halves.
+                (self._folder / f"{number}{SUFFIX}").unlink(missing_ok=True)
+                self._manager.delete(number)
+
+    def _remove_unfinished(self) -> None:
+        """Removes what a process left that was killed while it wrote or removed a checkpoint."""
+        remove_leftovers(self._folder)
+        complete = {str(number) for number in list_checkpoints(self._folder)}
+        for path in self._folder.iterdir():
+            if path.is_dir() and not path.is_symlink() and UNFINISHED.match(path.name) and path.name not in complete:
+                shutil.rmtree(path)
+            elif path.suffix == SUFFIX and path.stem not in complete:
+                path.unlink()

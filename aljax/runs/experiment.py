@@ -1,0 +1,200 @@
+"""From settings and an archive to a finished run directory; what every experiment script calls."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aljax.commands.process import give_up_output
+from aljax.data.archive import Archive, Split, SplitTiles, place
+from aljax.errors import InputError
+from aljax.loop.history import Record
+from aljax.loop.iterations import run
+from aljax.loop.settings import WHERE_AND_WHEN, Query, Settings, check_pool, check_settings
+from aljax.networks.densenet import DenseNet
+from aljax.networks.loss_head import LossHead
+from aljax.networks.model import Model, init_variables
+from aljax.reports.curves import draw_curves, series_name, summary, table
+from aljax.runs.processes import (
+    CommonStopRequest,
+    FollowingStore,
+    SilentWatcher,
+    check_agreement,
+    check_settings_agree,
+    is_first,
+    stopping_together,
+    wait_for_all,
+)
+from aljax.runs.progress import Progress
+from aljax.runs.run_dir import RunStore
+from aljax.system.files import disk_errors, write_atomically
+from aljax.system.stopping import StoppedError, StopRequest
+from aljax.training.weights import Weights, check_normalisation, check_weights, load_weights
+
+CURVE, SUMMARY = "curve.png", "summary.json"
+
+
+class Prepared(NamedTuple):
+    """What a run computes with."""
+
+    model: Model
+    tiles: SplitTiles
+    published: Weights | None
+    """Content of `settings.init_weights`."""
+    config: dict[str, Any]
+
+
+def prepare_run(settings: Settings, archive: Archive, split: Split, network: DenseNet) -> Prepared:
+    """The network for the archive's classes, with a loss head for LL, and the tiles where the run reads them.
+
+    Raises InputError if the published weights do not fit.
+    """
+    published = None if settings.init_weights is None else load_weights(settings.init_weights)
+    tiles = place(archive, split, settings.seed, normalisation=settings.normalisation)
+    network = replace(network, num_classes=len(archive.class_names), dtype=jnp.dtype(settings.precision))
+    model = Model(network, LossHead() if settings.query == "ll" else None)
+    check_start(settings, model, tiles, published)
+    return Prepared(model, tiles, published, configuration(settings, archive, model, tiles, published))
+
+
+def run_experiment(
+    settings: Settings, archive: Archive, split: Split, network: DenseNet, asked: StopRequest | None = None
+) -> dict[str, tuple[Record, ...]]:
+    """Runs or continues `settings.run_dir` and writes its curve and summary; returns the history by its name.
+
+    `asked` is whoever listens for signals already, if somebody does.
+    """
+    check_settings(settings)
+    check_pool(settings, len(split.pool))
+    model, tiles, published, config = prepare_run(settings, archive, split, network)
+    name = series_name(settings.query, settings.clustering)
+    if not is_first():
+        return {name: follow(model, tiles, settings, published, config)}
+    with (
+        (nullcontext(asked) if asked else StopRequest()) if jax.process_count() == 1 else CommonStopRequest() as stop,
+        RunStore(settings.run_dir, config, settings.recipe, settings.checkpoint_seconds, stop) as store,
+        Progress(settings, name) as progress,
+    ):
+        wait_for_all("the run directory is open")
+        check_settings_agree(config)
+        check_agreement(store.number, settings.run_dir)
+        with stopping_together():
+            history = run(model, tiles, settings, store, progress, published)
+        progress.end_run(store.saves, store.save_seconds)
+        histories = {name: history}
+        write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
+        wait_for_all("the report is written")
+    return histories
+
+
+def follow(
+    model: Model, tiles: SplitTiles, settings: Settings, published: Weights | None, config: dict[str, Any]
+) -> tuple[Record, ...]:
+    """The run in a process that computes and does not write."""
+    with CommonStopRequest() as stop:
+        wait_for_all("the run directory is open")
+        check_settings_agree(config)
+        store = FollowingStore(settings.run_dir, settings.recipe, stop)
+        with stopping_together():
+            history = run(model, tiles, settings, store, SilentWatcher(), published)
+        wait_for_all("the report is written")
+    return history
+
+
+def check_report_place(folder: Path, own: Iterable[str]) -> None:
+    """Raises InputError where a report would replace another's: of a run, or of runs in other folders than `own`.
+
+    `own` are patterns of the folders whose runs the report is of.
+    """
+    report = any((folder / name).exists() for name in (CURVE, SUMMARY))
+    if (folder / "config.json").exists() or (report and not any(any(folder.glob(pattern)) for pattern in own)):
+        raise InputError(f"{folder} has the results of other runs, which would be replaced: choose another --run-dir")
+
+
+def run_queries(
+    settings: Settings, queries: Sequence[Query], archive: Archive, split: Split, network: DenseNet
+) -> dict[str, tuple[Record, ...]]:
+    """One run per query in folders below `settings.run_dir`, and a curve and summary of all of them."""
+    check_report_place(settings.run_dir, queries)
+    histories: dict[str, tuple[Record, ...]] = {}
+    for query in queries:
+        one = replace(settings, query=query, run_dir=settings.run_dir / query)
+        with StopRequest() if jax.process_count() == 1 else nullcontext() as asked:
+            histories |= run_experiment(one, archive, split, network, asked)
+        if asked is not None and (number := asked.check()):
+            raise StoppedError(number)  # it came too late for that run, which has ended
+    if is_first():
+        write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
+    return histories
+
+
+def write_report(folder: Path, histories: dict[str, tuple[Record, ...]], title: str) -> None:
+    """Writes `curve.png` and `summary.json` of one or more series."""
+    with disk_errors(folder):
+        draw_curves(folder / CURVE, histories, title, ("micro_f1", "macro_f1"))
+        write_atomically(folder / SUMMARY, json.dumps(summary(histories), indent=2) + "\n")
+
+
+def print_report(folder: Path, histories: dict[str, tuple[Record, ...]]) -> None:
+    """The closing table, and where the picture is, on standard output."""
+    if not is_first():
+        return
+    try:
+        print(f"{table(histories)}\ncurve: {folder / CURVE}", flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        give_up_output()
+        raise InputError(f"standard output takes no more ({error.strerror}): the report is in {folder}") from error
+
+
+def check_start(settings: Settings, model: Model, tiles: SplitTiles, published: Weights | None) -> None:
+    """Raises InputError if the published weights are of another network, or for pixels of another normalisation."""
+    if published is not None:
+        bands = tiles.pool.images.shape[-1]
+        shapes = jax.eval_shape(lambda key: init_variables(key, model, settings.image_size, bands), jax.random.key(0))
+        check_weights(published, shapes)
+        check_normalisation(published, settings.normalisation)
+
+
+def configuration(
+    settings: Settings, archive: Archive, model: Model, tiles: SplitTiles, published: Weights | None
+) -> dict[str, Any]:
+    """What makes a run this run: its settings, network, data and published weights, not where they lie.
+
+    With the weights of a checkpoint, it is also all that predicting on new tiles needs.
+    """
+    fields = asdict(settings)
+    recipe = fields.pop("recipe")
+    for name in WHERE_AND_WHEN:
+        fields.pop(name, None)
+    return {
+        "archive": archive.name,
+        "fingerprint": archive.fingerprint(),
+        "split": _digest(tiles),
+        **fields,
+        "init_weights": None if published is None else published.sha256,
+        **recipe,
+        "depths": list(model.network.depths),
+        "growth": model.network.growth,
+        "stem_channels": model.network.stem_channels,
+        "class_names": list(archive.class_names),
+        "class_tiles": tiles.pool.labels.sum(0, dtype=int).tolist(),
+        "mean": tiles.pool.statistics.mean.tolist(),
+        "deviation": tiles.pool.statistics.deviation.tolist(),
+    }
+
+
+def _digest(tiles: SplitTiles) -> str:
+    """Stands for which tiles are in which set."""
+    digest = hashlib.sha256()
+    for part in (tiles.pool, tiles.validation, tiles.test):
+        digest.update(np.asarray([len(part.indices), *part.indices], "<i8").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,133 @@
+"""A state to named arrays and plain facts, and back.
+
+The arrays of one type go into one vector, and a table says which part of it is which array: hundreds of small arrays
+would take five times as long to write.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+from jaxtyping import PyTree
+
+from aljax.loop.history import Record
+from aljax.loop.metrics import Metrics
+from aljax.loop.pool import Pool
+from aljax.loop.state import Fitted, Predicted, RunState, Seconds, Stage, Training
+from aljax.networks.model import Variables
+from aljax.queries.shortlist import Shortlist
+from aljax.training.fitting import Fit
+from aljax.training.recipe import Recipe
+from aljax.training.steps import Sums, TrainState, init_optimizer
+
+Vectors = Mapping[str, np.ndarray]
+"""All arrays of a state end to end, by their type."""
+
+Facts = dict[str, Any]
+"""What of a state is no array, as JSON can hold it."""
+
+
+def pack(state: RunState) -> tuple[Vectors, Facts]:
+    """The state as vectors and facts that `unpack` makes the same state of."""
+    tree: dict[str, Any] = {"probabilities": state.probabilities}
+    if state.variables is not None:
+        tree["variables"] = state.variables
+    facts: Facts = {
+        "trial": state.trial,
+        "iteration": state.iteration,
+        "pool_size": state.pool.size,
+        "rounds": [list(chosen) for chosen in state.pool.rounds],
+        "skipped": list(state.pool.skipped),
+        "history": [record.to_line() for record in state.history],
+        "seconds": list(state.seconds),
+        "stage": None if state.stage is None else type(state.stage).__name__,
+    }
+    match state.stage:
+        case Training(fit):
+            tree["fit"] = {"state": fit.state, "sums": fit.sums}
+            facts |= {"epoch": fit.epoch, "step": fit.step}
+        case Predicted(test, validation, wanted, shortlist):
+            facts |= {"test": list(test), "validation_micro_f1": validation, "wanted": wanted}
+            if shortlist is not None:
+                facts["shortlist_size"] = shortlist.size
+                tree["shortlist"] = shortlist.arrays()
+    named = {name: np.asarray(leaf) for name, leaf in _names(jax.device_get(tree)).items()}
+    facts["arrays"] = [[name, array.dtype.name, list(array.shape)] for name, array in named.items()]
+    by_type: dict[str, list[np.ndarray]] = {}
+    for array in named.values():
+        by_type.setdefault(array.dtype.name, []).append(array.ravel())
+    return {dtype: np.concatenate(parts) for dtype, parts in by_type.items()}, facts
+
+
+def unpack(vectors: Vectors, facts: Facts, recipe: Recipe) -> RunState:
+    """The state that was packed, with its arrays on the default device."""
+    arrays = _take_apart(vectors, facts["arrays"])
+    return RunState(
+        trial=facts["trial"],
+        iteration=facts["iteration"],
+        pool=Pool(facts["pool_size"], tuple(map(tuple, facts["rounds"])), tuple(facts.get("skipped", ()))),
+        variables=_variables(arrays),
+        probabilities=arrays["probabilities"],
+        history=tuple(Record.from_line(line) for line in facts["history"]),
+        stage=_stage(arrays, facts, recipe),
+        seconds=Seconds(*facts["seconds"]),
+    )
+
+
+def holds_model(facts: Facts) -> bool:
+    """Whether a fitted model is among what was packed."""
+    return any(name.startswith("variables/") for name, _, _ in facts["arrays"])
+
+
+def _take_apart(vectors: Vectors, table: Sequence[Sequence[Any]]) -> dict[str, np.ndarray]:
+    """The arrays of a table's rows (name, type, shape), by name."""
+    start = dict.fromkeys(vectors, 0)
+    arrays = {}
+    for name, dtype, shape in table:
+        size = int(np.prod(shape))
+        arrays[name] = vectors[dtype][start[dtype] : start[dtype] + size].reshape(shape).copy()
+        start[dtype] += size
+    return arrays
+
+
+def _variables(arrays: Mapping[str, np.ndarray], prefix: str = "variables/") -> Variables | None:
+    """The model's variables among named arrays, on the default device; None if there are none."""
+    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return _to_device(unflatten_dict(own, sep="/")) if own else None
+
+
+def _stage(arrays: Mapping[str, np.ndarray], facts: Facts, recipe: Recipe) -> Stage | None:
+    match facts["stage"]:
+        case "Training":
+            variables = _variables(arrays, "fit/state/variables/")
+            assert variables is not None
+            empty = init_optimizer(recipe, variables["params"])
+            names = _names({"fit": {"state": TrainState({}, empty)}})
+            optimizer = _to_device(jax.tree.unflatten(jax.tree.structure(empty), [arrays[name] for name in names]))
+            sums = Sums(jnp.array(arrays["fit/sums/loss"]), jnp.array(arrays["fit/sums/bad_step"]))
+            return Training(Fit(TrainState(variables, optimizer), sums, facts["epoch"], facts["step"]))
+        case "Fitted":
+            return Fitted()
+        case "Predicted":
+            shortlist = None
+            if "shortlist_size" in facts:
+                parts = (arrays[f"shortlist/{name}"] for name in ("rows", "scores", "embeddings"))
+                shortlist = Shortlist(facts["shortlist_size"], *parts)
+            micro, macro, precision, class_f1 = facts["test"]
+            test = Metrics(micro, macro, precision, tuple(class_f1))
+            return Predicted(test, facts["validation_micro_f1"], facts["wanted"], shortlist)
+    return None
+
+
+def _names(tree: PyTree) -> dict[str, Any]:
+    """Leaves by their place in the tree, such as `variables/params/network/head/bias`, in the tree's order."""
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _to_device(tree: PyTree) -> PyTree:
+    # A copy: a step takes the memory of what it is given, and may not take NumPy's.
+    return jax.tree.map(lambda array: jnp.array(array, copy=True), tree)

@@ -1,0 +1,176 @@
+"""Several processes, on one machine or many, that make one run together: all compute, the first one writes.
+
+Each process runs the same loop over the same state, reads its share of every batch, and XLA joins the results. The run
+directory and the tiles must be where every process sees them.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import numpy as np
+
+from aljax.errors import InputError
+from aljax.loop.history import Record
+from aljax.loop.state import RunState
+from aljax.runs.checkpoints import read_newest
+from aljax.runs.packing import unpack
+from aljax.system.stopping import SIGNALS, StoppedError, StopRequest
+from aljax.training.recipe import Recipe
+
+ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+# How long a process that ends waits for the others to end, the first one for instance until it has drawn its curves.
+# After an error they may be waiting for it, in a step that it will not take, and are ended when it is gone; JAX would
+# let it wait for five minutes.
+SECONDS_TO_END = 60
+
+
+def join_processes() -> None:
+    """Joins the run's other processes if the environment names their coordinator.
+
+    JAX_COORDINATOR_ADDRESS is host and port of the first process, JAX_NUM_PROCESSES and JAX_PROCESS_ID say how many
+    there are and which one this is (clusters that JAX knows, such as Slurm, need not say). Called before anything is
+    computed. Raises InputError if they do not find each other.
+    """
+    if ADDRESS not in os.environ:
+        return
+    numbers = {name: os.environ.get(name) for name in (COUNT, INDEX)}
+    if any(value is not None and not value.isdecimal() for value in numbers.values()):
+        raise InputError(f"{COUNT} and {INDEX} are numbers, not {numbers[COUNT]} and {numbers[INDEX]}: mend them")
+    host, _, port = os.environ[ADDRESS].rpartition(":")
+    if not (host and port.isdecimal()):
+        raise InputError(f"{ADDRESS} is {os.environ[ADDRESS]}: give host and port of the first process, as node1:1234")
+    count, index = (None if value is None else int(value) for value in numbers.values())
+    try:
+        jax.distributed.initialize(os.environ[ADDRESS], count, index, shutdown_timeout_seconds=SECONDS_TO_END)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"the processes do not find each other at {ADDRESS} {os.environ[ADDRESS]}: {error}") from error
+
+
+def leave(status: int) -> None:
+    """Called by a process that is about to end with an error: whatever the others do, that is its status.
+
+    JAX lets it wait for them, and when they do not come ends them, which is wanted, and the one that waits too.
+    """
+    if jax.distributed.is_initialized():
+        timer = threading.Timer(SECONDS_TO_END - 2, os._exit, (status,))
+        timer.daemon = True
+        timer.start()
+
+
+def is_first() -> bool:
+    """Whether this process writes; alone it does."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(place: str) -> None:
+    """Returns when all processes have come here."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(place)
+
+
+@contextmanager
+def stopping_together() -> Iterator[None]:
+    """While the context lasts, a process that is to stop waits for the others: the first one may still be saving."""
+    try:
+        yield
+    except StoppedError:
+        wait_for_all("all have stopped")
+        raise
+
+
+class CommonStopRequest(StopRequest):
+    """A request to stop that all processes agree on, whichever of them got a signal.
+
+    JAX listens for SIGTERM and tells the others, so that is what every other signal becomes.
+    """
+
+    signals = tuple(name for name in SIGNALS if name != "SIGTERM")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = 0
+
+    def check(self) -> int | None:
+        """The signal, at the same call in every process; each must call as often as the others."""
+        from jax.experimental import multihost_utils
+
+        self._asked += 1
+        reached = multihost_utils.reached_preemption_sync_point(self._asked)
+        return (self.number or signal.SIGTERM) if reached else None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        super()._receive(number, frame)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+class FollowingStore:
+    """The store of a process that does not write: it begins where the first one does, and stops when it does."""
+
+    def __init__(self, run_dir: Path, recipe: Recipe, stop: StopRequest) -> None:
+        self._run_dir, self._recipe, self._stop = run_dir, recipe, stop
+
+    def restore(self) -> RunState | None:
+        newest = read_newest(self._run_dir / "checkpoints")
+        check_agreement(0 if newest is None else newest.number, self._run_dir)
+        return None if newest is None else unpack(newest.vectors, newest.facts, self._recipe)
+
+    def save(self, state: RunState) -> None:
+        pass
+
+    def offer(self, state: RunState) -> None:
+        if number := self._stop.check():
+            raise StoppedError(number)
+
+
+def check_agreement(number: int, run_dir: Path) -> None:
+    """Raises InputError if this process sees another newest checkpoint than the first one does."""
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    first = int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+    if first != number:
+        raise InputError(
+            f"process {jax.process_index()} sees checkpoint {number} in {run_dir} and the first one {first}: give all "
+            "processes the same folder"
+        )
+
+
+def check_settings_agree(config: Mapping[str, Any]) -> None:
+    """Raises InputError, in every process, if they do not all have the same settings and data."""
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).digest()
+    others = np.asarray(multihost_utils.process_allgather(np.frombuffer(digest, np.uint8)))
+    different = np.flatnonzero((others != others[0]).any(1))
+    if len(different):
+        raise InputError(
+            f"process {different[0]} has other settings or data than the first one: start all with the same command "
+            "and tiles"
+        )
+
+
+class SilentWatcher:
+    """Tells nobody how a run goes; the first process does."""
+
+    def begin_iteration(self, state: RunState) -> None:
+        pass
+
+    def end_epoch(self, epoch: int, loss: float) -> None:
+        pass
+
+    def end_iteration(self, record: Record) -> None:
+        pass

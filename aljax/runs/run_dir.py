@@ -1,0 +1,254 @@
+"""A run directory: a whole run to disk and back, however and whenever the process that ran it ended."""
+
+import json
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+
+from aljax.errors import InputError, InputWarning
+from aljax.loop.history import Record, to_text
+from aljax.loop.state import RunState
+from aljax.runs.checkpoints import Checkpoint, CheckpointFolder, read_newest
+from aljax.runs.packing import pack, unpack
+from aljax.system.files import disk_errors, remove_leftovers, write_atomically
+from aljax.system.locking import WriterLock
+from aljax.system.machine import describe_machine, differences
+from aljax.system.stopping import StoppedError
+from aljax.training.recipe import Recipe
+
+# What is told of a setting in which a run differs whose value says nothing.
+IN_WORDS = {
+    "fingerprint": "the tiles, their labels or their ids are others",
+    "split": "other tiles are in the pool, for validation or for the test",
+}
+# What older versions did not write.
+MAY_LACK = ("split",)
+# Of run directories; raised when this version cannot go on with what older ones wrote.
+FORMAT = 5
+
+
+@runtime_checkable
+class Stop(Protocol):
+    """Knows of a request to stop."""
+
+    def check(self) -> int | None:
+        """The number of the signal that came, if one did."""
+
+
+class RunStore:
+    """Checkpoints, `config.json` and `history.jsonl` of one run, for one process at a time.
+
+    The newest sound checkpoint is the truth: it carries the history, from which `history.jsonl` is written whole,
+    so the two cannot disagree for longer than it takes to start again. Use as a context manager. Raises InputError
+    if the directory holds a run with another configuration, is in use, or cannot be written.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        config: Mapping[str, Any],
+        recipe: Recipe,
+        checkpoint_seconds: float = 60.0,
+        stop: Stop | None = None,
+        remedy: str = "choose another --run-dir",
+    ) -> None:
+        """`checkpoint_seconds` is the least time between two checkpoints inside an iteration.
+
+        `remedy` is what a user can do whose configuration differs from that of the run which is there.
+        """
+        self.run_dir = run_dir
+        self.saves, self.save_seconds = 0, 0.0
+        self._config, self._recipe = {"format": FORMAT, **config}, recipe
+        self._interval, self._stop, self._remedy = checkpoint_seconds, stop, remedy
+        self._state: RunState | None = None
+        self._number = self._end_of_iteration = 0
+        self._saved_at = time.monotonic()
+
+    def __enter__(self) -> "RunStore":
+        with disk_errors(self.run_dir), ExitStack() as stack:
+            _make_folder(self.run_dir)
+            stack.enter_context(WriterLock(self.run_dir))
+            remove_leftovers(self.run_dir)
+            _claim(self.run_dir, self._config, self._remedy)
+            self._read()
+            self._checkpoints = stack.enter_context(CheckpointFolder(self.run_dir / "checkpoints"))
+            # What is newer than the newest sound one is damaged, and its number is wanted again.
+            self._checkpoints.keep(range(self._number + 1))
+            self._opened = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    @property
+    def number(self) -> int:
+        """Of the newest checkpoint; 0 before the first."""
+        return self._number
+
+    def restore(self) -> RunState | None:
+        """The state of the newest sound checkpoint, or None for a new run."""
+        return self._state
+
+    def offer(self, state: RunState) -> None:
+        """Saves the state if it is new and the last save is long ago, or if the run is to stop.
+
+        Raises StoppedError, after saving, if it is to stop.
+        """
+        to_stop = self._stop.check() if self._stop is not None else None
+        if state is not self._state and (to_stop or time.monotonic() - self._saved_at >= self._interval):
+            self.save(state)
+        if to_stop:
+            raise StoppedError(to_stop)
+
+    def save(self, state: RunState) -> None:
+        """Keeps the state; returns when it is on disk. Raises InputError if the disk does not take it."""
+        jax.block_until_ready(state)  # steps that are still under way are no cost of saving
+        started = time.monotonic()
+        number = self._number + 1
+        # Also between two trials the newest checkpoint with a model is kept: `aljax.load` reads it.
+        is_end = state.stage is None and state.variables is not None
+        end_of_iteration = number if is_end else self._end_of_iteration
+        vectors, facts = pack(state)
+        facts |= {"end_of_iteration": end_of_iteration, "machine": describe_machine()}
+        with disk_errors(self.run_dir):
+            self._checkpoints.write(number, vectors, facts)
+            self._write_history(state.history)
+            self._checkpoints.keep({number, self._number, end_of_iteration})
+        self._number, self._end_of_iteration, self._state = number, end_of_iteration, state
+        self._saved_at = time.monotonic()
+        self.saves += 1
+        self.save_seconds += self._saved_at - started
+
+    def _read(self) -> None:
+        newest = read_newest(self.run_dir / "checkpoints")
+        history = self.run_dir / "history.jsonl"
+        if newest is None:
+            if history.exists() and history.stat().st_size:
+                raise InputError(
+                    f"{history} has finished iterations, but there is no checkpoint beside it to go on from: bring "
+                    "checkpoints back, or choose another --run-dir"
+                )
+            return
+        if changes := differences(describe_machine(), newest.facts["machine"]):
+            warnings.warn(
+                InputWarning(
+                    f"{self.run_dir} goes on with {' and '.join(changes)}: a sound run, but not the same bytes as one "
+                    "that was begun and ended on one machine"
+                ),
+                stacklevel=2,
+            )
+        self._number, self._end_of_iteration = newest.number, newest.facts["end_of_iteration"]
+        self._state = unpack(newest.vectors, newest.facts, self._recipe)
+        self._write_history(self._state.history)
+
+    def _write_history(self, history: tuple[Record, ...]) -> None:
+        """Writes `history.jsonl` unless that is what is there."""
+        path, text = self.run_dir / "history.jsonl", to_text(history)
+        if history and not (path.exists() and path.read_bytes() == text.encode()):
+            write_atomically(path, text)
+
+
+def _make_folder(run_dir: Path) -> None:
+    if run_dir.exists() and not run_dir.is_dir():
+        raise InputError(f"{run_dir} is a file: give --run-dir a folder")
+    check_name(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+
+
+def check_name(run_dir: Path) -> None:
+    """Raises InputError for a folder in which checkpoints could be written but not read."""
+    whole = str(run_dir.resolve())
+    # Orbax takes brackets for a pattern, backslashes for slashes, and wants UTF-8: what it wrote it would not find.
+    if "[" in whole or "\\" in whole or whole.encode(errors="ignore").decode() != whole:
+        raise InputError(
+            f"{whole} has a bracket, a backslash or what is not UTF-8 in its name, and checkpoints in it could not be "
+            "read: give --run-dir another, or rename the folder"
+        )
+
+
+def _claim(run_dir: Path, config: Mapping[str, Any], remedy: str) -> None:
+    """Writes `config.json` into a new run directory, or compares it with the one that is there."""
+    path = run_dir / "config.json"
+    if not path.exists():
+        if any(not entry.name.startswith(".") for entry in run_dir.iterdir()):
+            raise InputError(f"{run_dir} is not empty and holds no run (no config.json): {remedy}")
+        write_atomically(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+        return
+    earlier = read_config(run_dir)
+    changed = [
+        IN_WORDS.get(name, f"{name} is {json.dumps(config.get(name))} here and {json.dumps(earlier.get(name))} there")
+        for name in dict.fromkeys((*config, *earlier))
+        if config.get(name) != earlier.get(name) and not (name in MAY_LACK and name not in earlier)
+    ]
+    if changed:
+        raise InputError(
+            f"{run_dir} holds a run with other settings or data ({'; '.join(changed)}): repeat them or {remedy}"
+        )
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """The configuration of a run. Raises InputError if there is none that this version can read."""
+    path = run_dir / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path} is not readable ({error.strerror}): name a folder that an experiment wrote"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): bring it back, or choose another --run-dir") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path} is damaged (it holds no settings): bring it back, or choose another --run-dir")
+    if config.get("format") != FORMAT:
+        raise InputError(
+            f"{run_dir} was written by another version of aljax (format {config.get('format', 1)} where this one has "
+            f"{FORMAT}): go on with that version, or choose another --run-dir"
+        )
+    return config
+
+
+def read_history(run_dir: Path) -> list[Record]:
+    """The records of a run, from its newest sound checkpoint or, where no checkpoints are, from `history.jsonl`.
+
+    Raises InputError if no checkpoint is sound, OSError or ValueError if the file cannot be read.
+    """
+    return _records(run_dir, read_newest(run_dir / "checkpoints"))
+
+
+def _records(run_dir: Path, newest: Checkpoint | None) -> list[Record]:
+    if newest is not None:
+        lines = newest.facts["history"]
+    else:
+        lines = (run_dir / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    return [Record.from_line(line) for line in lines]
+
+
+class FinishedRun(NamedTuple):
+    """What is known of a run that has ended."""
+
+    run_dir: Path
+    config: dict[str, Any]
+    history: tuple[Record, ...]
+    machine: dict[str, Any]
+    """Device and versions of its last process; empty where no checkpoints are."""
+
+
+def read_finished(run_dir: Path) -> FinishedRun | None:
+    """A run, if there is one and it has ended. Raises InputError if what is there cannot be read."""
+    if not (run_dir / "config.json").exists() or not (run_dir / "history.jsonl").exists():
+        return None
+    config = read_config(run_dir)
+    newest = read_newest(run_dir / "checkpoints")
+    history = tuple(_records(run_dir, newest))
+    over = bool(history) and not history[-1].selected
+    if not over or history[-1].trial != config["first_trial"] + config["trials"] - 1:
+        return None
+    return FinishedRun(run_dir, config, history, {} if newest is None else newest.facts["machine"])

@@ -1,0 +1,167 @@
+"""Processes side by side: one per accelerator, or each on its own share of a CPU's cores.
+
+Small batches leave a second core waiting for the next operation, so several runs at a time finish sooner than the same
+runs one after the other. An accelerator they do not: two at a time on an H200 take twice as long.
+"""
+
+import itertools
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from aljax.errors import InputError
+from aljax.system.machine import SIDE_BY_SIDE
+from aljax.system.stopping import STOPS_WITH_STARTER, StoppedError, StopRequest
+
+POLL_SECONDS = 0.2
+
+Process = subprocess.Popen[bytes]
+
+
+class Place(NamedTuple):
+    """Where a process runs."""
+
+    environment: dict[str, str]
+    cores: frozenset[int] = frozenset()
+    """Of the CPU; empty: all."""
+
+
+class Job(NamedTuple):
+    """A command, and the file that takes what it says."""
+
+    command: Sequence[str]
+    log: Path
+
+
+def find_places(count: int) -> list[Place]:
+    """`count` places on this machine; with 0 one per accelerator or, without one, per core.
+
+    The device is looked up by another process, because one that has JAX take an accelerator keeps it. Raises InputError
+    if there is no telling a process which device to take.
+    """
+    program = "import jax; print(jax.default_backend(), jax.local_device_count())"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    if told.returncode:
+        raise InputError(f"JAX finds no device here: {told.stderr.strip().splitlines()[-1]}")
+    backend, devices = told.stdout.split()[-2:]
+    if backend == "cpu":
+        return _on_cores(sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [], count)
+    if backend in ("gpu", "cuda"):
+        return _on_cards(int(devices), count)
+    if count > 1:
+        raise InputError(f"--jobs {count} needs CUDA cards or CPU cores, and this is a {backend}: leave it out")
+    return [Place({})]
+
+
+def _on_cores(cores: Sequence[int], count: int) -> list[Place]:
+    if not cores:  # no such thing as an affinity on this system
+        return [Place({})] * max(count, 1)
+    count = count or len(cores)
+    if count > len(cores):
+        raise InputError(f"--jobs {count} is more than there are cores ({len(cores)}): lower it")
+    ends = [round(index * len(cores) / count) for index in range(count + 1)]
+    return [Place({}, frozenset(cores[start:end])) for start, end in itertools.pairwise(ends)]
+
+
+def _on_cards(cards: int, count: int) -> list[Place]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = visible.split(",")[:cards] if visible else [str(index) for index in range(cards)]
+    count = count or len(names)
+    shared = math.ceil(count / len(names))
+    # JAX takes three quarters of a card's memory at once, so processes that share one must be told their share.
+    memory = {} if shared == 1 else {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / shared:.2f}"}
+    return [Place({"CUDA_VISIBLE_DEVICES": names[index % len(names)], **memory}) for index in range(count)]
+
+
+def run_jobs(jobs: Sequence[Job], places: Sequence[Place], on_poll: Callable[[int], None] = lambda ended: None) -> None:
+    """Runs all jobs, as many at a time as there are places; returns when all have ended.
+
+    `on_poll` is told a few times a second how many have ended. A signal to stop is handed on, and raises StoppedError
+    once every process has ended. Raises InputError, after stopping the others, if one fails.
+    """
+    waiting, ended = list(jobs), 0
+    running: dict[int, tuple[Job, Process]] = {}
+    free = list(range(len(places)))
+    with StopRequest() as stop, _lifeline() as lifeline:
+        try:
+            while (waiting and stop.number is None) or running:
+                while waiting and free and stop.number is None:
+                    job, place = waiting.pop(0), free.pop(0)
+                    running[place] = job, _start(job, places[place], min(len(places), len(jobs)), lifeline)
+                time.sleep(POLL_SECONDS)
+                if stop.number is not None:
+                    _stop(process for _, process in running.values())
+                for place, (job, process) in list(running.items()):
+                    if process.poll() is not None:
+                        del running[place]
+                        free.append(place)
+                        ended += 1
+                        if stop.number is None:
+                            _check(job, process.returncode)
+                on_poll(ended)
+        finally:
+            _stop(process for _, process in running.values())
+    if stop.number is not None:
+        raise StoppedError(stop.number)
+
+
+def _stop(processes: Iterable[Process]) -> None:
+    """Asks processes to save and end, once each, and waits for them."""
+    asked = list(processes)
+    for process in asked:
+        process.terminate()
+    for process in asked:
+        process.wait()
+
+
+def _check(job: Job, status: int) -> None:
+    """Raises StoppedError if the process was asked to stop, as by a cluster that tells all, InputError if it failed."""
+    if status > 128:
+        raise StoppedError(status - 128)
+    if status:
+        said = job.log.read_text(errors="replace").strip().splitlines()
+        last = said[-1] if said else "it said nothing"
+        raise InputError(f"a run ended with status {status} ({last}); all it said is in {job.log}")
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """A standard input for processes, with nothing in it, that ends when this process does."""
+    theirs, ours = os.pipe()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def _start(job: Job, place: Place, side_by_side: int, lifeline: int) -> Process:
+    """Starts a process out of reach of the terminal's Ctrl-C: it is asked to stop by this one alone, or by its end."""
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with _on(place.cores), job.log.open("ab") as log:  # what an earlier start said stays
+        told = {SIDE_BY_SIDE: str(side_by_side), STOPS_WITH_STARTER: "1"}
+        return _open(job.command, {**os.environ, **place.environment, **told}, lifeline, log)
+
+
+def _open(command: Sequence[str], environment: dict[str, str], lifeline: int, log: IO[bytes]) -> Process:
+    return subprocess.Popen(command, env=environment, stdin=lifeline, stdout=log, stderr=log, start_new_session=True)
+
+
+@contextmanager
+def _on(cores: frozenset[int]) -> Iterator[None]:
+    """What is started meanwhile runs on these cores: it inherits them."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,149 @@
+"""Training steps of F, and of F_L with it: compiled once, whatever the number of labelled tiles."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt8
+
+from aljax.arrays import AnyArray
+from aljax.data.augmentation import BandStatistics, augment, standardise
+from aljax.networks.losses import bce_loss, random_pairs, ranking_loss
+from aljax.networks.model import Model, Variables, forward
+from aljax.training.recipe import Recipe, make_optimizer
+from aljax.xla.devices import divide, gather
+from aljax.xla.jitted import program
+
+# Products by cuBLAS alone. XLA would make kernels of its own of them and time several of each, for minutes on a new
+# card, and a step would not be faster.
+ON_GPU = (("xla_gpu_enable_triton_gemm", False),)
+
+
+class TrainState(NamedTuple):
+    """What a step changes."""
+
+    variables: Variables
+    optimizer: PyTree
+
+
+def total_loss(
+    model: Model,
+    recipe: Recipe,
+    variables: Variables,
+    images: Float[Array, "b h w bands"],
+    labels: UInt8[AnyArray, "b c"],
+    pairs: Int[Array, "p 2"],
+    head_gradient: Float[AnyArray, ""],
+) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
+    """Eq. 3: the loss, and beside it its second term before weighting and the new batch statistics."""
+    outputs, predicted, stats = forward(model, variables, images, True, head_gradient)
+    true = bce_loss(outputs.logits, labels)
+    if predicted is None:
+        return true.mean(), (jnp.zeros(()), stats)
+    ordering = ranking_loss(predicted[pairs], true[pairs], recipe.ranking_margin).sum() * 2.0 / len(true)
+    return true.mean() + recipe.ranking_weight * ordering, (ordering, stats)
+
+
+class Epoch(NamedTuple):
+    """What changes from one epoch to the next; all of it is data, so nothing recompiles."""
+
+    key: Array
+    learning_rate: Float[AnyArray, ""]
+    head_gradient: Float[AnyArray, ""]
+    """1 while F_L trains F too, 0 once its gradient is cut."""
+
+
+class Sums(NamedTuple):
+    """Over the steps of an epoch so far; `bad_step` is the first one with a non-finite loss, or -1."""
+
+    loss: Float[Array, ""]
+    bad_step: Int[Array, ""]
+
+
+class Batch(NamedTuple):
+    """Tiles as they are stored, and their labels."""
+
+    images: Shaped[AnyArray, "b h w bands"]
+    labels: UInt8[AnyArray, "b c"]
+
+
+def _step(
+    model: Model,
+    recipe: Recipe,
+    carry: tuple[TrainState, Sums],
+    batch: Batch,
+    statistics: BandStatistics,
+    epoch: Epoch,
+    step: AnyArray,
+) -> tuple[TrainState, Sums]:
+    state, sums = carry
+    augment_key, pair_key = jax.random.split(jax.random.fold_in(epoch.key, step))
+    images = divide(standardise(augment(augment_key, batch.images), statistics))
+    pairs = random_pairs(pair_key, len(batch.images))
+
+    def objective(params: PyTree) -> tuple[Array, tuple[Array, Any]]:
+        variables = {"params": params, "batch_stats": state.variables["batch_stats"]}
+        return total_loss(model, recipe, variables, images, batch.labels, pairs, epoch.head_gradient)
+
+    params = state.variables["params"]
+    (loss, (_, stats)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+    updates, optimizer = make_optimizer(recipe).update(gradient, state.optimizer, params)
+    params = jax.tree.map(lambda value, update: value - epoch.learning_rate * update, params, updates)
+    bad_step = jnp.where((sums.bad_step < 0) & ~jnp.isfinite(loss), step, sums.bad_step)
+    return gather((TrainState({"params": params, "batch_stats": stats}, optimizer), Sums(sums.loss + loss, bad_step)))
+
+
+@program(static=("model", "recipe"), donated=("carry",), on_gpu=ON_GPU)
+def train_on_batch(
+    model: Model,
+    recipe: Recipe,
+    carry: tuple[TrainState, Sums],
+    batch: Batch,
+    statistics: BandStatistics,
+    epoch: Epoch,
+    step: Int[AnyArray, ""],
+) -> tuple[tuple[TrainState, Sums], Array]:
+    """One step, and something to wait for: the next step takes the memory of everything else."""
+    carry = _step(model, recipe, carry, batch, statistics, epoch, step)
+    return carry, jnp.copy(carry[1].loss)
+
+
+@program(static=("model", "recipe", "batch_size"), donated=("carry",), on_gpu=ON_GPU)
+def train_on_device(
+    model: Model,
+    recipe: Recipe,
+    batch_size: int,
+    carry: tuple[TrainState, Sums],
+    tiles: Batch,
+    statistics: BandStatistics,
+    epoch: Epoch,
+    order: Int[AnyArray, " n"],
+    steps: Int[AnyArray, "2"],
+) -> tuple[tuple[TrainState, Sums], Array]:
+    """Steps `steps[0]` up to `steps[1]` of an epoch over tiles that are on the device: no gaps between launches.
+
+    Which steps is data, so any number of them is the same program. Gives something to wait for, as
+    `train_on_batch`. Not for XLA's CPU backend, which runs the weight gradient of a convolution fifty times slower
+    inside a loop (jax issue 12868).
+    """
+
+    def body(step: AnyArray, carry: tuple[TrainState, Sums]) -> tuple[TrainState, Sums]:
+        rows = jax.lax.dynamic_slice(order, (step * batch_size,), (batch_size,))
+        batch = Batch(tiles.images[rows], tiles.labels[rows])
+        return _step(model, recipe, carry, batch, statistics, epoch, step)
+
+    carry = jax.lax.fori_loop(steps[0], steps[1], body, carry)
+    return carry, jnp.copy(carry[1].loss)
+
+
+@jax.jit
+def shuffled(key: Array, labelled: Bool[Array, " n"]) -> Int[Array, " n"]:
+    """The labelled indices in random order, then the others."""
+    return jnp.argsort(jnp.where(labelled, jax.random.uniform(key, labelled.shape), 2.0))
+
+
+def init_optimizer(recipe: Recipe, params: PyTree) -> PyTree:
+    """The state of both optimisers before the first step, on the host: zeros, for which no program is compiled."""
+    shapes = jax.eval_shape(make_optimizer(recipe).init, params)
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)

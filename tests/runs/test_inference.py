@@ -1,0 +1,180 @@
+"""What a run has learnt can be opened elsewhere and predicts what it predicted in the run."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from run_command import run as run_command
+from small_runs import run, run_until_save, settings
+from test_resume import damage, newest
+from tiles_on_disk import write_geotiff
+from tiny import make_archive
+
+import aljax
+from aljax.data.archives.folder import open_folder
+from aljax.data.labels import read_csv
+from aljax.data.tiles.decoding import resize
+from aljax.errors import InputError, InputWarning
+from aljax.loop.metrics import evaluate
+from tools import predict
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> aljax.Classifier:
+    chosen = settings(tmp_path_factory.mktemp("trained") / "run", max_labels=8)
+    run(chosen)
+    return aljax.load(chosen.run_dir)
+
+
+def test_loaded_model_scores_what_the_history_says(tmp_path) -> None:
+    from aljax.data.archive import random_split
+
+    chosen = settings(tmp_path / "run", query="ll", trials=2)
+    run(chosen)
+    archive = make_archive()
+    split = random_split(0, len(archive.ids), 10, 10)
+    trained = aljax.load(chosen.run_dir)
+    probabilities = trained.predict(archive.images[split.test])
+    last = json.loads((chosen.run_dir / "history.jsonl").read_text().splitlines()[-1])
+    assert evaluate(probabilities, archive.labels[split.test]).micro_f1 == last["micro_f1"]
+    assert (trained.trial, trained.iteration, trained.num_labeled) == (2, 3, 16)
+    assert trained.class_names == archive.class_names
+    assert trained.image_size == 32
+    np.testing.assert_allclose(trained.statistics.mean, archive.images[split.pool].mean((0, 1, 2)), rtol=1e-5)
+    assert trained.model.loss_head is not None
+    assert "loss_head" in trained.variables["params"]
+    assert trained.predict(archive.images[:0]).shape == (0, 3)
+
+
+def test_tiles_of_another_size_are_resized_as_in_the_run(tmp_path) -> None:
+    chosen = settings(tmp_path / "run", max_labels=8)
+    run(chosen)
+    trained = aljax.load(chosen.run_dir)
+    large = np.repeat(np.repeat(make_archive().images[:3], 2, axis=1), 3, axis=2)
+    small = np.stack([resize(tile, 32) for tile in large])
+    np.testing.assert_array_equal(trained.predict(large), trained.predict(small))
+    assert trained.predict(large[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("size", [32, 48])
+@pytest.mark.parametrize("kind", [">u2", "<u2", "float64", ">f4", "float16"])
+def test_type_and_order_of_bytes_change_no_prediction(kind: str, size: int, trained) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (3, size, size, 3))
+    fractions = (images + 0.25).astype(np.float16)
+    expected = trained.predict(fractions.astype(np.float32) if "f" in kind else images.astype(np.uint16))
+    found = trained.predict((fractions if "f" in kind else images).astype(kind))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_loaded_model_computes_in_the_precision_of_the_run(tmp_path) -> None:
+    chosen = settings(tmp_path / "run", max_labels=8, precision="bfloat16")
+    run(chosen)
+    assert aljax.load(chosen.run_dir).model.network.dtype == jnp.bfloat16
+
+
+def test_tiles_that_are_only_wider_are_resized(trained) -> None:
+    wide = np.repeat(make_archive().images[:2], 2, axis=2)
+    assert trained.tiles(wide).images.shape == (2, 32, 32, 3)
+
+
+def test_pixels_that_no_file_stores_are_refused(tmp_path) -> None:
+    chosen = settings(tmp_path / "run", max_labels=8)
+    run(chosen)
+    trained = aljax.load(chosen.run_dir)
+    images = make_archive().images[:2]
+    with pytest.raises(InputError, match="no pixel of the tiles is above 1"):
+        trained.predict(images / 255)
+    with pytest.raises(InputError, match="give an array"):
+        trained.tiles(images[0])
+    with pytest.raises(InputError, match="give an array"):
+        trained.predict(images[:, :0])
+    with pytest.raises(InputError, match="are of type bool"):
+        trained.predict(images > 100)
+
+
+def test_command_predicts_what_the_loaded_model_does(tmp_path, monkeypatch, capsys) -> None:
+    chosen = settings(tmp_path / "run", max_labels=8)
+    run(chosen)
+    images = np.repeat(make_archive().images[:5], 2, axis=1)
+    (tmp_path / "tiles" / "deep").mkdir(parents=True)
+    for number, pixels in enumerate(images):
+        Image.fromarray(pixels).save(tmp_path / "tiles" / "deep" / f"{number}.png")
+    arguments = (chosen.run_dir, "--images", tmp_path / "tiles", "--out")
+    assert run_command(monkeypatch, predict.main, *arguments, tmp_path / "p.csv") == 0
+    trained = aljax.load(chosen.run_dir)
+    header, *rows = [line.split(",") for line in (tmp_path / "p.csv").read_text().splitlines()]
+    assert header == ["id", *trained.class_names]
+    assert [row[0] for row in rows] == [f"deep/{number}.png" for number in range(5)]
+    written = np.array([row[1:] for row in rows], float)
+    np.testing.assert_allclose(written, trained.predict(images), atol=6e-5)
+    assert run_command(monkeypatch, predict.main, *arguments, tmp_path / "l.csv", "--threshold", 0.5) == 0
+    np.testing.assert_array_equal(read_csv(tmp_path / "l.csv").labels, trained.predict(images) > 0.5)
+    assert "5 tiles, 3 classes" in capsys.readouterr().out
+    assert run_command(monkeypatch, predict.main, *arguments, tmp_path / "none" / "p.csv") == 2
+    assert run_command(monkeypatch, predict.main, tmp_path, "--images", tmp_path / "tiles") == 2
+    assert "config.json is not readable" in capsys.readouterr().err
+
+
+def test_files_of_scaled_pixels_are_refused_as_arrays_are(trained, tmp_path) -> None:
+    for index in range(3):
+        write_geotiff(tmp_path / f"{index}.tif", make_archive().images[index].astype(np.float32) / 255)
+    with pytest.raises(InputError, match="no pixel of the tiles is above 1"):
+        trained.tiles(open_folder(tmp_path, None, 32).images)
+
+
+def test_run_without_its_checkpoints_is_told(tmp_path) -> None:
+    chosen = settings(tmp_path / "run", max_labels=8)
+    run(chosen)
+    shutil.rmtree(chosen.run_dir / "checkpoints")
+    with pytest.raises(InputError, match="run has no checkpoints beside its history: bring them back"):
+        aljax.load(chosen.run_dir)
+
+
+def test_folder_of_rounds_is_told_from_a_run(tmp_path) -> None:
+    run(settings(tmp_path / "round-2", max_labels=8))
+    with pytest.raises(InputError, match=r"holds rounds of annotation: name one of them, such as .*round-2"):
+        aljax.load(tmp_path)
+
+
+def test_run_under_way_gives_the_model_of_its_last_iteration_and_is_left_alone(tmp_path, monkeypatch) -> None:
+    chosen = settings(tmp_path / "run")
+    state = run_until_save(chosen, 12, monkeypatch)
+    before = {path: path.stat().st_mtime_ns for path in chosen.run_dir.rglob("*")}
+    trained = aljax.load(chosen.run_dir)
+    assert (state.iteration, trained.iteration, trained.num_labeled) == (2, 1, 8)
+    assert {path: path.stat().st_mtime_ns for path in chosen.run_dir.rglob("*")} == before
+    assert trained.predict(make_archive().images[:5]).shape == (5, 3)
+
+
+def test_fitted_model_of_an_unfinished_iteration_is_the_newest(tmp_path, monkeypatch) -> None:
+    chosen = settings(tmp_path / "run")
+    state = run_until_save(chosen, 15, monkeypatch)
+    trained = aljax.load(chosen.run_dir)
+    assert (trained.iteration, trained.num_labeled) == (2, 12)
+    for loaded, own in zip(jax.tree.leaves(trained.variables), jax.tree.leaves(state.variables), strict=True):
+        np.testing.assert_array_equal(loaded, own)
+
+
+def test_damaged_model_is_not_used(tmp_path, monkeypatch) -> None:
+    chosen = settings(tmp_path / "run")
+    run(chosen)
+    bad = newest(chosen.run_dir)
+    damage(max(bad.rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else -1))
+    with pytest.warns(InputWarning, match="is damaged"):
+        aljax.load(chosen.run_dir)
+
+
+def test_what_cannot_be_loaded_is_told(tmp_path, monkeypatch) -> None:
+    with pytest.raises(InputError, match=r"config.json is not readable"):
+        aljax.load(tmp_path)
+    chosen = settings(tmp_path / "run")
+    run_until_save(chosen, 1, monkeypatch)
+    with pytest.raises(InputError, match="no fitted model yet"):
+        aljax.load(chosen.run_dir)
+    run(chosen)
+    with pytest.raises(InputError, match="the tiles have 4 bands, those in training had 3"):
+        aljax.load(chosen.run_dir).predict(np.zeros((2, 32, 32, 4), np.uint8))

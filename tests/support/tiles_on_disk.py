@@ -1,0 +1,44 @@
+"""Writing tiles for tests."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from PIL import Image
+
+from aljax.data.archive import Archive
+from aljax.data.tiles.decoding import TileForm
+from aljax.data.tiles.images import EncodedImages, digest_tiles, read_file
+
+
+def pixels(bands: int = 3, dtype: str = "uint8", seed: int = 0, size: int = 16) -> np.ndarray:
+    """(size, size, bands) of noise."""
+    noise = np.random.default_rng(seed).integers(0, 250, (size, size, bands))
+    return (noise * (100 if dtype == "uint16" else 1)).astype(dtype)
+
+
+def write_geotiff(path: Path, values: np.ndarray, **profile: object) -> Path:
+    """A GeoTIFF of (h, w, bands) with a georeference unless the profile says otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width, bands = values.shape
+    where = {"crs": "EPSG:25832", "transform": rasterio.Affine(0.2, 0.0, 500000.0, 0.0, -0.2, 5800000.0)}
+    kind = {"driver": "GTiff", "height": height, "width": width, "count": bands, "dtype": values.dtype.name}
+    with rasterio.open(path, "w", **{**where, **kind, **profile}) as file:
+        file.write(np.moveaxis(values, -1, 0))
+    return path
+
+
+def write_png(path: Path, values: np.ndarray) -> Path:
+    """An 8-bit PNG (JPEG for a name that ends so) of one, three or four bands."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values.squeeze()).save(path)
+    return path
+
+
+def on_disk(archive: Archive, folder: Path) -> Archive:
+    """The archive with its tiles in PNG files, which are read whenever they are needed."""
+    files = [write_png(folder / f"{name}.png", image) for name, image in zip(archive.ids, archive.images, strict=True)]
+    form = TileForm(archive.images.shape[-1], "uint8")
+    images = EncodedImages(lambda index: read_file(files[index]), list(map(str, files)), archive.images.shape[1], form)
+    return replace(archive, images=images, digest=digest_tiles(images.read, len(files), 0))

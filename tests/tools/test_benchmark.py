@@ -1,0 +1,199 @@
+"""The benchmark times ways in turns, says what failed, and divides the right way round."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from places import SUPPORT
+from waiting import until
+
+from aljax.errors import InputError
+from tools import benchmark
+from tools.benchmark import Row, lines
+from tools.duel import Timing, Way, Work, duels
+from tools.profile_step import describe, profile, read_program
+
+
+def sleeper(seconds: float) -> Work:
+    """Work that takes as long as it says, built in a process of its own."""
+
+    def work() -> Mapping[str, float]:
+        time.sleep(seconds)
+        return {"process": float(os.getpid())}
+
+    return work
+
+
+def recorder(name: str, log: Path) -> Work:
+    """Work that writes down when it is built and done."""
+
+    def write(event: str) -> Mapping[str, float]:
+        with log.open("a") as file:
+            file.write(f"{event}\n")
+        time.sleep(0.25)  # longer than what a round repeats within it
+        return {}
+
+    write(f"build-{name}")
+    return lambda: write(name)
+
+
+def broken(message: str) -> Work:
+    raise ValueError(message)
+
+
+def test_ways_take_turns_in_processes_of_their_own_and_one_that_fails_says_why() -> None:
+    ways = [
+        Way("slow", sleeper, {"seconds": 0.3}),
+        Way("broken", broken, {"message": "no such device\nand more"}),
+        Way("fast", sleeper, {"seconds": 0.1}),
+    ]
+    (timings,) = duels([ways], rounds=3)
+    assert list(timings) == ["slow", "broken", "fast"]
+    assert timings["broken"] == "ValueError: no such device"
+    slow, fast = timings["slow"], timings["fast"]
+    assert isinstance(slow, Timing)
+    assert isinstance(fast, Timing)
+    assert len(slow.seconds) == len(fast.seconds) == 3
+    assert min(slow.seconds) >= 0.3 > min(fast.seconds) >= 0.1
+    assert slow.first_seconds >= 0.3
+    assert slow.peak_bytes > 2**20
+    assert len({slow.figures["process"], fast.figures["process"], float(os.getpid())}) == 3
+
+
+def dying(times: int) -> Work:
+    """Work that ends its process, as the system does when memory is short."""
+    done: list[None] = []
+
+    def work() -> Mapping[str, float]:
+        done.append(None)
+        if len(done) > times:
+            threading.Timer(0.05, os._exit, (9,)).start()
+        time.sleep(0.25)
+        return {}
+
+    return work
+
+
+def test_process_that_is_killed_between_its_turns_ends_nothing_else() -> None:
+    ways = [Way("dying", dying, {"times": 1}), Way("sound", sleeper, {"seconds": 0.3})]
+    (timings,) = duels([ways], rounds=3)
+    assert timings["dying"] == "ended with status 9"
+    assert isinstance(timings["sound"], Timing)
+    assert len(timings["sound"].seconds) == 3
+
+
+def test_several_builders_make_everything_ready_before_anything_is_timed(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    works = [[Way(name, recorder, {"name": name, "log": log}) for name in names] for names in ("ab", "c")]
+
+    log.touch()
+    assert [list(timings) for timings in duels(works, rounds=1, builders=2)] == [["a", "b"], ["c"]]
+    events = log.read_text().split()
+    assert sorted(events[:6]) == ["a", "b", "build-a", "build-b", "build-c", "c"]
+    assert events[6:] == ["a", "b", "c"]
+
+
+def count_threads() -> None:
+    os.environ["THREADS_AT_FIRST"] = str(threading.active_count())
+
+
+def counted() -> Work:
+    return lambda: {"threads": float(os.environ["THREADS_AT_FIRST"])}
+
+
+def test_what_comes_at_first_comes_before_other_threads() -> None:
+    (timings,) = duels([[Way("counted", counted, {}, count_threads)]], rounds=1)
+    timing = timings["counted"]
+    assert isinstance(timing, Timing)
+    assert timing.figures == {"threads": 1.0}
+
+
+DUEL = """if True:
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[1])
+    from test_benchmark import endless
+    from tools.duel import Way, duels
+    if __name__ == "__main__":
+        list(duels([[Way("endless", endless, {"log": Path(sys.argv[2])})]], 1))
+"""
+
+
+def endless(log: Path) -> Work:
+    """Says which process it is, and never ends."""
+    log.write_text(f"{os.getpid()}\n")
+    while True:
+        time.sleep(0.1)
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "duel.py").write_text(DUEL)
+    log = tmp_path / "log"
+    arguments = [sys.executable, str(tmp_path / "duel.py"), str(SUPPORT), str(log)]
+    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
+        until(lambda: log.exists() and log.read_text().endswith("\n"))
+        process.kill()
+    worker = log.read_text().strip()
+    until(lambda: not runs(worker))
+
+
+def runs(process: str) -> bool:
+    try:
+        return "\nState:\tZ" not in Path("/proc", process, "status").read_text()
+    except OSError:
+        return False
+
+
+def test_table_says_how_many_times_faster_aljax_is() -> None:
+    ways = [Way("aljax", sleeper, {}), Way("eager", sleeper, {}), Way("compiled", sleeper, {})]
+    timings: dict[str, Timing | str] = {
+        "aljax": Timing([1.0, 2.0, 3.0], 9.0, 2**20, {"inertia": 5.0}),
+        "eager": Timing([5.0, 6.0, 7.0], 1.0, 2**21, {}),
+        "compiled": "RuntimeError: no compiler",
+    }
+    first, second, third = lines(Row("train", ways), timings)
+    assert first.split() == ["train", "aljax", "2", "1", "-", "3", "9.0", "1", "inertia", "5"]
+    assert second.split() == ["eager", "6", "5", "-", "7", "3.00", "x", "1.0", "2"]
+    assert third.split() == ["compiled", "RuntimeError:", "no", "compiler"]
+
+
+def test_a_profile_adds_up_kinds_of_operations_and_says_where_they_come_from() -> None:
+    program = read_program(
+        '  %fusion.1 = f32[4,8]{1,0} fusion(%a), metadata={op_name="jit(call)/jit(predict_batch)/DenseNet/stem"}\n'
+        '  ROOT %conv.7 = bf16[2,3]{1,0} custom-call(%b), metadata={op_name="jit(train_on_device)/block1/conv2"}\n'
+    )
+    assert program == {"fusion.1": "f32[4,8] DenseNet/stem", "conv.7": "bf16[2,3] block1/conv2"}
+    events = [{"name": name, "dur": 1000 * ms} for name, ms in (("fusion.1", 2), ("conv.7", 4), ("fusion.2", 3))]
+    total, kinds, single = describe(events, program, 1, "step").split("\n", 1)[1].split("\n\n")
+    assert total == "9 ms in 3 operations"
+    assert kinds.splitlines()[1].split() == ["5.0", "55.6%", "2", "fusion"]
+    assert single.splitlines()[1].split() == ["4.0", "44.4%", "conv.7", "bf16[2,3]", "block1/conv2"]
+    kernels = [{"name": "fusion_1", "dur": 1000}, {"name": "kernel<" + 200 * "x", "dur": 2000}]
+    _, kinds, single = describe(kernels, program, 2, "step").split("\n\n")
+    assert kinds.splitlines()[2].split() == ["1.0", "33.3%", "1", "fusion"]
+    assert single.splitlines()[1].split() == ["2.0", "66.7%", "kernel<" + 73 * "x"]
+    assert single.splitlines()[2].split() == ["1.0", "33.3%", "fusion_1", "f32[4,8]", "DenseNet/stem"]
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "on_cpu", "batches"), [(63, True, [10]), (64, True, [10, 100]), (1, False, [10, 100])]
+)
+def test_a_hundred_tiles_are_left_out_where_a_cpu_has_no_room(gibibytes, on_cpu, batches, monkeypatch) -> None:
+    monkeypatch.setattr(benchmark, "usable_memory", lambda: gibibytes << 30)
+    rows = [row for row in benchmark.rows_of_network("float32", on_cpu) if row.name.startswith("train")]
+    assert [row.ways[0].arguments["batch"] for row in rows] == batches
+    assert [row.name.split(",")[1] for row in rows] == [f" batch {batch}" for batch in batches]
+
+
+def test_out_that_is_a_folder_is_refused_before_anything_is_measured(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--rows", "kmeans (60", "--out", str(tmp_path)])
+    monkeypatch.setattr(benchmark, "duels", lambda *arguments: pytest.fail("measured"))
+    monkeypatch.setattr("tools.profile_step.begin_training_step", lambda *arguments: pytest.fail("measured"))
+    for start in (benchmark.main, lambda: profile(out=tmp_path)):
+        with pytest.raises(InputError, match="is a folder: name a file in it"):
+            start()
