@@ -32,7 +32,7 @@ FIGURE = Figure(
 
 def main() -> None:
     """Makes the figure."""
-    make_figure(FIGURE, read_options(OnBoth, "experiments.fig3", __doc__))
+    make_figure(FIGURE, read_options(OnBoth, "python -m experiments.fig3", __doc__))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ FIGURE = Figure(
 
 def main() -> None:
     """Makes the figure."""
-    make_figure(FIGURE, read_options(OnUCMerced, "experiments.fig4", __doc__))
+    make_figure(FIGURE, read_options(OnUCMerced, "python -m experiments.fig4", __doc__))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ FIGURE = Figure(
 
 def main() -> None:
     """Makes the figure."""
-    make_figure(FIGURE, read_options(OnTreeSatAI, "experiments.fig5", __doc__))
+    make_figure(FIGURE, read_options(OnTreeSatAI, "python -m experiments.fig5", __doc__))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class FigureSettings:
     ranking_weight: float = Recipe.ranking_weight  # lambda of eq. 3 (not in the paper)
     head_rate: float = Recipe.head_rate  # learning rate of F_L as a multiple of F's (paper: 1)
     normalisation: Normalisation = Settings.normalisation  # by mean and deviation of each band, or from 0 to 1
-    init_weights: Path | None = None  # file of tools.convert_weights with weights to start from; None: random ones
+    init_weights: Path | None = None  # file of aljax convert-weights with weights to start from; None: random ones
     jobs: int = 0  # runs side by side; 0: one per accelerator or, without one, per CPU core
     print_commands: bool = False  # print the commands of the runs that are missing, for a cluster, and stop
 
@@ -82,7 +82,7 @@ class OnUCMerced(FigureSettings):
 class OnTreeSatAI(FigureSettings):
     """Settings of a figure on TreeSatAI."""
 
-    treesatai_dir: Path = Path("data/treesatai")  # folder with the files as downloaded, or as tools.prepare made them
+    treesatai_dir: Path = Path("data/treesatai")  # folder with the files as downloaded, or as aljax prepare made them
 
 
 @dataclass(frozen=True)

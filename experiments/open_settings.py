@@ -39,7 +39,7 @@ class StudySettings(OnUCMerced):
     trials: int = 6  # trainings of each kind, with other tiles
     labels: int = 120  # labelled tiles of each training
     max_labels: tyro.conf.Suppress[int | None] = None  # here: `labels`
-    init_weights: Path | None = None  # file of tools.convert_weights that one more training of F starts from
+    init_weights: Path | None = None  # file of aljax convert-weights that one more training of F starts from
 
 
 # What is changed, by the name of the training. All are compared with the first.
@@ -120,7 +120,7 @@ def _name(path: Path) -> str:
 
 def main() -> None:
     """Makes the trainings that are missing, then writes table, picture and summary."""
-    settings = read_options(StudySettings, "experiments.open_settings", __doc__)
+    settings = read_options(StudySettings, "python -m experiments.open_settings", __doc__)
     if settings.labels < 10:
         raise InputError(f"--labels is {settings.labels}: it must be at least 10, a batch")
     planned = plan(settings)

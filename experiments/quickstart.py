@@ -45,7 +45,7 @@ class QuickstartSettings(Settings):
 
 def main() -> None:
     """Generates the scenes and runs the four queries."""
-    settings = parse_settings(QuickstartSettings, "experiments.quickstart", __doc__)
+    settings = parse_settings(QuickstartSettings, "python -m experiments.quickstart", __doc__)
     prepare_process()
     held_back = VALIDATION_TILES + TEST_TILES
     if settings.tiles <= held_back:

@@ -60,7 +60,7 @@ class TableSettings:
     seed: int = 0  # of weights and clustering
     precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions
     ucmerced_dir: Path = Path("data/ucmerced")  # folder with UCMerced_LandUse and LandUse_Multilabeled.txt, or zips
-    treesatai_dir: Path = Path("data/treesatai")  # folder with the files as downloaded, or as tools.prepare made them
+    treesatai_dir: Path = Path("data/treesatai")  # folder with the files as downloaded, or as aljax prepare made them
 
 
 class Selection(NamedTuple):
@@ -169,7 +169,7 @@ def write(folder: Path, name: str, content: str) -> None:
 
 def main() -> None:
     """Measures and writes the table."""
-    settings = read_options(TableSettings, "experiments.table1", __doc__)
+    settings = read_options(TableSettings, "python -m experiments.table1", __doc__)
     if settings.rounds < 1:
         raise InputError("--rounds is at least 1: raise it")
     names: tuple[ArchiveName, ...] = ("UC Merced", "TreeSatAI")

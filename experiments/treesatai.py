@@ -2,7 +2,7 @@
 
     python -m experiments.treesatai --data-dir DIR --query ll --run-dir runs/treesatai-ll
 
-DIR holds the files of Zenodo record 6780578 (aerial tiles of 60 m, labels and lists), or what tools.prepare made of
+DIR holds the files of Zenodo record 6780578 (aerial tiles of 60 m, labels and lists), or what aljax prepare made of
 them. The defaults are the paper's: 45,330 labelled tiles of the published train list, of them 6,799 for validation and
 a pool of 38,531; the 5,044 of the test list; 1,000 to 18,000 labels in steps of 1,000, 200 epochs per iteration. At
 that size it is work for a GPU. Expected (Section III-C, cold start): micro F1 of 69.90 % at 18,000 labels with
@@ -26,7 +26,7 @@ from aljax.training.recipe import Recipe
 class TreeSatAISettings(ArchiveSettings):
     """Settings of a run on TreeSatAI; the defaults are the paper's."""
 
-    data_dir: Path = Path("data/treesatai")  # folder with the files as downloaded, or as tools.prepare made them
+    data_dir: Path = Path("data/treesatai")  # folder with the files as downloaded, or as aljax prepare made them
     run_dir: Path = Path("runs/treesatai")  # folder for history, curve, summary, checkpoints; a run there is continued
     start: Literal["cold", "warm"] = "cold"  # weights of an iteration: fresh, or those of the last one
     initial: int = 1000  # labelled tiles at the start
@@ -39,7 +39,7 @@ class TreeSatAISettings(ArchiveSettings):
 
 def main() -> None:
     """Reads the archive and runs."""
-    settings = parse_settings(TreeSatAISettings, "experiments.treesatai", __doc__)
+    settings = parse_settings(TreeSatAISettings, "python -m experiments.treesatai", __doc__)
     prepare_process()
     archive = open_treesatai(settings.data_dir, settings.image_size, settings.seed)
     archive = keep_tiles(archive, settings.tiles_in, settings.cache_dir)

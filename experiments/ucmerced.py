@@ -2,7 +2,7 @@
 
     python -m experiments.ucmerced --data-dir DIR --query mge --run-dir runs/ucmerced-mge
 
-DIR holds UCMerced_LandUse (or its zip) and LandUse_Multilabeled.txt (or multilabels.zip), or what tools.prepare made
+DIR holds UCMerced_LandUse (or its zip) and LandUse_Multilabeled.txt (or multilabels.zip), or what aljax prepare made
 of them. The defaults are the paper's: 525 validation tiles, 525 test tiles and a pool of 1050, 40 to 400 labels in
 steps of 20, 100 epochs per iteration. Expected (Section III-C): micro F1 of 79.87 % at 200 labels and 85.81 % at 400
 with MGE+Clustering, warm start. A run that was stopped goes on when the same command is repeated.
@@ -30,7 +30,7 @@ class UCMercedSettings(ArchiveSettings):
 
 def main() -> None:
     """Reads the archive and runs."""
-    settings = parse_settings(UCMercedSettings, "experiments.ucmerced", __doc__)
+    settings = parse_settings(UCMercedSettings, "python -m experiments.ucmerced", __doc__)
     prepare_process()
     archive = open_ucmerced(settings.data_dir, settings.image_size)
     archive = keep_tiles(archive, settings.tiles_in, settings.cache_dir)

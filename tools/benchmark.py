@@ -208,7 +208,7 @@ def machine() -> dict[str, Any]:
 
 def main() -> None:
     """Measures row by row and prints each as it comes."""
-    settings = read_options(Settings, "tools.benchmark", __doc__)
+    settings = read_options(Settings, "python -m tools.benchmark", __doc__)
     if min(settings.rounds, settings.builders) < 1 or not 0.0 <= settings.pool_share <= 1.0:
         raise InputError("--rounds and --builders are at least 1, --pool-share between 0 and 1: change them")
     if settings.out is not None:

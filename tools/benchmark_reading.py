@@ -183,7 +183,7 @@ def measure_memories(settings: BenchmarkSettings) -> dict[str, dict[int, int]]:
 
 def main() -> None:
     """Measures and prints."""
-    settings = read_options(BenchmarkSettings, "tools.benchmark_reading", __doc__)
+    settings = read_options(BenchmarkSettings, "python -m tools.benchmark_reading", __doc__)
     least = min(settings.image_size, settings.pool_image_size)
     if settings.batch_size < 2 or settings.rounds < 1 or least < 32:
         raise InputError("--batch-size is at least 2, --rounds at least 1, sizes at least 32: raise them")

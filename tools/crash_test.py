@@ -203,7 +203,7 @@ def run_all(settings: Settings, folder: Path) -> bool:
 
 def main() -> None:
     """Kills, repeats and compares."""
-    settings = read_options(Settings, "tools.crash_test", __doc__)
+    settings = read_options(Settings, "python -m tools.crash_test", __doc__)
     if min(settings.runs, settings.kills) < 1:
         raise InputError("--runs and --kills are at least 1: raise them")
     with tempfile.TemporaryDirectory() as temporary:

@@ -105,7 +105,7 @@ def run_until(in_the_middle: Callable[[RunState], bool], run: Callable[[], objec
 
 def main() -> None:
     """Makes the runs, damages them and prints the table."""
-    read_options(lambda: None, "tools.damage_test", __doc__)
+    read_options(lambda: None, "python -m tools.damage_test", __doc__)
     prepare_process()
     archive = generate_scenes(140, 32, SEED)
     split = random_split(SEED, len(archive.ids), 30, 30)

@@ -222,7 +222,7 @@ def report(settings: Settings, labels: dict[str, Areas]) -> str:
 
 def main() -> None:
     """Parses the command line, generates and reports."""
-    settings = read_options(Settings, "tools.generate", __doc__)
+    settings = read_options(Settings, "python -m tools.generate", __doc__)
     try:
         print(report(settings, generate(settings)))
     except KeyboardInterrupt:

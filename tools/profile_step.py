@@ -150,7 +150,7 @@ def describe(events: list[Mapping[str, Any]], program: Mapping[str, str], items:
 
 def main() -> None:
     """Parses the command line and profiles."""
-    read_options(profile, "tools.profile_step", __doc__)
+    read_options(profile, "python -m tools.profile_step", __doc__)
 
 
 if __name__ == "__main__":

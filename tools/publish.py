@@ -115,7 +115,7 @@ def as_csv(archive: Archive, seed: int, initial: int, trials: range) -> str:
 
 def main() -> None:
     """Parses the command line and publishes."""
-    read_options(publish, "tools.publish", __doc__)
+    read_options(publish, "python -m tools.publish", __doc__)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ T = TypeVar("T")
 WIDEST = 100  # characters of a line of help
 
 
-def read_options(of: Callable[..., T], module: str, description: str | None, config: Sequence[Any] = ()) -> T:
-    """Makes the settings, or calls the function, that the command line of `python -m module` asks for."""
+def read_options(of: Callable[..., T], program: str, description: str | None, config: Sequence[Any] = ()) -> T:
+    """Makes the settings, or calls the function, that the command line of `program` asks for."""
     import tyro
 
-    return tyro.cli(of, prog=f"python -m {module}", description=wrapped(description or ""), config=config)
+    return tyro.cli(of, prog=program, description=wrapped(description or ""), config=config)
 
 
 def wrapped(description: str) -> str:

@@ -14,6 +14,7 @@ from aljax.commands.options import read_options
 from aljax.errors import DivergedError, InputError, InputWarning, one_line
 from aljax.loop.settings import Settings, check_settings
 from aljax.runs.processes import join_processes, leave
+from aljax.system.files import discard_output
 from aljax.system.machine import check_device, keep_freed_memory
 from aljax.system.stopping import StoppedError, stop_with_starter
 from aljax.training.weights import load_weights
@@ -67,7 +68,7 @@ def _run(main: Callable[[], None]) -> None:
         print(f"error: {one_line(reason)}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
-        give_up_output()  # its reader has enough, as `head` has
+        discard_output()  # its reader has enough, as `head` has
         sys.exit(1)
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -78,11 +79,6 @@ def _run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(130)
-
-
-def give_up_output() -> None:
-    """What is left of standard output would fail again at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_warning(otherwise: Callable[..., None]) -> Callable[..., None]:
@@ -101,11 +97,11 @@ def _show_warning(otherwise: Callable[..., None]) -> Callable[..., None]:
     return show
 
 
-def parse_settings(kind: type[SomeSettings], module: str, description: str | None) -> SomeSettings:
+def parse_settings(kind: type[SomeSettings], program: str, description: str | None) -> SomeSettings:
     """Reads settings from the command line; every field is an option, whatever part of the settings it is in."""
     import tyro
 
-    settings = read_options(kind, module, description, (tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed))
+    settings = read_options(kind, program, description, (tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed))
     check_settings(settings)
     if settings.init_weights is not None:
         load_weights(settings.init_weights)  # a file that cannot be used is refused before the tiles are read

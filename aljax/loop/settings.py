@@ -44,7 +44,7 @@ class Settings:
     precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; weights stay float32
     deterministic: bool = False  # same bytes on every run on a GPU too, at a cost in speed (CPU and TPU: always)
     checkpoint_seconds: float = 60.0  # least time between checkpoints inside an iteration; its end is always saved
-    init_weights: Path | None = None  # file of tools.convert_weights with weights to start from; None: random ones
+    init_weights: Path | None = None  # file of aljax convert-weights with weights to start from; None: random ones
     recipe: Recipe = field(default_factory=Recipe)  # training
 
 

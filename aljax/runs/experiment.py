@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aljax.commands.process import give_up_output
 from aljax.data.archive import Archive, Split, SplitTiles, place
 from aljax.errors import InputError
 from aljax.loop.history import Record
@@ -34,7 +33,7 @@ from aljax.runs.processes import (
 )
 from aljax.runs.progress import Progress
 from aljax.runs.run_dir import RunStore
-from aljax.system.files import disk_errors, write_atomically
+from aljax.system.files import discard_output, disk_errors, write_atomically
 from aljax.system.stopping import StoppedError, StopRequest
 from aljax.training.weights import Weights, check_normalisation, check_weights, load_weights
 
@@ -151,7 +150,7 @@ def print_report(folder: Path, histories: dict[str, tuple[Record, ...]]) -> None
     except BrokenPipeError:
         raise
     except OSError as error:
-        give_up_output()
+        discard_output()
         raise InputError(f"standard output takes no more ({error.strerror}): the report is in {folder}") from error
 
 

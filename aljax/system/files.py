@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -157,6 +158,11 @@ def disk_errors(folder: Path) -> Iterator[None]:
             f"{folder} cannot be written ({os.strerror(code)}): mend that and repeat the command, which goes on from "
             "what is there"
         ) from error
+
+
+def discard_output() -> None:
+    """Gives up standard output: what is left of it would fail again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """A file of weights to start from, and its way into the fresh variables of a model.
 
 The file is safetensors; a tensor is called by its place in the tree, `params/block1/layer1/norm1/scale`. It holds
-everything but the head, whose classes are those of other images. `tools.convert_weights` makes it, of published
+everything but the head, whose classes are those of other images. `aljax convert-weights` makes it, of published
 weights or of a run.
 """
 
@@ -112,7 +112,7 @@ def to_bytes(
 
 
 def load_weights(path: Path) -> Weights:
-    """Reads what `tools.convert_weights` wrote. Raises InputError for anything else."""
+    """Reads what `aljax convert-weights` wrote. Raises InputError for anything else."""
     file = read_tensors(path)
     try:
         about: dict[str, Any] = json.loads(file.metadata["aljax"])
@@ -122,7 +122,7 @@ def load_weights(path: Path) -> Weights:
     if not known:
         raise InputError(
             f"{path} is not in the form of this version of aljax: convert the published file or the run with "
-            "python -m tools.convert_weights SOURCE --out FILE"
+            "`aljax convert-weights SOURCE --out FILE`"
         )
     tensors = {name: tensor.astype(np.float32) for name, tensor in file.tensors.items()}
     return Weights(path, tensors, bands, normalisation, file.sha256)

@@ -13,8 +13,8 @@ from run_command import run
 from tiny import make_archive, tiny_network
 
 import aljax
+from aljax.commands import annotate
 from aljax.runs.run_dir import RunStore
-from experiments import annotate
 
 ARCHIVE = make_archive(60)
 TRUTH = dict(zip(ARCHIVE.ids, ARCHIVE.labels.tolist(), strict=True))

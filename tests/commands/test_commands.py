@@ -15,13 +15,14 @@ from small_runs import settings
 from tiny import tiny_network
 
 import aljax
+from aljax.commands import annotate
 from aljax.commands.process import command
 from aljax.errors import InputError
 from aljax.loop.history import Record
 from aljax.reports.curves import draw_curves
 from aljax.runs.experiment import check_report_place
 from aljax.xla.programs import mend
-from experiments import annotate, quickstart, treesatai, ucmerced
+from experiments import quickstart, treesatai, ucmerced
 
 TINY = [
     "--tiles",
@@ -187,7 +188,8 @@ def test_experiments_import_the_builders_of_archives_only_when_one_is_read() -> 
     heavy = ("tensorflow", "tensorflow_datasets", "array_record", "pooch")
     script = f"""if True:
         import sys
-        import experiments.archive, experiments.treesatai, experiments.ucmerced, tools.prepare, tools.show
+        import aljax.commands.prepare, aljax.commands.run, aljax.commands.show
+        import experiments.treesatai, experiments.ucmerced
         print([name for name in {heavy!r} if name in sys.modules])"""
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
 

@@ -14,10 +14,10 @@ from tiles_on_disk import pixels, write_geotiff, write_png
 import aljax
 from aljax.annotation.drawing import Drawn, know
 from aljax.annotation.round_files import write_round
+from aljax.commands import predict
 from aljax.data.archives.folder import open_folder
 from aljax.data.geojson import geojson_text, read_outlines
 from aljax.errors import InputError, InputWarning
-from tools import predict
 
 NOWHERE = 'LOCAL_CS["site",UNIT["metre",1]]'
 SPHERE = 6378137.0  # metres, the radius of web Mercator
@@ -174,7 +174,7 @@ def test_command_draws_what_it_predicts(tmp_path: Path, monkeypatch) -> None:
     run(chosen)
     for index in range(3):
         write_geotiff(tmp_path / "tiles" / f"{index}.tif", pixels(seed=index, size=32))
-    arguments = (chosen.run_dir, "--images", tmp_path / "tiles", "--out", tmp_path / "map.geojson")
+    arguments = ("--run-dir", chosen.run_dir, "--images", tmp_path / "tiles", "--out", tmp_path / "map.geojson")
     assert run_command(monkeypatch, predict.main, *arguments) == 0
     trained = aljax.load(chosen.run_dir)
     expected = trained.predict(np.stack([pixels(seed=index, size=32) for index in range(3)]))

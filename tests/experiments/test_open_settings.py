@@ -8,10 +8,10 @@ from PIL import Image
 from run_command import run as run_command
 from small_runs import run, settings
 
+from aljax.commands import convert_weights
 from aljax.runs.run_dir import read_finished
 from aljax.training.weights import load_weights
 from experiments import open_settings
-from tools import convert_weights
 
 
 def test_every_training_has_the_same_tiles_and_one_setting_changed(made, monkeypatch, tmp_path, capsys) -> None:

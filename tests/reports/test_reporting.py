@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aljax.commands.compare import compare
 from aljax.errors import InputError
 from aljax.loop.history import Record
 from aljax.reports.curves import _styles, draw_classes, draw_curves, series_name, table
-from tools.compare import compare
 
 
 def record(trial: int, labels: int, micro: float) -> Record:

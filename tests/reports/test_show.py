@@ -1,4 +1,4 @@
-"""tools.show: the right tiles in the right colours with the right counts, for every kind of archive."""
+"""aljax show: the right tiles in the right colours with the right counts, for every kind of archive."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,7 @@ from run_command import run
 from tiles_on_disk import pixels, write_geotiff, write_png
 from tiny import make_archive
 
+from aljax.commands import prepare, show
 from aljax.data.archive import Archive, Split
 from aljax.data.archives import ucmerced
 from aljax.data.archives.open import open_archive
@@ -18,7 +19,6 @@ from aljax.data.archives.treesatai import BANDS
 from aljax.errors import InputError
 from aljax.reports import contact_sheet as sheet
 from aljax.reports.contact_sheet import class_table, contact_sheet, stretch
-from tools import prepare, show
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def picture(path: Path) -> np.ndarray:
 
 def test_ucmerced_is_shown_with_the_classes_of_each_set(ucmerced_files, tmp_path, monkeypatch, capsys) -> None:
     out = tmp_path / "sheet.png"
-    assert run(monkeypatch, show.main, "--data-dir", ucmerced_files, "--out", out) == 0
+    assert run(monkeypatch, show.main, "--images", ucmerced_files, "--out", out) == 0
     text = capsys.readouterr().out
     archive = open_archive(ucmerced_files, 32)
     assert archive.split is not None
@@ -74,7 +74,7 @@ def test_treesatai_is_shown_in_false_colour_with_its_published_split(
 ) -> None:
     seen = []
     monkeypatch.setattr(show, "contact_sheet", lambda *arguments: seen.append(arguments))
-    assert run(monkeypatch, show.main, "--data-dir", treesatai_dir, "--out", tmp_path / "sheet.png") == 0
+    assert run(monkeypatch, show.main, "--images", treesatai_dir, "--out", tmp_path / "sheet.png") == 0
     ((_, archive, tiles, bands),) = seen
     assert [BANDS[band] for band in bands] == ["IR", "R", "G"]
     assert sorted(tiles.tolist()) == list(range(24))
@@ -90,13 +90,13 @@ def test_prepared_archive_is_shown_like_its_files(ucmerced_files, treesatai_dir,
         shown = []
         for folder in (files, tmp_path / name / "data"):
             out = tmp_path / "sheet.png"
-            assert run(monkeypatch, show.main, "--data-dir", folder, "--out", out, "--tiles", 3) == 0
+            assert run(monkeypatch, show.main, "--images", folder, "--out", out, "--tiles", 3) == 0
             shown.append((capsys.readouterr().out, out.read_bytes()))
         assert shown[0] == shown[1]
 
 
 def test_own_tiles_are_shown_with_and_without_labels(own_dir, tmp_path, monkeypatch, capsys) -> None:
-    arguments = ["--data-dir", own_dir, "--out", tmp_path / "sheet.png"]
+    arguments = ["--images", own_dir, "--out", tmp_path / "sheet.png"]
     assert run(monkeypatch, show.main, *arguments) == 0
     assert counts(capsys.readouterr().out)["labelled tiles"] == ["0"]
     assert picture(tmp_path / "sheet.png").std() > 20
@@ -116,7 +116,7 @@ def test_own_tiles_are_shown_with_and_without_labels(own_dir, tmp_path, monkeypa
 def test_tiles_of_any_number_of_bands_are_shown(bands: int, tmp_path, monkeypatch) -> None:
     for number in range(3):
         write_geotiff(tmp_path / "own" / f"{number}.tif", pixels(bands, "uint16", seed=number))
-    assert run(monkeypatch, show.main, "--data-dir", tmp_path / "own", "--out", tmp_path / "sheet.png") == 0
+    assert run(monkeypatch, show.main, "--images", tmp_path / "own", "--out", tmp_path / "sheet.png") == 0
     colours = picture(tmp_path / "sheet.png").astype(int)
     assert (colours.max(-1) == colours.min(-1)).all() == (bands < 3)
 
@@ -201,7 +201,7 @@ def test_class_table_stays_aligned_whatever_the_names() -> None:
         (["--bands", "0,1,2"], "--bands is '0,1,2': give one or three numbers from 1 to 4"),
         (["--bands", "1,2,5"], "--bands is '1,2,5': give one or three numbers from 1 to 4"),
         (["--bands", "red"], "--bands is 'red': give numbers between commas"),
-        (["--data-dir", "nowhere"], "nowhere is not a folder"),
+        (["--images", "nowhere"], "nowhere is not a folder"),
         (["--out", "nowhere/sheet.png"], "--out nowhere/sheet.png is in a folder that is not there: make it"),
         (["--out", "."], "--out . is a folder: name a file in it"),
         (["--labels", "nowhere.csv"], "nowhere.csv is not readable"),
@@ -209,7 +209,7 @@ def test_class_table_stays_aligned_whatever_the_names() -> None:
 )
 def test_bad_setting_is_one_line_and_status_2(arguments, message, treesatai_dir, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, show.main, "--data-dir", treesatai_dir, *arguments) == 2
+    assert run(monkeypatch, show.main, "--images", treesatai_dir, *arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(f"error: {message}", line)
     assert not list(tmp_path.iterdir())
@@ -220,7 +220,7 @@ def test_sheet_that_cannot_be_written_leaves_nothing_behind(treesatai_dir, tmp_p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    assert run(monkeypatch, show.main, "--data-dir", treesatai_dir, "--out", tmp_path / "sheet.png") == 2
+    assert run(monkeypatch, show.main, "--images", treesatai_dir, "--out", tmp_path / "sheet.png") == 2
     assert re.match(r"error: cannot write --out .*sheet.png \(No space left on device\)", capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
 
@@ -241,6 +241,6 @@ def test_folder_with_both_archives_is_refused_and_others_are_told_by_what_they_h
 def test_help_explains_every_setting(monkeypatch, capsys) -> None:
     assert run(monkeypatch, show.main, "--help") == 0
     text = re.sub(r"[│╭╮╰╯─\s]+", " ", capsys.readouterr().out)
-    flags = ("--data-dir", "--labels", "--label-separator", "--out", "--tiles", "--label", "--bands")
+    flags = ("--images", "--labels", "--label-separator", "--out", "--tiles", "--label", "--bands")
     for flag in (*flags, "--image-size", "--seed"):
         assert re.search(rf"{flag}\b[^()]*\w+ \w+ \w+[^()]*(\(required\)|\(default: )", text)

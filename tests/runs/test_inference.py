@@ -15,12 +15,12 @@ from tiles_on_disk import write_geotiff
 from tiny import make_archive
 
 import aljax
+from aljax.commands import predict
 from aljax.data.archives.folder import open_folder
 from aljax.data.labels import read_csv
 from aljax.data.tiles.decoding import resize
 from aljax.errors import InputError, InputWarning
 from aljax.loop.metrics import evaluate
-from tools import predict
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_command_predicts_what_the_loaded_model_does(tmp_path, monkeypatch, caps
     (tmp_path / "tiles" / "deep").mkdir(parents=True)
     for number, pixels in enumerate(images):
         Image.fromarray(pixels).save(tmp_path / "tiles" / "deep" / f"{number}.png")
-    arguments = (chosen.run_dir, "--images", tmp_path / "tiles", "--out")
+    arguments = ("--run-dir", chosen.run_dir, "--images", tmp_path / "tiles", "--out")
     assert run_command(monkeypatch, predict.main, *arguments, tmp_path / "p.csv") == 0
     trained = aljax.load(chosen.run_dir)
     header, *rows = [line.split(",") for line in (tmp_path / "p.csv").read_text().splitlines()]
@@ -115,7 +115,7 @@ def test_command_predicts_what_the_loaded_model_does(tmp_path, monkeypatch, caps
     np.testing.assert_array_equal(read_csv(tmp_path / "l.csv").labels, trained.predict(images) > 0.5)
     assert "5 tiles, 3 classes" in capsys.readouterr().out
     assert run_command(monkeypatch, predict.main, *arguments, tmp_path / "none" / "p.csv") == 2
-    assert run_command(monkeypatch, predict.main, tmp_path, "--images", tmp_path / "tiles") == 2
+    assert run_command(monkeypatch, predict.main, "--run-dir", tmp_path, "--images", tmp_path / "tiles") == 2
     assert "config.json is not readable" in capsys.readouterr().err
 
 

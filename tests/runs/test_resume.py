@@ -16,6 +16,7 @@ from small_runs import KilledError, run, run_until_save, settings
 from tiles_on_disk import on_disk
 from tiny import make_archive, tiny_network
 
+from aljax.commands.compare import read_run
 from aljax.data.archive import Split, random_split
 from aljax.errors import InputError, InputWarning
 from aljax.loop.state import Fitted, Predicted, RunState, Training
@@ -23,7 +24,6 @@ from aljax.runs.checkpoints import CheckpointFolder, find_damage, list_checkpoin
 from aljax.runs.experiment import run_experiment
 from aljax.runs.run_dir import FORMAT, RunStore
 from aljax.system.files import checksums
-from tools.compare import read_run
 from tools.run_contents import contents, differences
 
 

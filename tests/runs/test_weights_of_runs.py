@@ -10,12 +10,12 @@ from run_command import run as run_tool
 from small_runs import run, settings
 
 import aljax
+from aljax.commands import convert_weights
 from aljax.data.archive import Archive, place, random_split, whole_range
 from aljax.data.augmentation import standardise
 from aljax.errors import InputError
 from aljax.training.weights import load_weights, of_network, start_from
 from experiments.run_names import PlannedRun
-from tools import convert_weights
 
 
 def train(run_dir: Path, **changes) -> Path:

@@ -17,6 +17,7 @@ import pytest
 from run_command import run as run_tool
 from safetensors.numpy import save_file
 
+from aljax.commands import convert_weights
 from aljax.data.archive import random_split
 from aljax.errors import InputError
 from aljax.loop import iterations as loop
@@ -28,7 +29,6 @@ from aljax.training.conversion import adapt_bands, convert, source_name
 from aljax.training.recipe import Recipe
 from aljax.training.weights import Weights, check_weights, load_weights, read_tensors, start_from, to_bytes
 from experiments import quickstart
-from tools import convert_weights
 
 CLASSES = 3
 
@@ -226,7 +226,7 @@ def test_file_keeps_every_number_says_where_it_is_from_and_is_the_same_each_time
     assert hashlib.sha256((tmp_path / "source.safetensors").read_bytes()).hexdigest() in about
     # safetensors orders metadata by a hash that differs between processes.
     script = (
-        "import sys; from pathlib import Path; from tools.convert_weights import convert_weights as c; "
+        "import sys; from pathlib import Path; from aljax.commands.convert_weights import convert_weights as c; "
         "c(Path(sys.argv[1]), Path(sys.argv[2]), 'R,G,B')"
     )
     other = tmp_path / "again"

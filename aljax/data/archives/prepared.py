@@ -1,4 +1,4 @@
-"""Archives as `tools.prepare` leaves them: TensorFlow Datasets' files, read without TensorFlow."""
+"""Archives as `aljax prepare` leaves them: TensorFlow Datasets' files, read without TensorFlow."""
 
 from collections.abc import Mapping
 from pathlib import Path

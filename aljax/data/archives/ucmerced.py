@@ -53,7 +53,7 @@ def open_ucmerced(data_dir: Path, size: int) -> Archive:
 def list_ucmerced(data_dir: Path) -> Listing:
     """All tiles as downloaded, in the order of the label table. Raises InputError for anything amiss."""
     if not data_dir.is_dir():
-        raise InputError(f"{data_dir} is not a folder: give the one with UCMerced_LandUse (tools.prepare fetches it)")
+        raise InputError(f"{data_dir} is not a folder: give the one with UCMerced_LandUse (`aljax prepare` fetches it)")
     table = read_labels(find_labels(data_dir))
     found = find_images(data_dir)
     _match(table.ids, found, data_dir)

@@ -10,11 +10,11 @@ import pytest
 from archives_on_disk import write_ucmerced, zip_ucmerced
 from run_command import run
 
+from aljax.commands import prepare
 from aljax.data.archives import builders
 from aljax.data.archives.download import TREESATAI, UCMERCED, Download, download
 from aljax.data.archives.ucmerced import open_ucmerced
 from aljax.errors import InputError
-from tools import prepare
 
 
 class Publisher:
@@ -121,15 +121,15 @@ def test_prepare_downloads_what_it_is_not_given(publisher, tmp_path: Path, monke
     offers = [publisher.offer(name) for name in publisher.files]
     monkeypatch.setattr(builders.UcmercedMultilabel, "downloads", offers)
     publisher.breaks_off = True
-    assert run(monkeypatch, prepare.main, "ucmerced", "--data-dir", tmp_path) == 2
+    assert run(monkeypatch, prepare.main, "ucmerced", "--out", tmp_path) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: http://127.0.0.1:")
     publisher.breaks_off = False
-    assert run(monkeypatch, prepare.main, "ucmerced", "--data-dir", tmp_path) == 0
+    assert run(monkeypatch, prepare.main, "ucmerced", "--out", tmp_path) == 0
     downloaded = tmp_path / "downloads" / "ucmerced_multilabel"
     assert open_ucmerced(tmp_path, 64).fingerprint() == open_ucmerced(downloaded, 64).fingerprint()
     fetched = len(publisher.requests)
-    assert run(monkeypatch, prepare.main, "ucmerced", "--data-dir", tmp_path) == 0
+    assert run(monkeypatch, prepare.main, "ucmerced", "--out", tmp_path) == 0
     assert len(publisher.requests) == fetched
 
 

@@ -10,10 +10,10 @@ import pytest
 from run_command import run
 from tiles_on_disk import pixels, write_geotiff, write_png
 
+from aljax.commands import run as experiment
 from aljax.data.archive import Archive
 from aljax.data.archives.folder import open_folder
 from aljax.errors import InputError, InputWarning
-from experiments import archive as experiment
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from archives_on_disk import write_treesatai, write_ucmerced, zip_treesatai, zip
 from run_command import run
 
 import aljax.data.archives.builders  # registers the archives
+from aljax.commands import prepare
 from aljax.data.archive import Archive
 from aljax.data.archives.listing import Listing
 from aljax.data.archives.prepared import prepared_dir
@@ -24,7 +25,6 @@ from aljax.data.archives.treesatai import list_treesatai, open_treesatai
 from aljax.data.archives.ucmerced import list_ucmerced, open_ucmerced
 from aljax.data.tiles.images import stream
 from aljax.errors import InputError
-from tools import prepare
 
 WRITE = {"ucmerced": write_ucmerced, "treesatai": write_treesatai}
 ZIP = {"ucmerced": zip_ucmerced, "treesatai": zip_treesatai}
@@ -48,7 +48,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def data_dir(files, tmp_path_factory) -> Path:
-    """Both archives prepared in one folder, as tools.prepare does."""
+    """Both archives prepared in one folder, as aljax prepare does."""
     folder = tmp_path_factory.mktemp("prepared")
     for name, source in files.items():
         prepare.prepare(name, folder, source)
@@ -113,7 +113,7 @@ def test_tensorflow_is_never_imported(files, tmp_path: Path) -> None:
         import sys
         from pathlib import Path
         from aljax.data.archives.treesatai import open_treesatai
-        from tools.prepare import prepare
+        from aljax.commands.prepare import prepare
         prepare("treesatai", Path(sys.argv[1]), Path(sys.argv[2]))
         archive = open_treesatai(Path(sys.argv[1]), 32, 0)
         print(sum(archive.images[index].size for index in range(len(archive.ids))))
@@ -135,7 +135,7 @@ def test_killed_preparation_is_repeated_without_leftovers(files, data_dir: Path,
     content = tile.read_bytes()
     tile.unlink()
     os.mkfifo(tile)  # the last tile never comes
-    line = [sys.executable, "-m", "tools.prepare", "treesatai", "--data-dir", folder, "--manual-dir", source]
+    line = [sys.executable, "-m", "aljax", "prepare", "treesatai", "--out", folder, "--manual-dir", source]
     with subprocess.Popen(line, cwd=Path(prepare.__file__).parents[1]) as process:
         pipe, deadline = None, time.monotonic() + 60
         while pipe is None and time.monotonic() < deadline:
@@ -175,12 +175,12 @@ def test_full_disk_is_one_line(files, tmp_path: Path, monkeypatch) -> None:
         raise RuntimeError("Failed to finalize writing of split 'train': write() failed: No space left on device")
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
-    with pytest.raises(InputError, match=r"cannot write to --data-dir .* \(No space left on device\)"):
+    with pytest.raises(InputError, match=r"cannot write to --out .* \(No space left on device\)"):
         prepare.prepare("treesatai", tmp_path, files["treesatai"])
 
 
 def test_preparing_twice_says_that_it_is_prepared(files, tmp_path: Path, monkeypatch, capsys) -> None:
-    arguments = ["ucmerced", "--data-dir", tmp_path / "data", "--manual-dir", files["ucmerced"]]
+    arguments = ["ucmerced", "--out", tmp_path / "data", "--manual-dir", files["ucmerced"]]
     assert run(monkeypatch, prepare.main, *arguments) == 0
     first = capsys.readouterr().out
     (table,) = (tmp_path / "data").rglob("metadata.json")
@@ -199,7 +199,7 @@ def test_stopping_leaves_nothing_half_and_says_how_to_go_on(files, tmp_path: Pat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(aljax.data.archives.builders, "check_tile", stop)
-    arguments = ["treesatai", "--data-dir", tmp_path / "data", "--manual-dir", files["treesatai"]]
+    arguments = ["treesatai", "--out", tmp_path / "data", "--manual-dir", files["treesatai"]]
     assert run(monkeypatch, prepare.main, *arguments) == 130
     assert capsys.readouterr().err.endswith(
         "stopped; the same command starts again, with the files that were downloaded\n"
@@ -213,7 +213,7 @@ def test_help_explains_every_setting(monkeypatch, capsys) -> None:
     for words in (
         "{ucmerced,treesatai}",
         "which archive",
-        "--data-dir PATH",
+        "--out PATH",
         "--manual-dir",
         "folder of the publisher",
     ):

@@ -10,10 +10,10 @@ import pytest
 from archives_on_disk import write_treesatai, write_ucmerced
 from run_command import run
 
+from aljax.commands import prepare
 from aljax.data.archives.prepared import prepared_dir
 from aljax.data.archives.treesatai import list_treesatai, open_treesatai
 from aljax.errors import InputError
-from tools import prepare
 
 SHARD = "treesatai-train.array_record-00000-of-00001"
 ADVICE = "delete the folder and prepare it again"
@@ -58,7 +58,7 @@ def test_archive_that_cannot_be_prepared_is_refused_by_name(kind, files, tmp_pat
     spoil, message = UNFIT[kind]
     source = shutil.copytree(files, tmp_path / "files")
     spoil(source)
-    arguments = ["treesatai", "--data-dir", tmp_path / "data", "--manual-dir", source]
+    arguments = ["treesatai", "--out", tmp_path / "data", "--manual-dir", source]
     assert run(monkeypatch, prepare.main, *arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(f"^error: .*{message}", line)
@@ -68,9 +68,9 @@ def test_archive_that_cannot_be_prepared_is_refused_by_name(kind, files, tmp_pat
 @pytest.mark.parametrize("place", ["", "below"])
 def test_data_dir_that_cannot_be_written_is_refused(place, files, tmp_path, monkeypatch, capsys) -> None:
     (tmp_path / "file").write_text("")
-    arguments = ["treesatai", "--data-dir", tmp_path / "file" / place, "--manual-dir", files]
+    arguments = ["treesatai", "--out", tmp_path / "file" / place, "--manual-dir", files]
     assert run(monkeypatch, prepare.main, *arguments) == 2
-    assert re.match(r"error: cannot write to --data-dir .*file.*: choose another folder\n$", capsys.readouterr().err)
+    assert re.match(r"error: cannot write to --out .*file.*: choose another folder\n$", capsys.readouterr().err)
 
 
 def flip(path: Path, share: float) -> None:
@@ -126,7 +126,7 @@ def test_damaged_archive_is_refused_by_name_when_it_is_read(kind: str, prepared:
 def test_following_the_advice_mends_a_damaged_archive(prepared, files, tmp_path, monkeypatch, capsys) -> None:
     folder = shutil.copytree(prepared, tmp_path / "data")
     (prepared_dir(folder, "treesatai") / "dataset_info.json").unlink()
-    arguments = ["treesatai", "--data-dir", folder, "--manual-dir", files]
+    arguments = ["treesatai", "--out", folder, "--manual-dir", files]
     assert run(monkeypatch, prepare.main, *arguments) == 2
     assert ADVICE in capsys.readouterr().err
     shutil.rmtree(prepared_dir(folder, "treesatai"))

@@ -1,6 +1,6 @@
 """Annotation for real: says which tiles of your own archive to label next, round by round.
 
-    python -m experiments.annotate --images DIR --classes trees,water,pavement --run-dir runs/mine
+    aljax annotate --images DIR --classes trees,water,pavement --run-dir runs/mine
 
 The first call draws tiles by chance, some to train on and some to measure with. Every round is a folder: open its
 label.html in a browser, label its tiles with a few keys, and put the to_label.csv that the page saves in the place of
@@ -26,7 +26,7 @@ import tyro
 from aljax.annotation import round_files
 from aljax.annotation.drawing import Drawn, Known, chosen_rows, draw, know, round_dir, warn_of_unmeasured
 from aljax.annotation.rounds import run_round
-from aljax.commands.process import command, parse_settings, prepare_process
+from aljax.commands.process import parse_settings, prepare_process
 from aljax.data.archives.folder import open_folder
 from aljax.data.labels import SPLIT_COLUMN, CsvLabels, class_names_in, classes_of, count_tiles, read_csv
 from aljax.data.storage import keep_tiles
@@ -160,7 +160,7 @@ def print_request(form: Path) -> None:
 
 def main() -> None:
     """Makes the next round, or says which one waits for labels."""
-    settings = parse_settings(AnnotationSettings, "experiments.annotate", __doc__)
+    settings = parse_settings(AnnotationSettings, "aljax annotate", __doc__)
     if settings.test < 1:
         raise InputError(f"--test is {settings.test}: it must be at least 1, or there is nothing to measure with")
     prepare_process()
@@ -195,10 +195,8 @@ def main() -> None:
         )
     folder = round_dir(settings.run_dir, number)
     if last:
-        print(f"all labels: {settings.run_dir / round_files.LABELS}; the network, for tools.predict: {folder}")
+        print(
+            f"all labels: {settings.run_dir / round_files.LABELS}; the network, for `aljax predict --run-dir`: {folder}"
+        )
     else:
         print_request(folder / round_files.FORM)
-
-
-if __name__ == "__main__":
-    command(main)

@@ -1,6 +1,6 @@
 """Puts finished or running runs side by side: picture, table, and how much better one is than another.
 
-    python -m tools.compare runs/ucmerced-mge runs/ucmerced-random --out runs/compared.png
+    aljax compare runs/ucmerced-mge runs/ucmerced-random --out runs/compared.png
 
 Each run is a folder with config.json and history.jsonl, as the experiments write them; where its checkpoints are there
 too, they are believed, because they tell when they are damaged. Runs that differ in nothing but their trials are one
@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import tyro
 
 from aljax.commands.options import read_options
-from aljax.commands.process import command
 from aljax.errors import InputError
 from aljax.loop.history import Record, summarise
 from aljax.reports.comparison import Difference, compare_with
@@ -209,8 +208,4 @@ def _labels_needed(levels: Sequence[dict[str, Any]], baseline: str) -> str:
 
 def main() -> None:
     """Parses the command line and compares."""
-    read_options(compare, "tools.compare", __doc__)
-
-
-if __name__ == "__main__":
-    command(main)
+    read_options(compare, "aljax compare", __doc__)

@@ -1,10 +1,10 @@
 """Prepares UC Merced or TreeSatAI once, as a TensorFlow Datasets archive of a few large files.
 
-    python -m tools.prepare ucmerced --data-dir data/ucmerced                      # downloads 0.3 GB
-    python -m tools.prepare treesatai --data-dir data/treesatai                    # downloads about 16 GB
-    python -m tools.prepare treesatai --data-dir data/treesatai --manual-dir DIR   # from files you have
+    aljax prepare ucmerced --out data/ucmerced                      # downloads 0.3 GB
+    aljax prepare treesatai --out data/treesatai                    # downloads about 16 GB
+    aljax prepare treesatai --out data/treesatai --manual-dir DIR   # from files you have
 
-The experiments read what is prepared from --data-dir. They read the files as downloaded just as well, and as fast;
+The experiments' --data-dir is then that folder. They read the files as downloaded just as well, and as fast;
 prepared they are checked tile by tile, and a few large files instead of thousands of small ones, which are easy to move
 and which file systems of clusters prefer. It may be interrupted and repeated.
 """
@@ -22,7 +22,6 @@ from typing import Literal, NamedTuple
 import tyro
 
 from aljax.commands.options import read_options
-from aljax.commands.process import command
 from aljax.data.archives import treesatai, ucmerced
 from aljax.data.archives.listing import Listing
 from aljax.data.archives.prepared import VERSION, find_prepared, prepared_dir
@@ -68,29 +67,29 @@ ARCHIVES = {
 
 def prepare(
     archive: tyro.conf.Positional[Literal["ucmerced", "treesatai"]],
-    data_dir: Path,
+    out: Path,
     manual_dir: Path | None = None,
 ) -> None:
     """Prepares an archive unless it is there, and prints its counts beside the published ones.
 
     Args:
         archive: which archive
-        data_dir: folder for what is prepared (and downloaded); the experiments' --data-dir
+        out: folder for what is prepared (and downloaded)
         manual_dir: folder of the publisher's files, zipped or unpacked; left out, they are downloaded
     """
     known = ARCHIVES[archive]
-    listing = find_prepared(data_dir, known.dataset, known.form)
+    listing = find_prepared(out, known.dataset, known.form)
     if listing is None:
-        build(known.dataset, data_dir, manual_dir)
-        listing = find_prepared(data_dir, known.dataset, known.form)
+        build(known.dataset, out, manual_dir)
+        listing = find_prepared(out, known.dataset, known.form)
         assert listing is not None
     else:
         print(f"{archive} is prepared already")
     print(counts_table(known.counts(listing)))
-    print(f"prepared: {prepared_dir(data_dir, known.dataset)} (for an experiment: --data-dir {data_dir})")
+    print(f"prepared: {prepared_dir(out, known.dataset)} (for an experiment: --data-dir {out})")
 
 
-def build(dataset: str, data_dir: Path, manual_dir: Path | None) -> None:
+def build(dataset: str, out: Path, manual_dir: Path | None) -> None:
     """Runs the builder. Raises InputError; whatever stops it, no half archive is left."""
     # The builder would take an empty folder for none, and download.
     if manual_dir is not None and not (manual_dir.is_dir() and any(manual_dir.iterdir())):
@@ -102,27 +101,27 @@ def build(dataset: str, data_dir: Path, manual_dir: Path | None) -> None:
     del aljax
     tfds.disable_progress_bar()
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with one_at_a_time(data_dir):
-            if prepared_dir(data_dir, dataset).exists():  # another process may have prepared it meanwhile
+        out.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(out):
+            if prepared_dir(out, dataset).exists():  # another process may have prepared it meanwhile
                 return
-            for left in (data_dir / dataset).glob(f"incomplete.*_{VERSION}"):
+            for left in (out / dataset).glob(f"incomplete.*_{VERSION}"):
                 shutil.rmtree(left)  # of a run that was killed
-            builder = tfds.builder(dataset, data_dir=data_dir, file_format="array_record")
+            builder = tfds.builder(dataset, data_dir=out, file_format="array_record")
             config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
             # What it says of sizes it does not know would only confuse; progress goes to standard error.
             with contextlib.redirect_stdout(io.StringIO()):
-                builder.download_and_prepare(download_dir=data_dir / "downloads", download_config=config)
+                builder.download_and_prepare(download_dir=out / "downloads", download_config=config)
     except (OSError, RuntimeError) as error:
         # The writer of records raises RuntimeErrors with the system's words in them.
         reasons = [os.strerror(code) for code in DISK_ERRORS if os.strerror(code) in str(error)]
         if not reasons and not isinstance(error, OSError):
             raise
         reason = reasons[0] if reasons else getattr(error, "strerror", None) or error
-        raise InputError(f"cannot write to --data-dir {data_dir} ({reason}): choose another folder") from error
+        raise InputError(f"cannot write to --out {out} ({reason}): choose another folder") from error
     finally:
         # The builder makes these whether it needs them or not.
-        for folder in (data_dir / "downloads" / "extracted", data_dir / "downloads", data_dir / dataset):
+        for folder in (out / "downloads" / "extracted", out / "downloads", out / dataset):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
@@ -138,11 +137,7 @@ def counts_table(counts: dict[str, tuple[int, int]]) -> str:
 def main() -> None:
     """Parses the command line and prepares."""
     try:
-        read_options(prepare, "tools.prepare", __doc__)
+        read_options(prepare, "aljax prepare", __doc__)
     except KeyboardInterrupt:
         print("\nstopped; the same command starts again, with the files that were downloaded", file=sys.stderr)
         sys.exit(130)
-
-
-if __name__ == "__main__":
-    command(main)

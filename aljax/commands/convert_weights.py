@@ -1,8 +1,8 @@
 """Converts published DenseNet weights, or those of a run, so that an experiment can start from them.
 
-    python -m tools.convert_weights densenet121.safetensors --out weights/rgb.safetensors
-    python -m tools.convert_weights densenet121.safetensors --out weights/trees.safetensors --bands IR,G,B,R
-    python -m tools.convert_weights runs/other-archive --out weights/other-archive.safetensors
+    aljax convert-weights densenet121.safetensors --out weights/rgb.safetensors
+    aljax convert-weights densenet121.safetensors --out weights/trees.safetensors --bands IR,G,B,R
+    aljax convert-weights runs/other-archive --out weights/other-archive.safetensors
 
 The file is for --init-weights. The source is a safetensors file with the names of torchvision or timm, for example
 `model.safetensors` of timm/densenet121.ra_in1k on Hugging Face, or the folder of a run, whose newest fitted network is
@@ -18,7 +18,6 @@ import numpy as np
 import tyro
 
 from aljax.commands.options import read_options
-from aljax.commands.process import command
 from aljax.data.augmentation import Normalisation
 from aljax.errors import InputError
 from aljax.networks.densenet import DenseNet
@@ -118,8 +117,4 @@ def _write(path: Path, content: bytes) -> None:
 
 def main() -> None:
     """Parses the command line and converts."""
-    read_options(convert_weights, "tools.convert_weights", __doc__)
-
-
-if __name__ == "__main__":
-    command(main)
+    read_options(convert_weights, "aljax convert-weights", __doc__)

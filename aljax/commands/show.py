@@ -1,7 +1,7 @@
 """Looks at an archive: a contact sheet with ids and labels, and the tiles of each class in each part of the split.
 
-    python -m tools.show --data-dir DIR --out sheet.png
-    python -m tools.show --data-dir DIR --labels labels.csv --bands 4,1,2
+    aljax show --images DIR --out sheet.png
+    aljax show --images DIR --labels labels.csv --bands 4,1,2
 
 DIR holds UC Merced or TreeSatAI as they are downloaded or prepared, or is a folder of your own tiles. TreeSatAI is
 shown in false colour, infrared, red and green as red, green and blue; other tiles by their first three bands.
@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from aljax.commands.options import read_options
-from aljax.commands.process import command
 from aljax.data.archive import Archive
 from aljax.data.archives.open import open_archive
 from aljax.errors import InputError
@@ -27,7 +26,7 @@ MAX_TILES = 600  # more make a picture that few programs open
 class ShowSettings:
     """What to show."""
 
-    data_dir: Path  # folder of the archive
+    images: Path  # folder of your own tiles, or of UC Merced or TreeSatAI as they are downloaded or prepared
     labels: Path | None = None  # CSV file with the labels of your own tiles
     label_separator: str = ";"  # between the class names of a cell, in a CSV with the columns id,labels
     out: Path = Path("sheet.png")  # PNG file for the contact sheet
@@ -66,10 +65,10 @@ def choose_tiles(settings: ShowSettings, archive: Archive) -> np.ndarray:
 
 def main() -> None:
     """Writes the sheet and prints the counts."""
-    settings = read_options(ShowSettings, "tools.show", __doc__)
+    settings = read_options(ShowSettings, "aljax show", __doc__)
     check(settings)
     archive = open_archive(
-        settings.data_dir, settings.image_size, settings.seed, settings.labels, settings.label_separator
+        settings.images, settings.image_size, settings.seed, settings.labels, settings.label_separator
     )
     tiles, bands = choose_tiles(settings, archive), parse_bands(settings.bands, archive)
     try:
@@ -78,7 +77,3 @@ def main() -> None:
         raise InputError(f"cannot write --out {settings.out} ({error.strerror or error}): name another file") from error
     print(class_table(archive))
     print(f"sheet: {settings.out}")
-
-
-if __name__ == "__main__":
-    command(main)

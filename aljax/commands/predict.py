@@ -1,27 +1,25 @@
 """Predicts the classes of new tiles with what a run has learnt: a CSV file, or a map of them.
 
-    python -m tools.predict runs/mine/round-7 --images DIR --out predictions.csv
-    python -m tools.predict runs/mine/round-7 --images DIR --out map.geojson
-    python -m tools.predict runs/ucmerced-mge --images DIR --out labels.csv --threshold 0.5
+    aljax predict --run-dir runs/mine/round-7 --images DIR --out predictions.csv
+    aljax predict --run-dir runs/mine/round-7 --images DIR --out map.geojson
+    aljax predict --run-dir runs/ucmerced-mge --images DIR --out labels.csv --threshold 0.5
 
-RUN is the folder of a run, which may still be under way, or of a round of experiments.annotate. Tiles are GeoTIFF, PNG
+The run may still be under way, or be a round of `aljax annotate`. Tiles are GeoTIFF, PNG
 or JPEG files with the bands of those in training, nested or not, of any size. A row for each tile has the probabilities
-of the classes, or 0 and 1 where a --threshold is given: a label file that experiments.archive reads. In GeoJSON, which
+of the classes, or 0 and 1 where a --threshold is given: a label file that `aljax run` reads. In GeoJSON, which
 QGIS and the like open, the outline of each tile with a georeference has them as its properties.
 """
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import tyro
 from jaxtyping import Float
 from tqdm import tqdm
 
 from aljax.commands.options import read_options
-from aljax.commands.process import command, prepare_process
+from aljax.commands.process import prepare_process
 from aljax.data.archives.folder import open_folder
 from aljax.data.geojson import Outline, geojson_text, read_outlines, require_outline
 from aljax.data.labels import predictions_text, to_text
@@ -32,7 +30,7 @@ from aljax.training.prediction import predict_probabilities, suitable_batch_size
 
 
 def predict(
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")],
+    run_dir: Path,
     images: Path,
     out: Path = Path("predictions.csv"),
     threshold: float | None = None,
@@ -40,7 +38,7 @@ def predict(
     """Predicts and writes the file.
 
     Args:
-        run: folder of a run or a round
+        run_dir: folder of a run or a round
         images: folder of the tiles
         out: file to write, .csv or .geojson
         threshold: probability above which a cell is 1, else 0; None: the probabilities themselves
@@ -51,7 +49,7 @@ def predict(
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise InputError(f"--threshold is {threshold}: it is a probability, from 0 to 1")
     prepare_process()
-    trained = load(run)
+    trained = load(run_dir)
     archive = open_folder(images, None, trained.image_size)
     outlines = None
     if out.suffix.lower() == ".geojson":
@@ -65,7 +63,7 @@ def predict(
     with disk_errors(out):
         write_atomically(out, text)
     by = f"trained on {trained.num_labeled} tiles"
-    print(f"{len(archive.ids)} tiles, {len(trained.class_names)} classes, by the network of {run} ({by}): {out}")
+    print(f"{len(archive.ids)} tiles, {len(trained.class_names)} classes, by the network of {run_dir} ({by}): {out}")
 
 
 def _text(
@@ -86,8 +84,4 @@ def _text(
 
 def main() -> None:
     """Reads the command line and predicts."""
-    read_options(predict, "tools.predict", __doc__)
-
-
-if __name__ == "__main__":
-    command(main)
+    read_options(predict, "aljax predict", __doc__)

@@ -1,18 +1,18 @@
 """Your own archive: a folder of tiles and a CSV with all their labels, one query function, simulated annotation.
 
-    python -m experiments.archive --images DIR --labels CSV --query mge --run-dir runs/mine
+    aljax run --images DIR --labels CSV --query mge --run-dir runs/mine
 
 DIR holds GeoTIFF, PNG or JPEG tiles of any band count in uint8, uint16 or float32, nested or not. The CSV has a
 row per tile: `id,CLASS,CLASS,...` with cells 0 or 1, or `id,labels` with class names between semicolons; a column
 `split` (pool, validation, test) fixes the split, otherwise it is drawn. Before you spend a budget this tells what
-each query function would have saved on an archive like yours; experiments.annotate is for spending it. A run that was
+each query function would have saved on an archive like yours; `aljax annotate` is for spending it. A run that was
 stopped goes on when the same command is repeated.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from aljax.commands.process import command, parse_settings, prepare_process
+from aljax.commands.process import parse_settings, prepare_process
 from aljax.data.archive import Archive, Split, random_split
 from aljax.data.archives.folder import open_folder
 from aljax.data.storage import keep_tiles
@@ -43,7 +43,7 @@ def choose_split(settings: OwnArchiveSettings, archive: Archive) -> Split:
         without = [tile for tile, known in zip(archive.ids, archive.labelled, strict=True) if not known]
         raise InputError(
             f"{len(without)} of {len(archive.ids)} tiles have no row in {settings.labels}, as {without[0]}: "
-            "a simulated run needs labels for all; add them, move the tiles away, or label with experiments.annotate"
+            "a simulated run needs labels for all; add them, move the tiles away, or label them with `aljax annotate`"
         )
     if archive.split is not None:
         return archive.split
@@ -57,14 +57,10 @@ def choose_split(settings: OwnArchiveSettings, archive: Archive) -> Split:
 
 def main() -> None:
     """Reads the archive and runs."""
-    settings = parse_settings(OwnArchiveSettings, "experiments.archive", __doc__)
+    settings = parse_settings(OwnArchiveSettings, "aljax run", __doc__)
     prepare_process()
     archive = open_folder(settings.images, settings.labels, settings.image_size, settings.label_separator)
     split = choose_split(settings, archive)
     archive = keep_tiles(archive, settings.tiles_in, settings.cache_dir)
     histories = run_experiment(settings, archive, split, DenseNet121(len(archive.class_names)))
     print_report(settings.run_dir, histories)
-
-
-if __name__ == "__main__":
-    command(main)

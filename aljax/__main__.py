@@ -1,0 +1,5 @@
+"""`python -m aljax` is the command `aljax`."""
+
+from aljax.commands.main import main
+
+main()
