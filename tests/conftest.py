@@ -90,7 +90,8 @@ def traces() -> Callable[[Callable], int]:
     start: dict[int, int] = {}
 
     def count(function: Callable) -> int:
-        size = function._cache_size()  # type: ignore[attr-defined]
+        jitted = function.jitted() if hasattr(function, "jitted") else function
+        size = jitted._cache_size()  # type: ignore[attr-defined]
         return size - start.setdefault(id(function), size)
 
     return count

@@ -32,7 +32,6 @@ from aljax.training.fitting import begin_fit, make_epoch
 from aljax.training.prediction import predict_batch, predict_batches
 from aljax.training.recipe import Recipe
 from aljax.training.steps import Batch, train_on_batch, train_on_device
-from aljax.xla.jitted import Program
 from aljax.xla.programs import VARIABLE, keep_programs
 from tools.duel import Work
 
@@ -67,7 +66,7 @@ def statistics(bands: int) -> BandStatistics:
 
 def begin_training(
     batch: int, size: int, bands: int, precision: str, steps: int = 1
-) -> tuple[Program[..., Any], tuple[Any, ...], Any, tuple[Any, ...]]:
+) -> tuple[Any, tuple[Any, ...], Any, tuple[Any, ...]]:
     """What runs so many steps, on an accelerator in a row: static arguments, what is trained, and the other arguments.
 
     The last of them says which steps.
@@ -77,6 +76,7 @@ def begin_training(
     start = begin_fit(recipe, variables)
     tiles = Batch(*map(jax.device_put, (pixels(count, size, bands), multi_labels(count, CLASSES[bands]))))
     given = tiles, statistics(bands), make_epoch(recipe, 0, jax.random.key(1))
+    # What a step gives is what the next one takes.
     carry = start.state, start.sums
     if steps == 1:
         return train_on_batch, (model, recipe), carry, (*given, np.asarray(0, np.int32))
@@ -84,9 +84,7 @@ def begin_training(
     return train_on_device, (model, recipe, batch), carry, (*given, *in_a_row)
 
 
-def begin_scoring(
-    batch: int, size: int, bands: int, precision: str
-) -> tuple[Program[..., Any], tuple[Any, ...], tuple[Any, ...]]:
+def begin_scoring(batch: int, size: int, bands: int, precision: str) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
     """What scores a batch: static arguments, and the other ones."""
     model, variables = fresh_model(size, bands, precision)
     images = jax.device_put(pixels(batch, size, bands))
@@ -102,7 +100,7 @@ def train_in_jax(
     program, static, *carries, rest = begin_training(batch, size, bands, precision, steps)
 
     def work() -> Mapping[str, float]:
-        carries[0], done = program(*static, carries[0], *rest)
+        carries[0], done = program(*static, *carries[0], *rest)
         done.block_until_ready()
         return NOTHING
 
@@ -134,7 +132,7 @@ def begin_first_step(batch: int, size: int, bands: int, precision: str) -> None:
     """Says when the first step is under way."""
     keep_programs()
     program, static, carry, rest = begin_training(batch, size, bands, precision)
-    program(*static, carry, *rest)
+    program(*static, *carry, *rest)
     print("begun", flush=True)
 
 

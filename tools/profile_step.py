@@ -82,10 +82,10 @@ def begin_training_step(batch: int, size: int, bands: int, precision: str) -> tu
     program, static, *carries, rest = begin_training(batch, size, bands, precision, 1 if on_cpu else STEPS_PER_CALL)
     if not on_cpu:
         rest = (*rest[:-1], np.array([0, 1], np.int32))  # one of those in a row
-    compiled = program.compiled(*static, carries[0], *rest)
+    compiled = program.jitted().lower(*static, *carries[0], *rest).compile()
 
     def step() -> None:
-        carries[0], _ = jax.block_until_ready(compiled(carries[0], *rest))
+        carries[0], _ = jax.block_until_ready(compiled(*carries[0], *rest))
 
     return step, compiled.as_text() or ""
 
@@ -93,7 +93,7 @@ def begin_training_step(batch: int, size: int, bands: int, precision: str) -> tu
 def begin_scoring_step(batch: int, size: int, bands: int, precision: str) -> tuple[Callable[[], None], str]:
     """The same for the scores of a batch."""
     program, static, rest = begin_scoring(batch, size, bands, precision)
-    compiled = program.compiled(*static, *rest)
+    compiled = program.jitted().lower(*static, *rest).compile()
     return lambda: jax.block_until_ready(compiled(*rest)), compiled.as_text() or ""
 
 

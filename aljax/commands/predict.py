@@ -26,7 +26,7 @@ from aljax.data.labels import predictions_text, to_text
 from aljax.errors import InputError
 from aljax.runs.inference import load
 from aljax.system.files import check_output, disk_errors, write_atomically
-from aljax.training.prediction import predict_probabilities, suitable_batch_size
+from aljax.training.prediction import predict_probabilities
 
 
 def predict(
@@ -56,7 +56,7 @@ def predict(
         outlines = read_outlines(archive)  # before the tiles are predicted, or that may be for nothing
         require_outline(outlines)
     tiles = trained.tiles(archive.images)
-    batch_size = suitable_batch_size(tiles)
+    batch_size = tiles.at_once
     with tqdm(total=math.ceil(tiles.num_tiles / batch_size), unit="batch", disable=None, leave=False) as bar:
         found = predict_probabilities(trained.model, trained.variables, tiles, batch_size, bar.update)
     text = _text(archive.ids, trained.class_names, found, threshold, outlines)

@@ -18,8 +18,8 @@ from aljax.system.files import discard_output
 from aljax.system.machine import check_device, keep_freed_memory
 from aljax.system.stopping import StoppedError, stop_with_starter
 from aljax.training.weights import load_weights
-from aljax.xla.compiling import DETERMINISTIC, tell_of_compiling
-from aljax.xla.programs import keep_programs, mend, programs_dir
+from aljax.xla.compiling import DETERMINISTIC, report_slow_compiling
+from aljax.xla.programs import keep_programs, programs_dir, remove_unreadable
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
@@ -91,7 +91,7 @@ def _show_warning(otherwise: Callable[..., None]) -> Callable[..., None]:
             if not told:
                 print("warning: the font lacks characters of names: they are boxes in the pictures", file=sys.stderr)
             told.append(str(message))
-        elif not mend(str(message)):
+        elif not remove_unreadable(str(message)):
             otherwise(message, category, *arguments)
 
     return show
@@ -128,7 +128,7 @@ def prepare_process() -> None:
     join_processes()
     check_device()
     keep_programs()
-    tell_of_compiling(_say_what_compiles)
+    report_slow_compiling(_say_what_compiles)
 
 
 def _say_what_compiles(name: str) -> None:

@@ -15,7 +15,7 @@ from aljax.data.augmentation import BandStatistics, Normalisation
 from aljax.data.tiles.images import Images, stream
 from aljax.errors import InputError
 from aljax.keys import Purpose, derive_key
-from aljax.xla.devices import all_agree, own_share, replicate, spread
+from aljax.xla.devices import replicate, rows_of_process, shard_batch, tiles_at_once, true_in_all
 
 MAX_TILES_FOR_STATISTICS = 1000
 CONSTANT = 1e-7  # deviation of a band by its mean that float32 does not tell from none
@@ -84,16 +84,21 @@ class Tiles:
     def num_tiles(self) -> int:
         return len(self.indices)
 
+    @property
+    def at_once(self) -> int:
+        """Tiles to predict at once."""
+        return tiles_at_once(*self.images.shape[1:3])
+
     def batches(self, rows: Int[np.ndarray, " m"], batch_size: int) -> Iterator[Shaped[AnyArray, "b h w bands"]]:
         """Pixels of the set's tiles `rows`, in that order, on the devices; m is a multiple of the batch size."""
         if self.on_device is not None:
             return (_take(self.on_device, chunk) for chunk in rows.reshape(-1, batch_size))
-        own, part = own_share(rows, batch_size)
-        return (spread(pixels, batch_size) for pixels in stream(self.images, self.indices[own], part))
+        own, part = rows_of_process(rows, batch_size)
+        return (shard_batch(pixels, batch_size) for pixels in stream(self.images, self.indices[own], part))
 
     def labels_of(self, rows: Int[np.ndarray, " b"]) -> UInt8[AnyArray, "b c"]:
         """Labels of a batch of the set's tiles, on the devices as their pixels are."""
-        return spread(self.labels[own_share(rows, len(rows))[0]], len(rows))
+        return shard_batch(self.labels[rows_of_process(rows, len(rows))[0]], len(rows))
 
 
 @jax.jit
@@ -157,7 +162,7 @@ def _fits_on_device(images: Images) -> bool:
         return False
     memory = jax.local_devices()[0].memory_stats()
     room = math.inf if memory is None else MEMORY_SHARE_FOR_TILES * (memory["bytes_limit"] - memory["bytes_in_use"])
-    return all_agree(isinstance(images, np.ndarray) and images.nbytes <= room)
+    return true_in_all(isinstance(images, np.ndarray) and images.nbytes <= room)
 
 
 def whole_range(images: Images) -> BandStatistics:

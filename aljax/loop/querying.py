@@ -19,7 +19,7 @@ from aljax.networks.model import Model, last_layer
 from aljax.queries.scores import ll_scores, mge_scores, tpd_scores
 from aljax.queries.shortlist import Shortlist
 from aljax.training.prediction import Predictions, predict_batches, predict_probabilities
-from aljax.xla.devices import agree
+from aljax.xla.devices import broadcast_from_first
 
 
 def predict(
@@ -63,8 +63,10 @@ def choose(settings: Settings, state: RunState) -> tuple[RunState, Int[np.ndarra
     chosen = np.array([], np.int64)
     if state.stage.shortlist is not None:
         key = derive_key(settings.seed, Purpose.CLUSTERING, state.trial, state.iteration)
-        chosen = agree(state.stage.shortlist.select(key, state.stage.wanted, _multiplier(settings, state)))
-    return state._replace(seconds=state.seconds._replace(select=time.perf_counter() - started)), chosen
+        chosen = state.stage.shortlist.select(key, state.stage.wanted, _multiplier(settings, state))
+    return state._replace(seconds=state.seconds._replace(select=time.perf_counter() - started)), broadcast_from_first(
+        chosen
+    )
 
 
 def uncertainty(

@@ -1,7 +1,6 @@
 """Batch normalisation whose moments several layers share, and which inference has as one multiply-add per element."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -37,7 +36,7 @@ def join_moments(first: Moments, second: Moments) -> Moments:
 class BatchNorm(nn.Module):
     """Batch normalisation whose batch moments are handed in, so that they can be shared between layers.
 
-    With `moments=None` the running statistics are used, unless the parameters are those of `fold_batch_norms`.
+    With `moments=None` the running statistics are used, unless the parameters are those of `densenet_inference`.
     Parameters and statistics are float32.
     """
 
@@ -108,20 +107,6 @@ def _fold(scale: Array, bias: Array, moments: Moments) -> tuple[Array, Array]:
     """Normalisation as one multiply-add per element: factors and summands of the channels."""
     multiplier = scale * jax.lax.rsqrt(moments.variance + BN_EPSILON)
     return multiplier, bias - moments.mean * multiplier
-
-
-def fold_batch_norms(params: Mapping[str, Any], batch_stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters with which the network predicts the same without batch statistics: NumPy's arrays of such, or JAX's.
-
-    `scale` and `bias` of each normalisation become `multiplier` and `shift`; everything else stays.
-    """
-    if {"mean", "var"} <= batch_stats.keys():
-        multiplier = params["scale"] / (batch_stats["var"] + BN_EPSILON) ** 0.5
-        return {"multiplier": multiplier, "shift": params["bias"] - batch_stats["mean"] * multiplier}
-    return {
-        name: fold_batch_norms(value, batch_stats[name]) if name in batch_stats else value
-        for name, value in params.items()
-    }
 
 
 def _moving_average(old: Float[Array, " k"], new: Float[Array, " k"]) -> Float[Array, " k"]:

@@ -1,7 +1,6 @@
 """The network's convolutions, each in the form that is fastest: as products, as filters, over blocks of pixels."""
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from aljax.xla.compiling import joins_products
+from aljax.xla.compiling import fuses_into_products
 
 
 def _product(maps: Array, kernel: Array, axes: Any, **options: Any) -> Array:
@@ -33,7 +32,7 @@ def conv1x1(features: int, dtype: DTypeLike, name: str, in_float32: bool = False
     precision: Any = None
     if in_float32:
         product = functools.partial(_product, preferred_element_type=jnp.float32)
-        if dtype == jnp.bfloat16 and joins_products():
+        if dtype == jnp.bfloat16 and fuses_into_products():
             # What comes before is rounded inside of the product, which could not take it along otherwise.
             dtype, precision = jnp.float32, jax.lax.DotAlgorithmPreset.BF16_BF16_F32
     return nn.Dense(
@@ -54,7 +53,7 @@ def _convolve(maps: Array, kernel: Array, stride: int, padding: tuple[int, int],
 
 
 class Conv3x3(nn.Module):
-    """3x3 convolution, with a kernel as the field stores it or with the filters that `lay_out_filters` gives."""
+    """3x3 convolution, with a kernel as the field stores it or with the filters that `densenet_inference` gives."""
 
     features: int
     dtype: DTypeLike
@@ -66,20 +65,6 @@ class Conv3x3(nn.Module):
         shape = (3, 3, maps.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
         return _convolve(maps, kernel.astype(self.dtype), 1, (1, 1))
-
-
-def lay_out_filters(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters whose 3x3 kernels lie as GPUs read them, which would else transpose each of them for each batch.
-
-    `kernel` (3, 3, k, n) becomes `filters` (n, 3, 3, k); everything else stays.
-    """
-
-    def lay_out(name: str, value: Any) -> Any:
-        if name == "conv2":
-            return {"filters": value["kernel"].transpose(3, 0, 1, 2)}
-        return lay_out_filters(value) if isinstance(value, Mapping) else value
-
-    return {name: lay_out(name, value) for name, value in params.items()}
 
 
 class Stem(nn.Module):

@@ -5,7 +5,7 @@ The network is the plain DenseNet-BC, arranged for speed without changing a resu
 * 1x1 convolutions are matrix products, with a row for each pixel of the batch.
 * The batch moments of a feature map serve every later layer of its dense block, so each map is reduced once.
 * At inference the maps of a block are appended in one array, where in training they are joined for each layer.
-* For GPUs each layer can read all of that array, with zeros for what is not there yet (`read_whole_blocks`).
+* For GPUs each layer can read all of that array, with zeros for what is not there yet (`densenet_inference`).
 * At inference the stem goes over blocks of 2x2 pixels, with fewer bands added for GPUs to multiply.
 * A transition pools before its 1x1 convolution: both are linear, so they commute.
 * Pooling is written out over strided slices, also the gradient of max-pooling (`pooling`).
@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from aljax.networks import densenet_inference
 from aljax.networks.batch_norm import BatchNorm, Moments, batch_moments, join_moments
 from aljax.networks.convolutions import Conv3x3, Stem, conv1x1
 from aljax.networks.pooling import average_pool_2x2, max_pool_3x3_stride_2, mean_of_pixels
@@ -95,29 +96,6 @@ def _append_in_place(maps: Array, layers: Sequence[DenseLayer], growth: int) -> 
     return room
 
 
-def read_whole_blocks(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters whose layers read all maps that their block will have, with zeros for those not there yet.
-
-    That is 1.7 times the multiplications, but XLA makes a layer's normalisations parts of its product, where of fewer
-    maps it would first make a copy, and all layers of a block are one kernel, to be chosen once. `params` are those
-    that `fold_batch_norms` gives, NumPy's arrays or JAX's.
-    """
-
-    def whole(block: Mapping[str, Any]) -> dict[str, Any]:
-        read = {name: len(layer["norm1"]["multiplier"]) for name, layer in block.items()}
-        channels = max(read.values()) + block["layer1"]["conv2"]["kernel"].shape[-1]
-        return {name: _with_zeros(layer, channels - read[name]) for name, layer in block.items()}
-
-    return {name: whole(value) if name.startswith("block") else value for name, value in params.items()}
-
-
-def _with_zeros(layer: Mapping[str, Any], more: int) -> dict[str, Any]:
-    def pad(value: Any) -> Any:
-        return value.__array_namespace__().pad(value, [(0, more)] + [(0, 0)] * (value.ndim - 1))
-
-    return {name: jax.tree.map(pad, part) if name in ("norm1", "conv1") else part for name, part in layer.items()}
-
-
 class Transition(nn.Module):
     """BN, ReLU, 2x2 average pooling and a 1x1 convolution that halves the channels."""
 
@@ -174,6 +152,11 @@ class DenseNet(nn.Module):
         # The last layer is float32 in every precision: eq. 7 differentiates through it.
         logits = nn.Dense(self.num_classes, precision=jax.lax.Precision.HIGHEST, name="head")(embedding)
         return Outputs(logits, embedding, tuple(blocks))
+
+    @nn.nowrap
+    def prepare(self, params: Mapping[str, Any], batch_stats: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters that predict the same without batch statistics and leave less to do for each batch."""
+        return densenet_inference.prepare(self.dtype, params, batch_stats)
 
     def _stem(self, images: Float[Array, "b h w bands"], train: bool) -> Float[Array, "b p q k"]:
         maps = Stem(self.stem_channels, self.dtype, name="stem")(images, train)

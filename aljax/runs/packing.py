@@ -20,8 +20,9 @@ from aljax.loop.state import Fitted, Predicted, RunState, Seconds, Stage, Traini
 from aljax.networks.model import Variables
 from aljax.queries.shortlist import Shortlist
 from aljax.training.fitting import Fit
-from aljax.training.recipe import Recipe
-from aljax.training.steps import Sums, TrainState, init_optimizer
+from aljax.training.recipe import Recipe, make_optimizer
+from aljax.training.steps import Sums, TrainState
+from aljax.xla.devices import replicate
 
 Vectors = Mapping[str, np.ndarray]
 """All arrays of a state end to end, by their type."""
@@ -104,10 +105,10 @@ def _stage(arrays: Mapping[str, np.ndarray], facts: Facts, recipe: Recipe) -> St
         case "Training":
             variables = _variables(arrays, "fit/state/variables/")
             assert variables is not None
-            empty = init_optimizer(recipe, variables["params"])
+            empty = jax.eval_shape(make_optimizer(recipe).init, variables["params"])
             names = _names({"fit": {"state": TrainState({}, empty)}})
             optimizer = _to_device(jax.tree.unflatten(jax.tree.structure(empty), [arrays[name] for name in names]))
-            sums = Sums(jnp.array(arrays["fit/sums/loss"]), jnp.array(arrays["fit/sums/bad_step"]))
+            sums = Sums(*(_to_device(arrays[f"fit/sums/{name}"]) for name in Sums._fields))
             return Training(Fit(TrainState(variables, optimizer), sums, facts["epoch"], facts["step"]))
         case "Fitted":
             return Fitted()
@@ -129,5 +130,5 @@ def _names(tree: PyTree) -> dict[str, Any]:
 
 
 def _to_device(tree: PyTree) -> PyTree:
-    # A copy: a step takes the memory of what it is given, and may not take NumPy's.
-    return jax.tree.map(lambda array: jnp.array(array, copy=True), tree)
+    # Copies: a step takes the memory of what it is given, and may not take NumPy's.
+    return replicate(jax.tree.map(lambda array: jnp.array(array, copy=True), tree))

@@ -5,25 +5,23 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from aljax.data.archive import Tiles
 from aljax.errors import DivergedError
 from aljax.networks.model import Model, Variables
-from aljax.training.recipe import Recipe, learning_rate
+from aljax.training.recipe import Recipe, learning_rate, read_by_a_step
 from aljax.training.steps import (
     Batch,
     Epoch,
     Sums,
     TrainState,
-    init_optimizer,
+    begin,
     shuffled,
     train_on_batch,
     train_on_device,
 )
-from aljax.xla.devices import replicate
 
 CALLS_AHEAD = 3
 # Long enough for a launch not to matter, short enough to stop after one.
@@ -44,13 +42,7 @@ class Fit(NamedTuple):
 
 def begin_fit(recipe: Recipe, variables: Variables) -> Fit:
     """A fit before its first step: optimisers afresh, and a copy of the variables, which stay valid."""
-    optimizer = init_optimizer(recipe, variables["params"])
-    # jnp.copy compiles a program per shape, a second in all; arrays of several processes can be copied only so.
-    if jax.process_count() == 1:
-        variables, optimizer = jax.device_put((variables, optimizer), may_alias=False)
-    else:
-        variables = jax.tree.map(jnp.copy, variables)
-    return Fit(TrainState(variables, optimizer), _no_sums(), 0, 0)
+    return Fit(*begin(read_by_a_step(recipe), variables), 0, 0)
 
 
 def fit(
@@ -76,9 +68,8 @@ def fit(
     num_steps = num_labelled // batch_size
     keys = [jax.random.split(epoch_key(index)) for index in range(recipe.epochs)]
     orders = np.array([shuffled(order_key, labelled) for order_key, _ in keys])
-    call = _calls(model, recipe, start, tiles, orders, num_steps, batch_size)
-    # From the first step on as every step leaves it, or it would be another program's.
-    carry, step = replicate((start.state, start.sums)), start.step
+    call = _calls(model, read_by_a_step(recipe), start, tiles, orders, num_steps, batch_size)
+    carry, step = (start.state, start.sums), start.step
     running: deque[Array] = deque()
     ahead = 0 if jax.default_backend() == "cpu" else CALLS_AHEAD
     finished: tuple[int, Sums] | None = None
@@ -95,8 +86,7 @@ def fit(
         # Reading a result waits for the device, so an epoch is read while the next one runs.
         if finished is not None:
             _check(*finished, num_steps, on_epoch)
-        finished = index, carry[1]
-        carry, step = (carry[0], _no_sums()), 0
+        finished, step = (index, carry[1]), 0
     if finished is not None:
         _check(*finished, num_steps, on_epoch)
     _check_weights(carry[0].variables)
@@ -122,13 +112,13 @@ def _calls(
         stop = min(step + STEPS_PER_CALL, num_steps)
         whole, steps = Batch(tiles.on_device, tiles.labels), np.array([step, stop], np.int32)
         carry, done = train_on_device(
-            model, recipe, batch_size, carry, whole, tiles.statistics, epoch, orders[index], steps
+            model, recipe, batch_size, *carry, whole, tiles.statistics, epoch, orders[index], steps
         )
         return carry, done, stop
 
     def from_host(carry: Carry, epoch: Epoch, index: int, step: int) -> tuple[Carry, Array, int]:
         batch = Batch(next(pixels), tiles.labels_of(batches[index, step]))
-        carry, done = train_on_batch(model, recipe, carry, batch, tiles.statistics, epoch, np.asarray(step, np.int32))
+        carry, done = train_on_batch(model, recipe, *carry, batch, tiles.statistics, epoch, np.asarray(step, np.int32))
         return carry, done, step + 1
 
     if tiles.on_device is not None:
@@ -145,10 +135,6 @@ def make_epoch(recipe: Recipe, index: int, key: Array) -> Epoch:
     joint = index < round(recipe.cut_at * recipe.epochs)
     rate = np.asarray(learning_rate(recipe, index), np.float32)
     return Epoch(key, rate, np.asarray(joint, np.float32))
-
-
-def _no_sums() -> Sums:
-    return replicate(Sums(jnp.zeros(()), jnp.array(-1, jnp.int32)))
 
 
 def _check_weights(variables: Variables) -> None:

@@ -1,6 +1,5 @@
 """One compiled pass over a set of tiles: probabilities, embeddings and predicted losses, batch by batch."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -12,17 +11,7 @@ from aljax.arrays import AnyArray
 from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics, standardise
 from aljax.networks.model import Model, Variables, forward, prepare_inference
-from aljax.system.machine import usable_cores
-from aljax.xla.devices import agree, divide, gather
-from aljax.xla.jitted import program
-
-# Tiles at once. Two of 256 x 256 for each core: with more, what a layer hands to the next leaves the caches, and a tile
-# of 64 takes 1.35 times as long.
-PIXELS_PER_CORE = 2 * 256 * 256
-LARGEST_ON_CPU = 64
-# 256 of 256 x 256 for each accelerator: handing a batch over took the host of an H200 as long as the card took for 80.
-PIXELS_PER_ACCELERATOR = 256 * 256 * 256
-LARGEST_ON_ACCELERATOR = 256
+from aljax.xla.compiling import jit
 
 
 class Predictions(NamedTuple):
@@ -34,26 +23,13 @@ class Predictions(NamedTuple):
     """None without a loss head."""
 
 
-@program(static=("model",), results=(Predictions,))
+@jit(static=("model",))
 def predict_batch(
     model: Model, variables: Variables, images: Shaped[AnyArray, "b h w bands"], statistics: BandStatistics
 ) -> Predictions:
     """What is predicted for stored tiles, with variables as they are or as `prepare_inference` gives them."""
-    outputs, predicted_losses, _ = forward(model, variables, divide(standardise(images, statistics)), train=False)
-    return gather(Predictions(jax.nn.sigmoid(outputs.logits), outputs.embedding, predicted_losses))
-
-
-def suitable_batch_size(tiles: Tiles) -> int:
-    """How many tiles to predict at once, by their size and the cores or accelerators: a share for every device."""
-    devices = jax.device_count()
-    if jax.default_backend() == "cpu":
-        cores = int(agree(np.asarray(usable_cores(), np.int32)))
-        pixels, largest = PIXELS_PER_CORE * cores * jax.process_count(), LARGEST_ON_CPU
-    else:
-        pixels, largest = PIXELS_PER_ACCELERATOR * devices, LARGEST_ON_ACCELERATOR * devices
-    _, height, width, _ = tiles.images.shape
-    batch_size = min(max(pixels // (height * width), 1), largest)
-    return math.ceil(batch_size / devices) * devices
+    outputs, predicted_losses, _ = forward(model, variables, standardise(images, statistics), train=False)
+    return Predictions(jax.nn.sigmoid(outputs.logits), outputs.embedding, predicted_losses)
 
 
 def predict_batches(
@@ -68,7 +44,7 @@ def predict_batches(
     if not len(rows):
         return
     if batch_size is None:
-        batch_size = suitable_batch_size(tiles)
+        batch_size = tiles.at_once
     padded = np.concatenate([rows, np.resize(rows[len(rows) // batch_size * batch_size :], -len(rows) % batch_size)])
     chunks = padded.reshape(-1, batch_size)
     prepared = prepare_inference(model, variables)

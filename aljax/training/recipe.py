@@ -23,6 +23,12 @@ class Recipe:
     cut_at: float = 0.6  # fraction of the epochs after which F_L no longer trains F (paper: 60 of 100)
 
 
+def read_by_a_step(recipe: Recipe) -> Recipe:
+    """The part that a compiled step depends on: recipes that differ in the rest share their programs."""
+    names = ("momentum", "weight_decay", "ranking_weight", "ranking_margin", "head_rate")
+    return Recipe(**{name: getattr(recipe, name) for name in names})
+
+
 def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
     """SGD with momentum for F, Adam for F_L; the caller multiplies by the epoch's learning rate."""
 

@@ -1,10 +1,10 @@
 """Training steps of F, and of F_L with it: compiled once, whatever the number of labelled tiles."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt8
 
 from aljax.arrays import AnyArray
@@ -12,8 +12,7 @@ from aljax.data.augmentation import BandStatistics, augment, standardise
 from aljax.networks.losses import bce_loss, random_pairs, ranking_loss
 from aljax.networks.model import Model, Variables, forward
 from aljax.training.recipe import Recipe, make_optimizer
-from aljax.xla.devices import divide, gather
-from aljax.xla.jitted import program
+from aljax.xla.compiling import jit
 
 # Products by cuBLAS alone. XLA would make kernels of its own of them and time several of each, for minutes on a new
 # card, and a step would not be faster.
@@ -68,6 +67,17 @@ class Batch(NamedTuple):
     labels: UInt8[AnyArray, "b c"]
 
 
+def no_sums() -> Sums:
+    """Before an epoch's first step."""
+    return Sums(jnp.zeros(()), jnp.full((), -1, jnp.int32))
+
+
+@jit(static=("recipe",))
+def begin(recipe: Recipe, variables: Variables) -> tuple[TrainState, Sums]:
+    """The state before the first step, with a copy of the variables."""
+    return TrainState(jax.tree.map(jnp.copy, variables), make_optimizer(recipe).init(variables["params"])), no_sums()
+
+
 def _step(
     model: Model,
     recipe: Recipe,
@@ -78,8 +88,9 @@ def _step(
     step: AnyArray,
 ) -> tuple[TrainState, Sums]:
     state, sums = carry
+    sums = jax.tree.map(partial(jnp.where, step == 0), no_sums(), sums)
     augment_key, pair_key = jax.random.split(jax.random.fold_in(epoch.key, step))
-    images = divide(standardise(augment(augment_key, batch.images), statistics))
+    images = standardise(augment(augment_key, batch.images), statistics)
     pairs = random_pairs(pair_key, len(batch.images))
 
     def objective(params: PyTree) -> tuple[Array, tuple[Array, Any]]:
@@ -91,30 +102,32 @@ def _step(
     updates, optimizer = make_optimizer(recipe).update(gradient, state.optimizer, params)
     params = jax.tree.map(lambda value, update: value - epoch.learning_rate * update, params, updates)
     bad_step = jnp.where((sums.bad_step < 0) & ~jnp.isfinite(loss), step, sums.bad_step)
-    return gather((TrainState({"params": params, "batch_stats": stats}, optimizer), Sums(sums.loss + loss, bad_step)))
+    return TrainState({"params": params, "batch_stats": stats}, optimizer), Sums(sums.loss + loss, bad_step)
 
 
-@program(static=("model", "recipe"), donated=("carry",), on_gpu=ON_GPU)
+@jit(static=("model", "recipe"), donated=("state",), on_gpu=ON_GPU)
 def train_on_batch(
     model: Model,
     recipe: Recipe,
-    carry: tuple[TrainState, Sums],
+    state: TrainState,
+    sums: Sums,
     batch: Batch,
     statistics: BandStatistics,
     epoch: Epoch,
     step: Int[AnyArray, ""],
 ) -> tuple[tuple[TrainState, Sums], Array]:
     """One step, and something to wait for: the next step takes the memory of everything else."""
-    carry = _step(model, recipe, carry, batch, statistics, epoch, step)
+    carry = _step(model, recipe, (state, sums), batch, statistics, epoch, step)
     return carry, jnp.copy(carry[1].loss)
 
 
-@program(static=("model", "recipe", "batch_size"), donated=("carry",), on_gpu=ON_GPU)
+@jit(static=("model", "recipe", "batch_size"), donated=("state",), on_gpu=ON_GPU)
 def train_on_device(
     model: Model,
     recipe: Recipe,
     batch_size: int,
-    carry: tuple[TrainState, Sums],
+    state: TrainState,
+    sums: Sums,
     tiles: Batch,
     statistics: BandStatistics,
     epoch: Epoch,
@@ -133,7 +146,7 @@ def train_on_device(
         batch = Batch(tiles.images[rows], tiles.labels[rows])
         return _step(model, recipe, carry, batch, statistics, epoch, step)
 
-    carry = jax.lax.fori_loop(steps[0], steps[1], body, carry)
+    carry = jax.lax.fori_loop(steps[0], steps[1], body, (state, sums))
     return carry, jnp.copy(carry[1].loss)
 
 
@@ -141,9 +154,3 @@ def train_on_device(
 def shuffled(key: Array, labelled: Bool[Array, " n"]) -> Int[Array, " n"]:
     """The labelled indices in random order, then the others."""
     return jnp.argsort(jnp.where(labelled, jax.random.uniform(key, labelled.shape), 2.0))
-
-
-def init_optimizer(recipe: Recipe, params: PyTree) -> PyTree:
-    """The state of both optimisers before the first step, on the host: zeros, for which no program is compiled."""
-    shapes = jax.eval_shape(make_optimizer(recipe).init, params)
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)

@@ -3,11 +3,16 @@
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar
 
 import jax
+
+from aljax.xla.devices import on_each_device
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 # What XLA is told beside its defaults, by backend. On CPUs YNNPACK runs products and sums faster than XLA's own kernels
 # and convolutions slower; left out of the default list are the convolutions. On GPUs XLA builds each of the step's many
@@ -24,43 +29,36 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 # After how long somebody is told that a program is still being compiled.
 SECONDS_UNTIL_TOLD = 5.0
-_listeners: list[Callable[[str], None]] = []
+# What JAX records when it hands a program to XLA, and when XLA is done.
+LOWERED, COMPILED = "/jax/core/compile/jaxpr_to_mlir_module_duration", "/jax/core/compile/backend_compile_duration"
 
 
-def configured(name: str) -> Any:
-    """A setting of JAX, also one that its types do not know."""
-    return getattr(jax.config, name)
+def jit(
+    static: tuple[str, ...] = (), donated: tuple[str, ...] = (), on_gpu: tuple[tuple[str, Any], ...] = ()
+) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """`jax.jit` with `compiler_options`, and results that come whole on each device. Not for use inside of jit.
 
-
-def tell_of_compiling(listener: Callable[[str], None]) -> None:
-    """Has the listener told the name of each program that takes long to compile, in another thread."""
-    _listeners[:] = [listener]
-
-
-@contextmanager
-def telling(name: str) -> Iterator[None]:
-    """Within it the program of this name is compiled."""
-    timer = threading.Timer(SECONDS_UNTIL_TOLD, lambda: [listener(name) for listener in _listeners])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-@functools.cache
-def joins_products() -> bool:
-    """Whether XLA makes what surrounds a product a part of it.
-
-    It does in kernels of its own, on NVIDIA's GPUs since Ampere, if it may time them; otherwise it takes cuBLAS's.
+    Both hang on the backend, which JAX looks up at the first call and not when a module is imported.
     """
-    if DETERMINISTIC in os.environ.get("XLA_FLAGS", ""):
-        return False
-    capability = getattr(jax.local_devices()[0], "compute_capability", "")
-    with suppress(ValueError):  # AMD's are no numbers
-        return float(capability) >= 8.0
-    return False
+
+    def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        @functools.cache
+        def jitted() -> Any:
+            options = compiler_options(on_gpu if jax.default_backend() == "gpu" else ())
+            told: dict[str, Any] = {"compiler_options": options} if options else {}
+            if (sharding := on_each_device()) is not None:
+                told["out_shardings"] = sharding
+            return jax.jit(function, static_argnames=static, donate_argnames=donated, **told)
+
+        @functools.wraps(function)
+        def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+            result: Result = jitted()(*args, **kwargs)
+            return result
+
+        call.jitted = jitted  # type: ignore[attr-defined]
+        return call
+
+    return decorate
 
 
 @functools.cache
@@ -73,3 +71,33 @@ def compiler_options(more: tuple[tuple[str, Any], ...] = ()) -> dict[str, Any]:
     except jax.errors.JaxRuntimeError:
         return {}
     return options
+
+
+def report_slow_compiling(report: Callable[[str], None]) -> None:
+    """Has `report` called, in another thread, with the name of each program that takes long to compile."""
+    compiling: dict[int, threading.Timer] = {}
+
+    def listen(event: str, duration_secs: float, **about: str | int) -> None:
+        if event == LOWERED:
+            timer = threading.Timer(SECONDS_UNTIL_TOLD, report, (str(about.get("fun_name", "a program")),))
+            timer.daemon = True
+            timer.start()
+            compiling[threading.get_ident()] = timer
+        elif event == COMPILED and threading.get_ident() in compiling:
+            compiling.pop(threading.get_ident()).cancel()
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+
+
+@functools.cache
+def fuses_into_products() -> bool:
+    """Whether XLA makes what surrounds a product a part of it.
+
+    It does in kernels of its own, on NVIDIA's GPUs since Ampere, if it may time them; otherwise it takes cuBLAS's.
+    """
+    if DETERMINISTIC in os.environ.get("XLA_FLAGS", ""):
+        return False
+    capability = getattr(jax.local_devices()[0], "compute_capability", "")
+    with suppress(ValueError):  # AMD's are no numbers
+        return float(capability) >= 8.0
+    return False

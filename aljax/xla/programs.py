@@ -30,7 +30,7 @@ def keep_programs() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)
 
 
-def mend(warning: str) -> bool:
+def remove_unreadable(warning: str) -> bool:
     """Whether JAX warns of a program that it cannot read; if so, that program's entries make place for new ones."""
     found, folder = UNREADABLE.match(warning), programs_dir()
     if found is None or "://" in folder:

@@ -21,7 +21,7 @@ from aljax.errors import InputError
 from aljax.loop.history import Record
 from aljax.reports.curves import draw_curves
 from aljax.runs.experiment import check_report_place
-from aljax.xla.programs import mend
+from aljax.xla.programs import remove_unreadable
 from experiments import quickstart, treesatai, ucmerced
 
 TINY = [
@@ -243,7 +243,7 @@ def test_compiled_program_that_a_kill_left_torn_is_replaced_without_a_word(tmp_p
     assert {path: path.read_bytes() for path in tmp_path.glob("*-cache")}.keys() == entries.keys()
     assert all(len(path.read_bytes()) > len(content) // 2 for path, content in entries.items())
     # A warning that is not of the cache is shown.
-    assert not mend("Error reading something else")
+    assert not remove_unreadable("Error reading something else")
 
 
 KEPT = """

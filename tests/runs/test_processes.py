@@ -21,7 +21,7 @@ from aljax.runs.run_dir import RunStore, read_finished
 
 SCRIPT = """
 import sys
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2].split(":")
 from pathlib import Path
 from test_processes import make_run, save_slowly
 from aljax.runs import processes
@@ -57,7 +57,7 @@ def save_slowly(seconds: float) -> None:
 
 
 def start(run_dir: Path, environment: dict[str, str], learning_rate: float = 1e-3) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-c", SCRIPT, str(run_dir), str(SUPPORT), str(learning_rate)]
+    arguments = [sys.executable, "-c", SCRIPT, str(run_dir), f"{SUPPORT}:{Path(__file__).parent}", str(learning_rate)]
     return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
 
 

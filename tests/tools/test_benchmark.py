@@ -134,7 +134,7 @@ def endless(log: Path) -> Work:
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     (tmp_path / "duel.py").write_text(DUEL)
     log = tmp_path / "log"
-    arguments = [sys.executable, str(tmp_path / "duel.py"), str(SUPPORT), str(log)]
+    arguments = [sys.executable, str(tmp_path / "duel.py"), f"{SUPPORT}:{Path(__file__).parent}", str(log)]
     with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
         until(lambda: log.exists() and log.read_text().endswith("\n"))
         process.kill()

@@ -9,11 +9,11 @@ import pytest
 
 from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
 from aljax.data.augmentation import BandStatistics, standardise
-from aljax.networks import convolutions
-from aljax.networks import model as model_module
+from aljax.networks import convolutions, densenet_inference
 from aljax.networks.model import Model, forward, init_variables, prepare_inference
 from aljax.training import prediction
 from aljax.training.prediction import predict_batches, predict_probabilities
+from aljax.xla import devices as machine_devices
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,9 @@ def arranged(request, monkeypatch) -> str:
     """Parameters and network are arranged as on that device."""
     if request.param != "here":
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-        monkeypatch.setattr(model_module, "prepare_on_device", model_module._prepare)
-        for module in (convolutions, model_module):
-            monkeypatch.setattr(module, "joins_products", lambda: request.param == "GPU")
+        monkeypatch.setattr(densenet_inference, "prepare_on_device", densenet_inference._prepare)
+        for module in (convolutions, densenet_inference):
+            monkeypatch.setattr(module, "fuses_into_products", lambda: request.param == "GPU")
     return request.param
 
 
@@ -95,7 +95,11 @@ def test_what_is_prepared_for_inference_predicts_the_same(
     block = prepared["params"]["network"]["block1"]
     assert list(block["layer1"]["conv2"]) == ["filters" if jax.default_backend() == "gpu" else "kernel"]
     shapes = [block[f"layer{number + 1}"]["conv1"]["kernel"].shape for number in range(len(block))]
-    assert shapes == [shapes[-1]] * len(shapes) if model_module.joins_products() else shapes == sorted(set(shapes))
+    assert (
+        shapes == [shapes[-1]] * len(shapes)
+        if densenet_inference.fuses_into_products()
+        else shapes == sorted(set(shapes))
+    )
     assert not prepared["batch_stats"]
     kernels = {str(leaf.dtype) for leaf in jax.tree.leaves(prepared["params"]["network"]) if leaf.ndim == 4}
     assert kernels == {precision}
@@ -115,11 +119,10 @@ def test_what_is_prepared_for_inference_predicts_the_same(
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_device_prepares_what_the_host_does(precision: str, arranged: str, ll_model, variables) -> None:
-    model = replace(ll_model, network=replace(ll_model.network, dtype=jnp.dtype(precision)))
     stats = jax.tree.map(lambda leaf: leaf + jnp.linspace(0.0, 3.0, leaf.size), variables["batch_stats"])
     given = variables["params"]["network"], stats
-    by_host = model_module._prepare(model, *jax.tree.map(np.asarray, given))
-    by_device = jax.jit(lambda *given: model_module._prepare(model, *given))(*given)
+    by_host = densenet_inference._prepare(jnp.dtype(precision), *jax.tree.map(np.asarray, given))
+    by_device = jax.jit(lambda *given: densenet_inference._prepare(jnp.dtype(precision), *given))(*given)
     assert jax.tree.structure(by_host) == jax.tree.structure(by_device)
     for one, other in zip(jax.tree.leaves(by_host), jax.tree.leaves(by_device), strict=True):
         assert one.dtype == other.dtype
@@ -156,17 +159,19 @@ def test_no_tiles_give_no_batches(model, variables, tiles: SplitTiles) -> None:
     ],
 )
 def test_batches_suit_the_tiles_and_the_machine(monkeypatch, backend, size, cores, devices, expected) -> None:
-    monkeypatch.setattr(prediction, "usable_cores", lambda: cores)
+    monkeypatch.setattr(machine_devices, "usable_cores", lambda: cores)
     monkeypatch.setattr(jax, "device_count", lambda: devices)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     images = np.empty((0, size, size, 3), np.uint8)
     tiles = Tiles(images, np.arange(0), np.empty((0, 2), np.uint8), BandStatistics(np.zeros(3), np.ones(3)))
-    assert prediction.suitable_batch_size(tiles) == expected
+    assert tiles.at_once == expected
 
 
 def test_processes_with_different_cores_predict_as_many_tiles_at_once(monkeypatch, tiles: SplitTiles) -> None:
-    monkeypatch.setattr(prediction, "PIXELS_PER_CORE", 2 * 32 * 32)
-    monkeypatch.setattr(prediction, "usable_cores", lambda: 7)
-    assert prediction.suitable_batch_size(tiles.pool) == 14
-    monkeypatch.setattr(prediction, "agree", lambda cores: np.full_like(cores, 3))  # as the first process says
-    assert prediction.suitable_batch_size(tiles.pool) == 6
+    monkeypatch.setattr(machine_devices, "PIXELS_PER_CORE", 2 * 32 * 32)
+    monkeypatch.setattr(machine_devices, "usable_cores", lambda: 7)
+    assert tiles.pool.at_once == 14
+    monkeypatch.setattr(
+        machine_devices, "broadcast_from_first", lambda cores: np.full_like(cores, 3)
+    )  # as the first process says
+    assert tiles.pool.at_once == 6

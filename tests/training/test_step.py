@@ -63,7 +63,8 @@ def test_step_augments_standardises_keeps_statistics_and_goes_by_the_epochs_rate
     (state, sums), _ = train_on_batch(
         ll_model,
         RECIPE,
-        (fit.state, fit.sums),
+        fit.state,
+        fit.sums,
         Batch(images, labels),
         tiles.pool.statistics,
         epoch,
@@ -83,10 +84,10 @@ def test_fit_has_the_rates_keys_and_orders_of_its_epochs(model, tiles, monkeypat
     epochs, rows, sums, losses = [], [], [], []
     step, labels_of = fitting.train_on_batch, type(tiles.pool).labels_of
 
-    def told(network, recipe, carry, batch, statistics, epoch, number):
+    def told(network, recipe, state, so_far, batch, statistics, epoch, number):
         key = tuple(jax.random.key_data(epoch.key).tolist())
         epochs.append((float(epoch.learning_rate), float(epoch.head_gradient), key))
-        return step(network, recipe, carry, batch, statistics, epoch, number)
+        return step(network, recipe, state, so_far, batch, statistics, epoch, number)
 
     monkeypatch.setattr(fitting, "train_on_batch", told)
     monkeypatch.setattr(

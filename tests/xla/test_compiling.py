@@ -1,13 +1,15 @@
-"""What XLA is told beside its defaults, what it can do with a device's products, and what a trace depends on."""
+"""What XLA is told beside its defaults, what it can do with a device's products, and who is told that it takes long."""
 
+import threading
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from aljax.training.steps import train_on_batch, train_on_device
-from aljax.xla import compiling, traces
+from aljax.training.recipe import Recipe, read_by_a_step
+from aljax.training.steps import ON_GPU
+from aljax.xla import compiling
 
 
 def test_xla_that_does_not_know_an_option_is_told_nothing(monkeypatch) -> None:
@@ -22,14 +24,48 @@ def test_xla_that_does_not_know_an_option_is_told_nothing(monkeypatch) -> None:
 
 
 def test_training_takes_its_products_from_cublas_on_gpus_alone(monkeypatch) -> None:
-    programs = train_on_batch, train_on_device
-    words = ("xla_gpu_enable_triton_gemm", False)
+    told = {}
+    monkeypatch.setattr(jax, "jit", lambda function, **options: lambda: options)
+    monkeypatch.setattr(compiling, "compiler_options", dict)
     for backend in ("cpu", "gpu", "tpu"):
-        with monkeypatch.context() as patched:
-            patched.setattr(jax, "default_backend", lambda backend=backend: backend)
-            # This XLA is asked whether it knows the words, whatever it compiles for.
-            told = [program.told() for program in programs]
-        assert all((words in one.items()) is (backend == "gpu") for one in told)
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        told[backend] = compiling.jit(on_gpu=ON_GPU)(lambda: None)().get("compiler_options", {})
+    assert told == {"cpu": {}, "gpu": {"xla_gpu_enable_triton_gemm": False}, "tpu": {}}
+
+
+def test_recipes_that_differ_in_what_no_step_reads_share_their_programs() -> None:
+    first = read_by_a_step(Recipe(epochs=3, batch_size=7, learning_rate=0.5, decay_at=0.1, cut_at=0.2, momentum=0.5))
+    assert first == read_by_a_step(Recipe(momentum=0.5)) != read_by_a_step(Recipe())
+
+
+def test_somebody_is_told_of_a_program_that_takes_long_to_compile(monkeypatch) -> None:
+    listeners, told, heard = [], [], threading.Event()
+    monkeypatch.setattr(jax.monitoring, "register_event_duration_secs_listener", listeners.append)
+    compiling.report_slow_compiling(lambda name: (told.append(name), heard.set()))
+    (listen,) = listeners
+    monkeypatch.setattr(compiling, "SECONDS_UNTIL_TOLD", 0.05)
+    listen(compiling.LOWERED, 0.1, fun_name="train_on_batch")
+    assert heard.wait(60)
+    listen(compiling.COMPILED, 60.0)
+    monkeypatch.setattr(compiling, "SECONDS_UNTIL_TOLD", 60.0)
+    listen(compiling.LOWERED, 0.1, fun_name="predict_batch")
+    listen(compiling.COMPILED, 0.1)
+    assert told == ["train_on_batch"]
+    assert not any(
+        isinstance(thread, threading.Timer) and not thread.finished.is_set() for thread in threading.enumerate()
+    )
+
+
+def test_jax_records_what_says_that_a_program_is_compiled() -> None:
+    events: dict[str, dict] = {}
+    jax.monitoring.register_event_duration_secs_listener(lambda event, seconds, **about: events.update({event: about}))
+
+    def some_function(x: jax.Array) -> jax.Array:
+        return x + 1
+
+    jax.jit(some_function)(jnp.zeros(3))
+    assert "some_function" in events[compiling.LOWERED]["fun_name"]
+    assert compiling.COMPILED in events
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the CPU backend")
@@ -64,17 +100,7 @@ def test_products_are_joined_where_xla_has_kernels_for_it(device, flags: str, jo
     monkeypatch.setattr(jax, "local_devices", lambda: [SimpleNamespace(**device)])
     monkeypatch.setenv("XLA_FLAGS", flags)
     try:
-        compiling.joins_products.cache_clear()
-        assert compiling.joins_products() is joined
+        compiling.fuses_into_products.cache_clear()
+        assert compiling.fuses_into_products() is joined
     finally:
-        compiling.joins_products.cache_clear()
-
-
-def test_link_that_an_editor_leaves_among_the_sources_is_none_of_them(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(traces, "__file__", str(tmp_path / "traces.py"))
-    (tmp_path / "traces.py").write_text("source")
-    before = traces._origin.__wrapped__()
-    (tmp_path / ".#traces.py").symlink_to("somebody@somewhere.1234")
-    assert traces._origin.__wrapped__() == before
-    (tmp_path / "other.py").write_text("source")
-    assert traces._origin.__wrapped__() != before
+        compiling.fuses_into_products.cache_clear()

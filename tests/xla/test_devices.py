@@ -72,7 +72,7 @@ import pytest
 chosen = settings(Path(sys.argv[2]), max_labels=12)
 run_until_save(chosen, 3, pytest.MonkeyPatch())
 run(chosen)  # from inside of the first iteration, and with a warm start of the second
-print(train_on_batch._cache_size(), predict_batch._cache_size())
+print(train_on_batch.jitted()._cache_size(), predict_batch.jitted()._cache_size())
 """
 
 
@@ -87,7 +87,7 @@ import jax
 import numpy as np
 from tiny import SIZE, make_archive, tiny_network
 from aljax.data.archive import place, random_split
-from aljax.xla.devices import replicate, spread
+from aljax.xla.devices import shard_batch
 from aljax.training.fitting import begin_fit, make_epoch
 from aljax.networks.model import Model, init_variables
 from aljax.training.recipe import Recipe
@@ -97,9 +97,9 @@ archive, model, recipe = make_archive(), Model(tiny_network()), Recipe()
 start = begin_fit(recipe, init_variables(jax.random.key(0), model, SIZE, 3))
 statistics = place(archive, random_split(0, 60, 10, 10), 0).pool.statistics
 for batch in (6, 8):
-    tiles = spread(Batch(archive.images[:batch], archive.labels[:batch]), batch)
-    epoch, carry = make_epoch(recipe, 0, jax.random.key(1)), replicate((start.state, start.sums))
-    lowered = train_on_batch.lower(model, recipe, carry, tiles, statistics, epoch, np.asarray(0, np.int32))
+    tiles = shard_batch(Batch(archive.images[:batch], archive.labels[:batch]), batch)
+    epoch, step = make_epoch(recipe, 0, jax.random.key(1)), np.asarray(0, np.int32)
+    lowered = train_on_batch.jitted().lower(model, recipe, start.state, start.sums, tiles, statistics, epoch, step)
     program = lowered.compile().as_text()
     assert "all-reduce" in program
     print(batch, sorted(set(re.findall("all-gather|all-to-all|collective-permute", program))))
