@@ -7,7 +7,7 @@ the loop and its checkpoints are in the submodules. `load` opens what a run has 
 
 from typing import TYPE_CHECKING, Any
 
-from aljax.networks.densenet import DenseNet, DenseNet121
+from aljax.networks.densenet import DenseNet, DenseNet121, Outputs
 from aljax.networks.loss_head import LossHead
 from aljax.networks.losses import bce_loss, ranking_loss
 from aljax.queries.kmeans import kmeans
@@ -23,6 +23,7 @@ __all__ = [
     "DenseNet",
     "DenseNet121",
     "LossHead",
+    "Outputs",
     "__version__",
     "bce_loss",
     "gradient_embeddings",

@@ -5,7 +5,7 @@ class InputError(ValueError):
     """Bad input or setting. Commands print its message alone and exit with status 2."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
+        super().__init__(printable(message))
 
 
 class InputWarning(UserWarning):
@@ -16,6 +16,6 @@ class DivergedError(RuntimeError):
     """Training gave a loss that is not finite, or a network whose predictions are not. Commands exit with status 1."""
 
 
-def one_line(text: str) -> str:
+def printable(text: str) -> str:
     """The text with everything that would not print, as a line break in a file's name, written as an escape."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -242,16 +242,16 @@ def make_runs(missing: Sequence[PlannedRun], jobs: int) -> None:
     print(f"{words}; what they say is in {unique[0].run_dir.parent}/*.log", file=sys.stderr, flush=True)
     started = time.monotonic()
     with tqdm(total=total, unit=" iterations", disable=not sys.stderr.isatty(), leave=False) as bar:
-        told = 0
+        printed = 0
 
         def on_poll(ended: int) -> None:
-            nonlocal told
+            nonlocal printed
             bar.n = sum(_lines(run.run_dir / "history.jsonl") for run in unique)
             bar.refresh()
-            if ended > told and not sys.stderr.isatty():
+            if ended > printed and not sys.stderr.isatty():
                 passed = (time.monotonic() - started) / 60
                 print(f"{ended} of {len(unique)} runs ended after {passed:.1f} minutes", file=sys.stderr, flush=True)
-            told = ended
+            printed = ended
 
         run_jobs([Job(run.command(), run.run_dir.with_suffix(".log")) for run in unique], places, on_poll)
 

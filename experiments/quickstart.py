@@ -16,7 +16,7 @@ from aljax.commands.process import command, parse_settings, prepare_process
 from aljax.data.archive import random_split
 from aljax.data.generated.scenes import generate_scenes
 from aljax.errors import InputError
-from aljax.loop.settings import Query, Settings
+from aljax.loop.settings import Settings
 from aljax.networks.densenet import DenseNet
 from aljax.runs.experiment import print_report, run_queries
 from aljax.training.recipe import Recipe
@@ -34,7 +34,7 @@ class QuickstartSettings(Settings):
     """Settings of the quickstart, small enough for two cores."""
 
     run_dir: Path = Path("runs/quickstart")  # a folder per query in it; a run that is there is continued
-    query: tyro.conf.Fixed[Query] = "random"  # all four, one after the other
+    query: tyro.conf.Fixed[str] = "random"  # all four, one after the other
     tiles: int = 2000  # generated scenes: 100 for validation, 400 for the test, the rest is the pool
     initial: int = 40  # labelled tiles at the start
     budget: int = 50  # b, tiles labelled per iteration

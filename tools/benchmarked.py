@@ -19,7 +19,7 @@ from aljax.data.augmentation import BandStatistics
 from aljax.loop.iterations import advance, begin_iteration, begin_trial
 from aljax.loop.pool import Pool
 from aljax.loop.querying import uncertainty
-from aljax.loop.settings import Query, Settings
+from aljax.loop.settings import Settings
 from aljax.loop.state import RunState
 from aljax.networks.densenet import DenseNet121
 from aljax.networks.loss_head import LossHead
@@ -241,7 +241,7 @@ def mge_in_jax(count: int, materialised: bool) -> Work:
     return work
 
 
-def select_in_jax(query: Query, pool: int, size: int, bands: int, budget: int, multiplier: int, precision: str) -> Work:
+def select_in_jax(query: str, pool: int, size: int, bands: int, budget: int, multiplier: int, precision: str) -> Work:
     """One whole selection of Table I: a pass over the pool, its scores, and clustering."""
     model, variables = fresh_model(size, bands, precision, head=query == "ll")
     settings = Settings(query=query, budget=budget, multiplier=multiplier)
@@ -252,9 +252,9 @@ def select_in_jax(query: Query, pool: int, size: int, bands: int, budget: int, m
     state = RunState(0, 2, Pool(pool), variables, before, ())
 
     def work() -> Mapping[str, float]:
-        shortlist = Shortlist(multiplier * budget)
+        score, shortlist = uncertainty(settings, tiles, state), Shortlist(multiplier * budget)
         for chunk, batch in predict_batches(model, variables, tiles, rows):
-            shortlist.add(chunk, uncertainty(settings, state, chunk, batch), batch.embeddings)
+            shortlist.add(chunk, score(chunk, batch), batch.embeddings)
         chosen = shortlist.select(jax.random.key(1), budget, multiplier)
         return {"tiles": float(len(chosen))}
 

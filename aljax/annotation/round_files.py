@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aljax.annotation.drawing import Drawn, Known, round_dir
 from aljax.annotation.label_page import Form, label_page
+from aljax.annotation.labelling import Assignment, Labelling, round_dir
 from aljax.data.archive import Archive
 from aljax.data.geojson import geojson_text, read_outlines
 from aljax.data.labels import (
@@ -103,9 +103,11 @@ def keep_labels(run_dir: Path, labels: CsvLabels) -> None:
         write_atomically(file, labels_text(labels))
 
 
-def write_round(folder: Path, known: Known, drawn: Drawn, class_names: tuple[str, ...], bands: tuple[int, ...]) -> None:
+def write_round(
+    folder: Path, labelling: Labelling, drawn: Assignment, class_names: tuple[str, ...], bands: tuple[int, ...]
+) -> None:
     """Writes the sheets, the page, a map where tiles have a place and, last, the form: it makes the round complete."""
-    archive = known.archive
+    archive = labelling.archive
     if isinstance(archive.images, EncodedImages):
         archive = replace(archive, images=replace(archive.images, size=SHEET_PIXELS))
     with disk_errors(folder):
@@ -120,7 +122,7 @@ def write_round(folder: Path, known: Known, drawn: Drawn, class_names: tuple[str
         write_atomically(form.path, form.blank())
 
 
-def _write_map(path: Path, archive: Archive, drawn: Drawn, form: list[tuple[str, str]]) -> None:
+def _write_map(path: Path, archive: Archive, drawn: Assignment, form: list[tuple[str, str]]) -> None:
     """Writes where the tiles are that have a place, with their rows of the form."""
     try:
         outlines = read_outlines(archive, drawn.rows)
@@ -132,12 +134,12 @@ def _write_map(path: Path, archive: Archive, drawn: Drawn, form: list[tuple[str,
         write_atomically(path, geojson_text([tile for tile, _ in form], outlines, parts))
 
 
-def write_predictions(folder: Path, known: Known, state: RunState) -> None:
+def write_predictions(folder: Path, labelling: Labelling, state: RunState) -> None:
     """Writes the probabilities of the classes on every tile that had no label, where the query predicted them."""
-    archive, rows = known.archive, np.flatnonzero(~np.isnan(state.probabilities).any(1))
+    archive, rows = labelling.archive, np.flatnonzero(~np.isnan(state.probabilities).any(1))
     if not len(rows):
         return
-    ids = [archive.ids[index] for index in known.split.pool[rows]]
+    ids = [archive.ids[index] for index in labelling.split.pool[rows]]
     text = predictions_text(ids, archive.class_names, state.probabilities[rows])
     with disk_errors(folder):
         write_atomically(folder / PREDICTIONS, text)

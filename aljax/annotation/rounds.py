@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import numpy as np
 
-from aljax.annotation.drawing import Known, round_dir
+from aljax.annotation.labelling import Labelling, round_dir
 from aljax.errors import InputError, InputWarning
 from aljax.loop.iterations import advance, begin_iteration
 from aljax.loop.pool import Pool
 from aljax.loop.settings import Settings
 from aljax.loop.state import RunState
-from aljax.networks.densenet import DenseNet
-from aljax.reports.curves import series_name
+from aljax.queries.table import find_query, series_name
 from aljax.runs.checkpoints import read_newest
 from aljax.runs.experiment import prepare_run
 from aljax.runs.packing import unpack
@@ -25,24 +25,24 @@ from aljax.training.recipe import Recipe
 
 
 def run_round(
-    settings: Settings, known: Known, network: DenseNet, number: int, stop: Stop, last: bool = False
+    settings: Settings, labelling: Labelling, network: nn.Module, number: int, stop: Stop, last: bool = False
 ) -> RunState:
     """Trains on what is labelled and, unless it is the last round, chooses tiles; goes on from what is in its folder.
 
     The state's last record has the chosen tiles. Raises InputError for settings that do not fit the round before.
     """
-    count = int(known.labelled.sum())
-    wanted = 0 if last else min(settings.budget, int(known.unlabelled.sum()))
+    count = int(labelling.labelled.sum())
+    wanted = 0 if last else min(settings.budget, int(labelling.unlabelled.sum()))
     run_dir = round_dir(settings.run_dir, number)
     settings = replace(settings, run_dir=run_dir, initial=count, max_labels=count + wanted)
     settings = replace(settings, trials=1, first_trial=1, patience=0)
-    model, tiles, published, config = prepare_run(settings, known.archive, known.split, network)
+    model, tiles, published, config = prepare_run(settings, labelling.archive, labelling.split, network)
     pool_ids = hashlib.sha256("\n".join(tiles.pool_ids).encode()).hexdigest()
     config |= {"pool": pool_ids}
-    if known.skipped.any():
-        config |= {"skipped": [tiles.pool_ids[row] for row in np.flatnonzero(known.skipped)]}
+    if labelling.skipped.any():
+        config |= {"skipped": [tiles.pool_ids[row] for row in np.flatnonzero(labelling.skipped)]}
     remedy = f"delete {run_dir} to begin that round anew"
-    begun = _begin(settings, known, _read_earlier(settings, config, number))
+    begun = _begin(settings, labelling, _read_earlier(settings, config, number))
     name = series_name(settings.query, settings.clustering)
     with (
         RunStore(run_dir, config, settings.recipe, settings.checkpoint_seconds, stop, remedy) as store,
@@ -77,33 +77,36 @@ def _read_earlier(settings: Settings, config: Mapping[str, Any], number: int) ->
     before, newest = read_config(folder), read_newest(folder / "checkpoints", lambda facts: facts["stage"] is None)
     if newest is None:
         raise InputError(f"{folder} has no checkpoint of its end to go on from: bring its checkpoints back")
-    for name in ("class_names", "image_size", "depths", "normalisation", "mean", "deviation"):
-        if before[name] != config[name] and settings.start == "warm":
+    for name in ("class_names", "image_size", "depths", "network", "normalisation", "mean", "deviation"):
+        if before.get(name) != config.get(name) and settings.start == "warm":
             raise InputError(
-                f"{name} was {before[name]} in {folder} and is {config[name]}: a warm start goes on with the same; "
-                "use --start cold"
+                f"{name} was {before.get(name)} in {folder} and is {config.get(name)}: a warm start goes on with the "
+                "same; use --start cold"
             )
     state = unpack(newest.vectors, newest.facts, Recipe())
     return Earlier(state, before["pool"] == config["pool"])
 
 
-def _begin(settings: Settings, known: Known, earlier: Earlier | None) -> RunState:
+def _begin(settings: Settings, labelling: Labelling, earlier: Earlier | None) -> RunState:
     """Before the round's first step: what is labelled, and model and probabilities of the round before."""
-    size = len(known.split.pool)
-    pool = Pool(size, skipped=tuple(np.flatnonzero(known.skipped).tolist())).label(np.flatnonzero(known.labelled))
-    probabilities = np.full((size, len(known.archive.class_names)), np.nan, np.float32)
+    size = len(labelling.split.pool)
+    pool = Pool(size, skipped=tuple(np.flatnonzero(labelling.skipped).tolist())).label(
+        np.flatnonzero(labelling.labelled)
+    )
+    probabilities = np.full((size, len(labelling.archive.class_names)), np.nan, np.float32)
     if earlier is None:
         return RunState(0, 0, pool, None, probabilities, ())
     state = earlier.state
-    if earlier.same_pool and settings.query == "tpd":  # others must not pass old ones on
+    needs_previous = find_query(settings.query).needs_previous
+    if earlier.same_pool and needs_previous:  # others must not pass old ones on
         probabilities = state.probabilities
-    if settings.query == "tpd" and np.isnan(probabilities[known.unlabelled]).any():
+    if needs_previous and np.isnan(probabilities[labelling.unlabelled]).any():
         raise InputError(
             "TPD compares with the probabilities of the round before, and they are not there for all tiles without "
             "labels (other tiles, other test tiles, labels withdrawn, or chosen by chance): use --query mge this time"
         )
     variables = state.variables
-    if variables is not None and (settings.query == "ll") != ("loss_head" in variables["params"]):
+    if variables is not None and find_query(settings.query).needs_loss_head != ("loss_head" in variables["params"]):
         variables = None
         if settings.start == "warm":
             message = "the round before had another network (with or without a loss head): this one starts afresh"

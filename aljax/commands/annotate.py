@@ -24,7 +24,15 @@ import numpy as np
 import tyro
 
 from aljax.annotation import round_files
-from aljax.annotation.drawing import Drawn, Known, chosen_rows, draw, know, round_dir, warn_of_unmeasured
+from aljax.annotation.labelling import (
+    Assignment,
+    Labelling,
+    chosen_rows,
+    draw_first,
+    round_dir,
+    split_labelled,
+    warn_of_unmeasured,
+)
 from aljax.annotation.rounds import run_round
 from aljax.commands.process import parse_settings, prepare_process
 from aljax.data.archives.folder import open_folder
@@ -105,17 +113,17 @@ def check_places(settings: AnnotationSettings) -> None:
 
 def open_known(
     settings: AnnotationSettings, start: Mapping[Path, CsvLabels], classes: tuple[str, ...]
-) -> tuple[Known, tuple[str, ...]]:
+) -> tuple[Labelling, tuple[str, ...]]:
     """The archive with all labels so far, which are kept in labels.csv, and its classes. Raises InputError."""
     labels = round_files.gather_labels(settings.run_dir, start)
     if labels is None:
-        return know(open_folder(settings.images, None, settings.image_size)), classes
+        return split_labelled(open_folder(settings.images, None, settings.image_size)), classes
     check_classes(classes, labels.class_names)
     archive = open_folder(settings.images, labels, settings.image_size)
     round_files.keep_labels(settings.run_dir, labels)
     if settings.labels is not None:
         round_files.keep_given(settings.run_dir, start)
-    return know(archive), labels.class_names
+    return split_labelled(archive), labels.class_names
 
 
 def check_classes(classes: tuple[str, ...], before: tuple[str, ...]) -> None:
@@ -127,25 +135,25 @@ def check_classes(classes: tuple[str, ...], before: tuple[str, ...]) -> None:
 
 
 def make_round(
-    settings: AnnotationSettings, known: Known, classes: tuple[str, ...], number: int, last: bool
+    settings: AnnotationSettings, labelling: Labelling, classes: tuple[str, ...], number: int, last: bool
 ) -> RunState | None:
     """Draws or chooses tiles, and writes the round's files; the state after it if it trained."""
     folder = round_dir(settings.run_dir, number)
-    bands = parse_bands(settings.bands, known.archive)
-    drawn = None if last else draw(known, settings.seed, number, settings.initial, settings.test)
+    bands = parse_bands(settings.bands, labelling.archive)
+    drawn = None if last else draw_first(labelling, settings.seed, number, settings.initial, settings.test)
     if drawn is not None:
-        round_files.write_round(folder, known, drawn, classes, bands)
+        round_files.write_round(folder, labelling, drawn, classes, bands)
         return None
-    warn_of_unmeasured(known)
-    kept = replace(known, archive=keep_tiles(known.archive, settings.tiles_in, settings.cache_dir))
+    warn_of_unmeasured(labelling)
+    kept = replace(labelling, archive=keep_tiles(labelling.archive, settings.tiles_in, settings.cache_dir))
     with StopRequest() as stop:
         state = run_round(settings, kept, DenseNet121(len(classes)), number, stop, last)
     # Rounds may have had different query functions.
-    write_report(settings.run_dir, {"annotation": state.history}, f"{known.archive.name}, annotation in rounds")
+    write_report(settings.run_dir, {"annotation": state.history}, f"{labelling.archive.name}, annotation in rounds")
     if not last:
-        round_files.write_predictions(folder, known, state)
-        rows = chosen_rows(known, state)
-        round_files.write_round(folder, known, Drawn(rows, np.zeros(len(rows), int)), classes, bands)
+        round_files.write_predictions(folder, labelling, state)
+        rows = chosen_rows(labelling, state)
+        round_files.write_round(folder, labelling, Assignment(rows, np.zeros(len(rows), int)), classes, bands)
     return state
 
 
@@ -176,9 +184,9 @@ def main() -> None:
         else:
             print_request(waiting)
         return
-    known, classes = open_known(settings, start, classes)
-    last = settings.finish or not known.unlabelled.any()
-    if last and not (known.labelled.any() and len(known.split.test)):
+    labelling, classes = open_known(settings, start, classes)
+    last = settings.finish or not labelling.unlabelled.any()
+    if last and not (labelling.labelled.any() and len(labelling.split.test)):
         if settings.finish:
             raise InputError("there are no labels to train on and measure with yet: leave out --finish")
         raise InputError(
@@ -186,12 +194,12 @@ def main() -> None:
             "some of them"
         )
     number = round_files.count_rounds(settings.run_dir) + 1
-    state = make_round(settings, known, classes, number, last)
+    state = make_round(settings, labelling, classes, number, last)
     if state is not None:
         record = state.history[-1]
         print(
             f"round {number}: trained on {record.num_labeled} tiles; micro F1 {record.micro_f1:.1%}, macro F1 "
-            f"{record.macro_f1:.1%} on {len(known.split.test)} test tiles ({settings.run_dir / 'curve.png'})"
+            f"{record.macro_f1:.1%} on {len(labelling.split.test)} test tiles ({settings.run_dir / 'curve.png'})"
         )
     folder = round_dir(settings.run_dir, number)
     if last:

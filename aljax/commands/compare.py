@@ -22,8 +22,9 @@ import tyro
 from aljax.commands.options import read_options
 from aljax.errors import InputError
 from aljax.loop.history import Record, summarise
+from aljax.queries.table import QUERIES, series_name
 from aljax.reports.comparison import Difference, compare_with
-from aljax.reports.curves import LABELS, draw_classes, draw_curves, series_name, table
+from aljax.reports.curves import draw_classes, draw_curves, table
 from aljax.runs.run_dir import read_history
 from aljax.system.files import disk_errors, write_atomically
 
@@ -156,7 +157,7 @@ def find_baseline(named: dict[str, list[Run]], baseline: Path | None) -> str | N
         if not found:
             raise InputError(f"--baseline {baseline} is not among the runs: name it there too")
         return found[0]
-    random = [name for name in named if name.startswith(LABELS["random"])]
+    random = [name for name in named if name.startswith(QUERIES["random"].title)]
     return random[0] if len(random) == 1 else None
 
 

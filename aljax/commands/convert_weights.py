@@ -71,6 +71,8 @@ def _of_file(file: TensorFile, bands: tuple[str, ...]) -> Found:
 def _of_run(run_dir: Path, bands: tuple[str, ...]) -> Found:
     """Of a run, whose bands stay as they are."""
     trained = load(run_dir)
+    network = trained.model.network
+    assert isinstance(network, DenseNet)  # `load` takes no other by itself
     count = len(trained.statistics.mean)
     if len(bands) != count:
         raise InputError(
@@ -83,7 +85,7 @@ def _of_run(run_dir: Path, bands: tuple[str, ...]) -> Found:
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(tensor).data)
     return Found(
-        trained.model.network,
+        network,
         tensors,
         read_config(run_dir)["normalisation"],
         digest.hexdigest(),

@@ -32,8 +32,8 @@ from aljax.system.files import one_at_a_time
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
-class Known(NamedTuple):
-    """What is known of an archive."""
+class Published(NamedTuple):
+    """An archive as its publisher describes it."""
 
     dataset: str
     form: TileForm
@@ -60,8 +60,8 @@ def treesatai_counts(listing: Listing) -> dict[str, tuple[int, int]]:
 
 
 ARCHIVES = {
-    "ucmerced": Known(ucmerced.DATASET, ucmerced.FORM, ucmerced_counts),
-    "treesatai": Known(treesatai.DATASET, treesatai.FORM, treesatai_counts),
+    "ucmerced": Published(ucmerced.DATASET, ucmerced.FORM, ucmerced_counts),
+    "treesatai": Published(treesatai.DATASET, treesatai.FORM, treesatai_counts),
 }
 
 

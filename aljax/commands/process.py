@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aljax.commands.options import read_options
-from aljax.errors import DivergedError, InputError, InputWarning, one_line
+from aljax.errors import DivergedError, InputError, InputWarning, printable
 from aljax.loop.settings import Settings, check_settings
-from aljax.runs.processes import join_processes, leave
+from aljax.runs.processes import exit_without_others, join_processes
 from aljax.system.files import discard_output
 from aljax.system.machine import check_device, keep_freed_memory
 from aljax.system.stopping import StoppedError, stop_with_starter
@@ -50,7 +50,7 @@ def command(main: Callable[[], None]) -> None:
             stop_with_starter()
             _run(main)
         except BaseException as error:
-            leave(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+            exit_without_others(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
             raise
 
 
@@ -65,7 +65,7 @@ def _run(main: Callable[[], None]) -> None:
         sys.exit(2)
     except PermissionError as error:
         reason = f"{error.filename} is not accessible ({error.strerror}): check its permissions"
-        print(f"error: {one_line(reason)}", file=sys.stderr)
+        print(f"error: {printable(reason)}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         discard_output()  # its reader has enough, as `head` has
@@ -82,15 +82,15 @@ def _run(main: Callable[[], None]) -> None:
 
 
 def _show_warning(otherwise: Callable[..., None]) -> Callable[..., None]:
-    told: list[str] = []
+    shown: list[str] = []
 
     def show(message: Warning | str, category: type[Warning], *arguments: Any) -> None:
         if issubclass(category, InputWarning):
-            print(f"warning: {one_line(str(message))}", file=sys.stderr)
+            print(f"warning: {printable(str(message))}", file=sys.stderr)
         elif re.match(r"Glyph \d+ .* missing from font", str(message)):  # Matplotlib says so for every character
-            if not told:
+            if not shown:
                 print("warning: the font lacks characters of names: they are boxes in the pictures", file=sys.stderr)
-            told.append(str(message))
+            shown.append(str(message))
         elif not remove_unreadable(str(message)):
             otherwise(message, category, *arguments)
 

@@ -7,17 +7,16 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aljax.arrays import AnyArray
 from aljax.data.archive import SplitTiles, Tiles
-from aljax.errors import DivergedError
+from aljax.errors import DivergedError, InputError
 from aljax.keys import Purpose, derive_key
 from aljax.loop.history import has_converged
 from aljax.loop.metrics import Metrics, evaluate
 from aljax.loop.settings import Settings
 from aljax.loop.state import Fitted, Predicted, RunState
 from aljax.networks.model import Model, last_layer
-from aljax.queries.scores import ll_scores, mge_scores, tpd_scores
 from aljax.queries.shortlist import Shortlist
+from aljax.queries.table import Candidates, find_query
 from aljax.training.prediction import Predictions, predict_batches, predict_probabilities
 from aljax.xla.devices import broadcast_from_first
 
@@ -38,13 +37,14 @@ def predict(
     shortlist = Shortlist(min(_multiplier(settings, state) * wanted, len(unlabelled))) if wanted else None
     if shortlist is None:
         pass
-    elif settings.query == "random":
+    elif find_query(settings.query).score is None:
         by_chance = _by_chance(settings, state)[unlabelled]
         shortlist.add(unlabelled, by_chance, by_chance[:, None])
     else:
         probabilities = np.full(tiles.pool.labels.shape, np.nan, np.float32)
+        score = uncertainty(settings, tiles.pool, state)
         for rows, batch in predict_batches(model, state.variables, tiles.pool, unlabelled):
-            scores = np.asarray(uncertainty(settings, state, rows, batch))
+            scores = score(rows, batch)
             _check(np.isfinite(scores), state)
             shortlist.add(rows, scores, batch.embeddings)
             probabilities[rows] = batch.probabilities
@@ -70,21 +70,29 @@ def choose(settings: Settings, state: RunState) -> tuple[RunState, Int[np.ndarra
 
 
 def uncertainty(
-    settings: Settings, state: RunState, rows: Int[np.ndarray, " b"], batch: Predictions
-) -> Float[AnyArray, " b"]:
-    """The score of `settings.query` for the pool's tiles `rows`, predicted as `batch`."""
+    settings: Settings, pool: Tiles, state: RunState
+) -> Callable[[Int[np.ndarray, " b"], Predictions], Float[np.ndarray, " b"]]:
+    """What gives the scores of the pool's tiles `rows`, predicted as a batch; InputError if it gives another shape."""
     if _without_reference(settings, state):
-        return _by_chance(settings, state)[rows]
-    match settings.query:
-        case "ll":
-            assert batch.predicted_losses is not None
-            return ll_scores(batch.predicted_losses)
-        case "tpd":
-            return tpd_scores(batch.probabilities, state.probabilities[rows])
-        case "mge":
-            assert state.variables is not None
-            return mge_scores(last_layer(state.variables), batch.embeddings)
-    raise ValueError(f"the query {settings.query!r} has no score")
+        by_chance = _by_chance(settings, state)
+        return lambda rows, batch: by_chance[rows]
+    query = find_query(settings.query)
+    assert query.score is not None
+    assert state.variables is not None
+    score, layer, labels = query.score, last_layer(state.variables), pool.labels[state.pool.labelled]
+
+    def scores(rows: Int[np.ndarray, " b"], batch: Predictions) -> Float[np.ndarray, " b"]:
+        previous = state.probabilities[rows] if query.needs_previous else None
+        found = np.asarray(
+            score(Candidates(batch.probabilities, batch.embeddings, layer, batch.predicted_losses, previous, labels))
+        )
+        if found.shape != rows.shape:
+            raise InputError(
+                f"--query {query.name} gives the shape {found.shape} for {len(rows)} tiles: one score each"
+            )
+        return found
+
+    return scores
 
 
 def _evaluate(model: Model, state: RunState, tiles: Tiles, on_batch: Callable[[], None]) -> Metrics:
@@ -112,14 +120,14 @@ def _labels_wanted(settings: Settings, state: RunState, score: float) -> int:
 
 
 def _without_reference(settings: Settings, state: RunState) -> bool:
-    """TPD has nothing to compare with before its second iteration."""
-    return settings.query == "tpd" and state.iteration == 1
+    """A query such as TPD has nothing to compare with before its second iteration."""
+    return find_query(settings.query).needs_previous and state.iteration == 1
 
 
 def _multiplier(settings: Settings, state: RunState) -> int:
     """Candidates for the clustering per tile to choose; 1 where tiles are chosen without it."""
-    clustered = settings.clustering and settings.query != "random" and not _without_reference(settings, state)
-    return settings.multiplier if clustered else 1
+    by_chance = find_query(settings.query).score is None or _without_reference(settings, state)
+    return settings.multiplier if settings.clustering and not by_chance else 1
 
 
 def _by_chance(settings: Settings, state: RunState) -> Float[np.ndarray, " n"]:

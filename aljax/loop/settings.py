@@ -7,9 +7,8 @@ from typing import Literal
 from aljax.data.augmentation import Normalisation
 from aljax.data.storage import TilesIn
 from aljax.errors import InputError
+from aljax.queries.table import find_query
 from aljax.training.recipe import Recipe
-
-Query = Literal["random", "ll", "tpd", "mge"]
 
 # Settings that change where files are and when they are written, not what a run does.
 WHERE_AND_WHEN = (
@@ -27,7 +26,7 @@ class Settings:
     """One run: one query function, several trials."""
 
     run_dir: Path = Path("runs/run")  # folder for history, curve, summary, checkpoints; a run there is continued
-    query: Query = "mge"  # uncertainty score: loss ordering, temporal discrepancy, gradient magnitude, or random
+    query: str = "mge"  # what tells which tiles to label: random, ll, tpd, mge, or module:function for one of your own
     clustering: bool = True  # choose diverse tiles by k-means++ among the most uncertain (not for random)
     start: Literal["cold", "warm"] = "warm"  # weights of an iteration: fresh, or those of the last one
     trials: int = 3  # repetitions with another initial labelled set (paper: 3)
@@ -69,7 +68,7 @@ def check_settings(settings: Settings) -> None:
         ("--seed", settings.seed, 0),
         ("--image-size", settings.image_size, 32),
         ("--epochs", recipe.epochs, 1),
-        ("--batch-size", recipe.batch_size, 2 if settings.query == "ll" else 1),
+        ("--batch-size", recipe.batch_size, 2 if find_query(settings.query).needs_loss_head else 1),
     ):
         if value < least:
             raise InputError(f"{flag} is {value}: it must be at least {least}")

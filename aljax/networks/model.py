@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from aljax.arrays import AnyArray
+from aljax.errors import InputError
 from aljax.networks.densenet import DenseNet, Outputs
 from aljax.networks.loss_head import LossHead
 from aljax.xla.devices import shard
@@ -26,9 +28,13 @@ At inference `batch_stats` may be empty: see `prepare_inference`.
 
 @dataclass(frozen=True)
 class Model:
-    """The classifier F and, for the LL strategy, the loss head F_L. Hashable, so it can be static in `jit`."""
+    """The classifier F and, for the LL strategy, the loss head F_L. Hashable, so it can be static in `jit`.
 
-    network: DenseNet
+    F is any linen module whose call takes (images, train) and returns `Outputs`, and whose last layer is a `Dense`
+    called `head`. One with a method `prepare` (see `prepare_inference`) predicts with what that gives.
+    """
+
+    network: nn.Module
     loss_head: LossHead | None = None
 
 
@@ -36,9 +42,11 @@ class Model:
 def init_variables(key: Array, model: Model, size: int, bands: int) -> Variables:
     """Fresh random float32 variables for tiles of `size` x `size` pixels, distributed as the modules' own are.
 
-    Those draw each kernel by itself, in 120 loops that XLA compiles for a quarter minute and loads for a second and a
-    half on a CPU. Here all kernels of a network are cut from one draw.
+    A DenseNet would draw each kernel by itself, in 120 loops that XLA compiles for a quarter minute and loads for a
+    second and a half on a CPU. Here all its kernels are cut from one draw.
     """
+    if not isinstance(model.network, DenseNet):
+        return _init(key, model, size, bands)
     shapes = jax.eval_shape(lambda key: _init(key, model, size, bands), key)
     fresh = jax.tree.map_with_path(_constant, shapes)
     keys = dict(zip(("network", "loss_head"), jax.random.split(key), strict=True))
@@ -51,7 +59,7 @@ def _init(key: Array, model: Model, size: int, bands: int) -> Variables:
     params = {"network": variables["params"]}
     if model.loss_head is not None:
         params["loss_head"] = model.loss_head.init(key, outputs.blocks)["params"]
-    return {"params": params, "batch_stats": variables["batch_stats"]}
+    return {"params": params, "batch_stats": variables.get("batch_stats", {})}
 
 
 # Of a standard normal distribution without what lies beyond two.
@@ -88,7 +96,7 @@ def forward(
     network = {"params": params["network"], "batch_stats": stats}
     if train:
         outputs, changed = model.network.apply(network, shard(images), train=True, mutable=["batch_stats"])
-        stats = changed["batch_stats"]
+        stats = changed.get("batch_stats", {})
     else:
         outputs = model.network.apply(network, shard(images), train=False)
     assert isinstance(outputs, Outputs)
@@ -108,6 +116,30 @@ def prepare_inference(model: Model, variables: Variables) -> Variables:
         return variables
     prepared = model.network.prepare(variables["params"]["network"], variables["batch_stats"])
     return {"params": {**variables["params"], "network": prepared}, "batch_stats": {}}
+
+
+def check_network(model: Model, size: int, bands: int, num_classes: int) -> None:
+    """Raises InputError unless the network gives what the loop needs of it."""
+    name = type(model.network).__name__
+    try:
+        images = jax.ShapeDtypeStruct((1, size, size, bands), jnp.float32)
+        outputs, variables = jax.eval_shape(model.network.init_with_output, jax.random.key(0), images)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"the network {name} does not take (images, train=False) of {images.shape}: {reason}"
+        ) from error
+    if not isinstance(outputs, Outputs):
+        raise InputError(f"the network {name} returns {type(outputs).__name__}: return aljax.Outputs")
+    dimension = outputs.embedding.shape[-1]
+    head = variables["params"].get("head", {})
+    found = outputs.logits.shape, outputs.embedding.shape, *(getattr(head.get("kernel"), "shape", None),)
+    wanted = (1, num_classes), (1, dimension), (dimension, num_classes)
+    if found != wanted:
+        raise InputError(
+            f"the network {name} gives logits, embedding and kernel of its layer `head` of the shapes {found}: with "
+            f"{num_classes} classes they are {wanted}, the head a Dense on the embedding"
+        )
 
 
 def last_layer(variables: Variables) -> Mapping[str, Array]:

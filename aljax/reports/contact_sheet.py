@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int, Shaped
 
 from aljax.data.archive import Archive
 from aljax.data.archives import treesatai
-from aljax.errors import InputError, one_line
+from aljax.errors import InputError, printable
 from aljax.system.files import write_atomically
 
 COLUMNS = 6
@@ -39,7 +39,7 @@ def contact_sheet(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], 
         place.set_title(_caption(archive, int(index), bool(labelled[index])), fontsize=6.5, parse_math=False)
     shown = ", ".join(str(band + 1) for band in bands)
     noun = "band" if len(bands) == 1 else "bands"
-    title = f"{one_line(archive.name)}: {len(indices)} of {len(archive.ids)} tiles, {noun} {shown}"
+    title = f"{printable(archive.name)}: {len(indices)} of {len(archive.ids)} tiles, {noun} {shown}"
     figure.suptitle(textwrap.fill(title, TITLE_CHARACTERS * columns), fontsize=9, parse_math=False)
     picture_file = io.BytesIO()
     figure.savefig(picture_file, format="png", dpi=150)
@@ -83,8 +83,8 @@ def _caption(archive: Archive, index: int, labelled: bool) -> str:
         names = "not labelled"
     else:
         present = [name for name, value in zip(archive.class_names, archive.labels[index], strict=True) if value]
-        names = one_line(", ".join(present)) or "no class"
-    tile = one_line(archive.ids[index])
+        names = printable(", ".join(present)) or "no class"
+    tile = printable(archive.ids[index])
     if len(tile) > 2 * CHARACTERS_PER_LINE:
         tile = f"...{tile[3 - 2 * CHARACTERS_PER_LINE :]}"  # what tells tiles apart is at the end
     wrapped = textwrap.wrap(names, CHARACTERS_PER_LINE, max_lines=LINES_FOR_LABELS, placeholder=" ...")
@@ -104,7 +104,7 @@ def class_table(archive: Archive) -> str:
     """Tiles of each class, in each part of the split where there is one, most frequent class first, as text."""
     parts = {"tiles": np.arange(len(archive.ids))} | (archive.split._asdict() if archive.split else {})
     counts = np.array([archive.labels[indices].sum(0, dtype=np.int64) for indices in parts.values()])
-    names = [one_line(name) for name in archive.class_names]
+    names = [printable(name) for name in archive.class_names]
     width = max(map(len, ["labels per labelled tile", *names]))
     lines = [f"{'':<{width}}" + "".join(f"{name:>12}" for name in parts)]
     for index in np.argsort(-counts[0], kind="stable"):

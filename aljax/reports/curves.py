@@ -10,7 +10,6 @@ from aljax.loop.history import METRICS, Record, summarise
 from aljax.reports.comparison import Difference, class_curves
 from aljax.system.files import write_atomically
 
-LABELS = {"random": "Random", "ll": "LL", "tpd": "TPD", "mge": "MGE"}
 METRIC_TITLES = {"micro_f1": "Micro F1 (%)", "macro_f1": "Macro F1 (%)", "mean_average_precision": "mAP (%)"}
 # Colours apart for the colour-blind (Okabe and Ito), and markers and dashes apart in a grey print.
 STYLES = (
@@ -26,11 +25,6 @@ CLASS_TITLE_WIDTH = 36
 LEGEND_INCHES, LETTER_INCHES = 0.7, 0.09
 # Letters from which on a name is not for a legend among the curves.
 LONG_NAME = 30
-
-
-def series_name(query: str, clustering: bool) -> str:
-    """The paper's name of a query function: "MGE+Clustering"."""
-    return LABELS[query] + ("+Clustering" if clustering and query != "random" else "")
 
 
 class Panel(NamedTuple):

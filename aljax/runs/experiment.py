@@ -4,10 +4,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,11 +17,12 @@ from aljax.data.archive import Archive, Split, SplitTiles, place
 from aljax.errors import InputError
 from aljax.loop.history import Record
 from aljax.loop.iterations import run
-from aljax.loop.settings import WHERE_AND_WHEN, Query, Settings, check_pool, check_settings
+from aljax.loop.settings import WHERE_AND_WHEN, Settings, check_pool, check_settings
 from aljax.networks.densenet import DenseNet
 from aljax.networks.loss_head import LossHead
-from aljax.networks.model import Model, init_variables
-from aljax.reports.curves import draw_curves, series_name, summary, table
+from aljax.networks.model import Model, check_network, init_variables
+from aljax.queries.table import find_query, series_name
+from aljax.reports.curves import draw_curves, summary, table
 from aljax.runs.processes import (
     CommonStopRequest,
     FollowingStore,
@@ -38,6 +40,8 @@ from aljax.system.stopping import StoppedError, StopRequest
 from aljax.training.weights import Weights, check_normalisation, check_weights, load_weights
 
 CURVE, SUMMARY = "curve.png", "summary.json"
+# Fields of a linen module that the run sets, or that linen does.
+NOT_OWN = ("num_classes", "dtype", "parent", "name")
 
 
 class Prepared(NamedTuple):
@@ -50,21 +54,23 @@ class Prepared(NamedTuple):
     config: dict[str, Any]
 
 
-def prepare_run(settings: Settings, archive: Archive, split: Split, network: DenseNet) -> Prepared:
+def prepare_run(settings: Settings, archive: Archive, split: Split, network: nn.Module) -> Prepared:
     """The network for the archive's classes, with a loss head for LL, and the tiles where the run reads them.
 
     Raises InputError if the published weights do not fit.
     """
     published = None if settings.init_weights is None else load_weights(settings.init_weights)
     tiles = place(archive, split, settings.seed, normalisation=settings.normalisation)
-    network = replace(network, num_classes=len(archive.class_names), dtype=jnp.dtype(settings.precision))
-    model = Model(network, LossHead() if settings.query == "ll" else None)
+    given: dict[str, Any] = {"num_classes": len(archive.class_names), "dtype": jnp.dtype(settings.precision)}
+    network = replace(network, **{name: value for name, value in given.items() if hasattr(network, name)})
+    model = Model(network, LossHead() if find_query(settings.query).needs_loss_head else None)
+    check_network(model, settings.image_size, tiles.pool.images.shape[-1], len(archive.class_names))
     check_start(settings, model, tiles, published)
     return Prepared(model, tiles, published, configuration(settings, archive, model, tiles, published))
 
 
 def run_experiment(
-    settings: Settings, archive: Archive, split: Split, network: DenseNet, asked: StopRequest | None = None
+    settings: Settings, archive: Archive, split: Split, network: nn.Module, asked: StopRequest | None = None
 ) -> dict[str, tuple[Record, ...]]:
     """Runs or continues `settings.run_dir` and writes its curve and summary; returns the history by its name.
 
@@ -118,7 +124,7 @@ def check_report_place(folder: Path, own: Iterable[str]) -> None:
 
 
 def run_queries(
-    settings: Settings, queries: Sequence[Query], archive: Archive, split: Split, network: DenseNet
+    settings: Settings, queries: Sequence[str], archive: Archive, split: Split, network: nn.Module
 ) -> dict[str, tuple[Record, ...]]:
     """One run per query in folders below `settings.run_dir`, and a curve and summary of all of them."""
     check_report_place(settings.run_dir, queries)
@@ -170,25 +176,35 @@ def configuration(
 
     With the weights of a checkpoint, it is also all that predicting on new tiles needs.
     """
-    fields = asdict(settings)
-    recipe = fields.pop("recipe")
+    chosen = asdict(settings)
+    recipe = chosen.pop("recipe")
     for name in WHERE_AND_WHEN:
-        fields.pop(name, None)
+        chosen.pop(name, None)
+    # Another score under the same name is another run.
+    source = find_query(settings.query).source
+    own_query = {} if source is None else {"query_sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
     return {
         "archive": archive.name,
         "fingerprint": archive.fingerprint(),
         "split": _digest(tiles),
-        **fields,
+        **chosen,
+        **own_query,
         "init_weights": None if published is None else published.sha256,
         **recipe,
-        "depths": list(model.network.depths),
-        "growth": model.network.growth,
-        "stem_channels": model.network.stem_channels,
+        **describe_network(model.network),
         "class_names": list(archive.class_names),
         "class_tiles": tiles.pool.labels.sum(0, dtype=int).tolist(),
         "mean": tiles.pool.statistics.mean.tolist(),
         "deviation": tiles.pool.statistics.deviation.tolist(),
     }
+
+
+def describe_network(network: nn.Module) -> dict[str, Any]:
+    """What makes a network this network, as JSON can hold it."""
+    if isinstance(network, DenseNet):
+        return {"depths": list(network.depths), "growth": network.growth, "stem_channels": network.stem_channels}
+    own = {field.name: str(getattr(network, field.name)) for field in fields(network) if field.name not in NOT_OWN}
+    return {"network": {"class": f"{type(network).__module__}:{type(network).__qualname__}", **own}}
 
 
 def _digest(tiles: SplitTiles) -> str:

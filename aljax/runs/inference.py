@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -108,8 +109,10 @@ class _Resized:
         return resize(self.images[index], self.size)
 
 
-def load(run_dir: str | Path) -> Classifier:
+def load(run_dir: str | Path, network: nn.Module | None = None) -> Classifier:
     """The newest fitted model of a run, from its newest sound checkpoint that holds one.
+
+    `network` is the linen module of a run that was made with one of its own; None for a DenseNet.
 
     Works on any device, whatever device the run was made on, while the run is under way too, and changes nothing in
     its folder. Raises InputError if there is no run or no fitted model yet, or if all checkpoints are damaged.
@@ -134,7 +137,7 @@ def load(run_dir: str | Path) -> Classifier:
     assert state.variables is not None
     complete = state.stage is None
     return Classifier(
-        model=_model(config),
+        model=_model(config, network, "loss_head" in state.variables["params"]),
         variables=state.variables,
         class_names=tuple(config["class_names"]),
         statistics=BandStatistics(*(np.array(config[name], np.float32) for name in ("mean", "deviation"))),
@@ -145,12 +148,14 @@ def load(run_dir: str | Path) -> Classifier:
     )
 
 
-def _model(config: dict[str, Any]) -> Model:
-    network = DenseNet(
+def _model(config: dict[str, Any], network: nn.Module | None, has_loss_head: bool) -> Model:
+    if "depths" not in config and network is None:
+        raise InputError(f"the run was made with the network {config['network']['class']}: give it, load(run, network)")
+    network = network or DenseNet(
         num_classes=len(config["class_names"]),
         depths=tuple(config["depths"]),
         growth=config["growth"],
         stem_channels=config["stem_channels"],
         dtype=jnp.dtype(config["precision"]),
     )
-    return Model(network, LossHead() if config["query"] == "ll" else None)
+    return Model(network, LossHead() if has_loss_head else None)

@@ -55,7 +55,7 @@ def join_processes() -> None:
         raise InputError(f"the processes do not find each other at {ADDRESS} {os.environ[ADDRESS]}: {error}") from error
 
 
-def leave(status: int) -> None:
+def exit_without_others(status: int) -> None:
     """Called by a process that is about to end with an error: whatever the others do, that is its status.
 
     JAX lets it wait for them, and when they do not come ends them, which is wanted, and the one that waits too.

@@ -26,8 +26,10 @@ def check_device() -> None:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # without a word where a plugin is missing
         reason = str(error) or "its plugin is not installed"
-        if told := os.environ.get("JAX_PLATFORMS"):
-            message = f"JAX_PLATFORMS={told} gives JAX no device ({reason}): unset it, or install .[cuda] or .[tpu]"
+        if platforms := os.environ.get("JAX_PLATFORMS"):
+            message = (
+                f"JAX_PLATFORMS={platforms} gives JAX no device ({reason}): unset it, or install .[cuda] or .[tpu]"
+            )
         else:
             message = f"JAX finds no device ({reason}): set JAX_PLATFORMS=cpu, or install .[cuda] or .[tpu] anew"
         raise InputError(message) from error

@@ -46,10 +46,10 @@ def find_places(count: int) -> list[Place]:
     if there is no telling a process which device to take.
     """
     program = "import jax; print(jax.default_backend(), jax.local_device_count())"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    if told.returncode:
-        raise InputError(f"JAX finds no device here: {told.stderr.strip().splitlines()[-1]}")
-    backend, devices = told.stdout.split()[-2:]
+    looked_up = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    if looked_up.returncode:
+        raise InputError(f"JAX finds no device here: {looked_up.stderr.strip().splitlines()[-1]}")
+    backend, devices = looked_up.stdout.split()[-2:]
     if backend == "cpu":
         return _on_cores(sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [], count)
     if backend in ("gpu", "cuda"):
@@ -145,8 +145,8 @@ def _start(job: Job, place: Place, side_by_side: int, lifeline: int) -> Process:
     """Starts a process out of reach of the terminal's Ctrl-C: it is asked to stop by this one alone, or by its end."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with _on(place.cores), job.log.open("ab") as log:  # what an earlier start said stays
-        told = {SIDE_BY_SIDE: str(side_by_side), STOPS_WITH_STARTER: "1"}
-        return _open(job.command, {**os.environ, **place.environment, **told}, lifeline, log)
+        variables = {SIDE_BY_SIDE: str(side_by_side), STOPS_WITH_STARTER: "1"}
+        return _open(job.command, {**os.environ, **place.environment, **variables}, lifeline, log)
 
 
 def _open(command: Sequence[str], environment: dict[str, str], lifeline: int, log: IO[bytes]) -> Process:

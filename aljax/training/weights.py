@@ -142,6 +142,8 @@ def check_weights(weights: Weights, variables: Variables) -> None:
     expected = {name: leaf.shape for name, leaf in _without_head(variables).items()}
     found = {name: tensor.shape for name, tensor in weights.tensors.items()}
     stem = "params/stem/kernel"
+    if stem not in expected:
+        raise InputError(f"--init-weights {weights.path} is of a DenseNet, and the network is none: leave it out")
     count = expected[stem][2]
     if stem in found and (*found[stem][:2], count, *found[stem][3:]) == expected[stem] != found[stem]:
         raise InputError(

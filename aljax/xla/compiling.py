@@ -45,10 +45,10 @@ def jit(
         @functools.cache
         def jitted() -> Any:
             options = compiler_options(on_gpu if jax.default_backend() == "gpu" else ())
-            told: dict[str, Any] = {"compiler_options": options} if options else {}
+            more: dict[str, Any] = {"compiler_options": options} if options else {}
             if (sharding := on_each_device()) is not None:
-                told["out_shardings"] = sharding
-            return jax.jit(function, static_argnames=static, donate_argnames=donated, **told)
+                more["out_shardings"] = sharding
+            return jax.jit(function, static_argnames=static, donate_argnames=donated, **more)
 
         @functools.wraps(function)
         def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:

@@ -12,7 +12,7 @@ from small_runs import run, settings
 from tiles_on_disk import pixels, write_geotiff, write_png
 
 import aljax
-from aljax.annotation.drawing import Drawn, know
+from aljax.annotation.labelling import Assignment, split_labelled
 from aljax.annotation.round_files import write_round
 from aljax.commands import predict
 from aljax.data.archives.folder import open_folder
@@ -151,10 +151,14 @@ def test_round_of_annotation_has_a_map_where_its_tiles_have_a_place(tmp_path: Pa
         write_mercator(tmp_path / "tiles" / f"{index}.tif", 9.0 + index, 52.0, 9.5 + index, 51.5)
         write_geotiff(tmp_path / "elsewhere" / f"{index}.tif", pixels(seed=index), crs=NOWHERE)
         write_png(tmp_path / "pictures" / f"{index}.png", pixels(seed=index))
-    drawn = Drawn(np.array([2, 0]), np.array([0, 2]))
+    drawn = Assignment(np.array([2, 0]), np.array([0, 2]))
     for name in ("tiles", "pictures"):
         write_round(
-            tmp_path / name / "round", know(open_folder(tmp_path / name, None, 16)), drawn, ("wood",), (0, 1, 2)
+            tmp_path / name / "round",
+            split_labelled(open_folder(tmp_path / name, None, 16)),
+            drawn,
+            ("wood",),
+            (0, 1, 2),
         )
     features = json.loads((tmp_path / "tiles/round/to_label.geojson").read_text())["features"]
     assert [one["properties"] for one in features] == [
@@ -163,7 +167,7 @@ def test_round_of_annotation_has_a_map_where_its_tiles_have_a_place(tmp_path: Pa
     ]
     assert [one["geometry"]["coordinates"][0][0][0] for one in features] == pytest.approx([11.0, 9.0])
     assert not (tmp_path / "pictures/round/to_label.geojson").exists()
-    elsewhere = know(open_folder(tmp_path / "elsewhere", None, 16))
+    elsewhere = split_labelled(open_folder(tmp_path / "elsewhere", None, 16))
     with pytest.warns(InputWarning, match="there is no map of the tiles to label: the georeference of"):
         write_round(tmp_path / "elsewhere" / "round", elsewhere, drawn, ("wood",), (0, 1, 2))
     assert (tmp_path / "elsewhere/round/to_label.csv").exists()

@@ -1,1 +1,1 @@
-"""."""
+"""Pixels: tiles as files hold them, decoded and resized, read ahead by threads."""

@@ -21,8 +21,8 @@ from aljax.keys import Purpose, derive_key
 from aljax.loop.state import RunState
 
 
-class Drawn(NamedTuple):
-    """Tiles to label that nothing was asked about: the first ones, and those that measure."""
+class Assignment(NamedTuple):
+    """Tiles that a person is to label, and what they are for."""
 
     rows: Int[np.ndarray, " k"]
     """In the archive."""
@@ -31,8 +31,8 @@ class Drawn(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known of an archive before a round."""
+class Labelling:
+    """Which tiles of an archive are labelled, skipped or held back before a round."""
 
     archive: Archive
     split: Split
@@ -53,7 +53,7 @@ def round_dir(run_dir: Path, number: int) -> Path:
     return run_dir / f"round-{number}"
 
 
-def know(archive: Archive) -> Known:
+def split_labelled(archive: Archive) -> Labelling:
     """Splits an archive of which some tiles are labelled, some of them for validation and test.
 
     Without tiles for validation those of the test stand in; nothing is decided by them.
@@ -64,26 +64,26 @@ def know(archive: Archive) -> Known:
     pool = np.setdiff1d(everything, np.concatenate([validation, test]))
     skipped = labelled & ~np.isin(everything, np.concatenate(archive.split or [everything]))
     split = Split(pool, validation if len(validation) else test, test)
-    return Known(archive, split, (labelled & ~skipped)[pool], skipped[pool])
+    return Labelling(archive, split, (labelled & ~skipped)[pool], skipped[pool])
 
 
-def warn_of_unmeasured(known: Known) -> None:
+def warn_of_unmeasured(labelling: Labelling) -> None:
     """Says which classes no tile of the test has: their F1 is 0, whatever is predicted."""
-    count = known.archive.labels[known.split.test].sum(0, dtype=int)
-    names = [name for name, tiles in zip(known.archive.class_names, count, strict=True) if not tiles]
-    if names and len(known.split.test):
+    count = labelling.archive.labels[labelling.split.test].sum(0, dtype=int)
+    names = [name for name, tiles in zip(labelling.archive.class_names, count, strict=True) if not tiles]
+    if names and len(labelling.split.test):
         message = f"no test tile has the class {', '.join(names)}: macro F1 counts it as 0, whatever is predicted"
         warnings.warn(InputWarning(message), stacklevel=2)
 
 
-def draw(known: Known, seed: int, number: int, initial: int, test: int) -> Drawn | None:
+def draw_first(labelling: Labelling, seed: int, number: int, initial: int, test: int) -> Assignment | None:
     """Tiles by chance for what is missing of `initial` labelled ones, and `test` for the test where it has none.
 
     None if nothing is missing. Raises InputError if the archive has fewer.
     """
-    tests = 0 if len(known.split.test) else test
-    count = tests + max(initial - int(known.labelled.sum()), 0)
-    candidates = known.split.pool[known.unlabelled]
+    tests = 0 if len(labelling.split.test) else test
+    count = tests + max(initial - int(labelling.labelled.sum()), 0)
+    candidates = labelling.split.pool[labelling.unlabelled]
     if count == 0:
         return None
     if count > len(candidates):
@@ -91,10 +91,10 @@ def draw(known: Known, seed: int, number: int, initial: int, test: int) -> Drawn
             f"there are {len(candidates)} tiles without labels and {count} to begin with: lower --initial or --test"
         )
     order = np.asarray(jax.random.permutation(derive_key(seed, Purpose.INITIAL_LABELS, 0, number), len(candidates)))
-    return Drawn(candidates[order[:count]], np.where(np.arange(count) < tests, PART_NAMES.index("test"), 0))
+    return Assignment(candidates[order[:count]], np.where(np.arange(count) < tests, PART_NAMES.index("test"), 0))
 
 
-def chosen_rows(known: Known, state: RunState) -> Int[np.ndarray, " k"]:
+def chosen_rows(labelling: Labelling, state: RunState) -> Int[np.ndarray, " k"]:
     """Where the tiles that a round chose are in the archive, highest score first."""
-    places = {tile: row for row, tile in enumerate(known.archive.ids)}
+    places = {tile: row for row, tile in enumerate(labelling.archive.ids)}
     return np.array([places[tile] for tile in state.history[-1].selected])

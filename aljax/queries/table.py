@@ -1,0 +1,110 @@
+"""The query functions by name: what each needs of a prediction, and its score. A user's own is one function more."""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from aljax.arrays import AnyArray
+from aljax.errors import InputError
+from aljax.queries.scores import LastLayer, ll_scores, mge_scores, tpd_scores
+
+
+class Candidates(NamedTuple):
+    """What a score may look at: a row for each tile of a batch of unlabelled ones."""
+
+    probabilities: Float[AnyArray, "b c"]
+    embeddings: Float[AnyArray, "b d"]
+    """Inputs of the last layer."""
+    last_layer: LastLayer
+    """{"kernel": (D, C), "bias": (C,)} of the fitted network."""
+    predicted_losses: Float[AnyArray, " b"] | None
+    """Of a network with a loss head."""
+    previous: Float[AnyArray, "b c"] | None
+    """Probabilities in the last iteration, for a query that needs them."""
+    labels: UInt8[np.ndarray, "n c"]
+    """Of the labelled tiles."""
+
+
+Score = Callable[[Candidates], Float[AnyArray, " b"]]
+"""Uncertainty of each tile of the batch: higher is more worth labelling."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """How the tiles to label are found."""
+
+    name: str
+    """On the command line."""
+    title: str
+    """In legends and tables."""
+    score: Score | None
+    """None: by chance."""
+    needs_loss_head: bool = False
+    needs_previous: bool = False
+    """Probabilities of the last iteration: in the first one it chooses by chance."""
+    source: Path | None = None
+    """The file that a user's own is from."""
+
+
+def _ll(candidates: Candidates) -> Float[Array, " b"]:
+    assert candidates.predicted_losses is not None
+    return ll_scores(candidates.predicted_losses)
+
+
+def _tpd(candidates: Candidates) -> Float[Array, " b"]:
+    assert candidates.previous is not None
+    return tpd_scores(candidates.probabilities, candidates.previous)
+
+
+def _mge(candidates: Candidates) -> Float[Array, " b"]:
+    return mge_scores(candidates.last_layer, candidates.embeddings)
+
+
+QUERIES: Mapping[str, Query] = {
+    query.name: query
+    for query in (
+        Query("random", "Random", None),
+        Query("ll", "LL", _ll, needs_loss_head=True),
+        Query("tpd", "TPD", _tpd, needs_previous=True),
+        Query("mge", "MGE", _mge),
+    )
+}
+
+
+def find_query(name: str) -> Query:
+    """A query of the table, or a user's own by `module:function`; modules are looked for in the working directory too.
+
+    The function is a `Score`. Raises InputError if there is none of that name.
+    """
+    if name in QUERIES:
+        return QUERIES[name]
+    module, _, function = name.partition(":")
+    if not function:
+        known = ", ".join(QUERIES)
+        raise InputError(f"--query {name} is none of {known}: use one of them, or module:function for your own")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        score = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"--query {name} is not to be found ({error}): start where {module}.py is") from error
+    if not callable(score):
+        raise InputError(f"--query {name} is no function: give one that takes an aljax.queries.Candidates")
+    file = inspect.getsourcefile(score)
+    return Query(name, name, score, source=None if file is None else Path(file))
+
+
+def series_name(query: str, clustering: bool) -> str:
+    """The paper's name of a query function: "MGE+Clustering"."""
+    found = QUERIES.get(query)
+    if found is None:
+        return query + ("+Clustering" if clustering else "")
+    return found.title + ("+Clustering" if clustering and found.score is not None else "")
