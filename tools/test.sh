@@ -1,11 +1,18 @@
 #!/bin/sh
-# Lint, types and tests, from nothing: sh tools/test.sh [options of pytest]
+# Lint, types and tests, from nothing: sh tools/test.sh [--quick] [options of pytest]
+# --quick leaves out what compiles networks, starts processes or decodes many tiles: under a minute, for every change.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/environment.sh
 aljax_environment test
+quick=
+if [ "${1:-}" = --quick ]; then
+    shift
+    quick="tests/package tests/queries tests/reports/test_comparison.py tests/data/test_labels.py tests/networks/test_losses.py"
+fi
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m mypy
 # Two processes: compiling, which most of the time goes into, uses one core.
-exec "$python" -m pytest -n 2 "$@"
+# shellcheck disable=SC2086 (several folders)
+exec "$python" -m pytest -n 2 $quick "$@"

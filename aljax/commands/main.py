@@ -9,7 +9,7 @@ from aljax.version import __version__
 
 # In the order in which they come up; each is the `main` of the module of its name.
 COMMANDS = {
-    "show": "look at an archive: a sheet of tiles, how often each class occurs",
+    "show": "look at an archive: a sheet of tiles, tiles per class",
     "annotate": "label tiles of your own in rounds: which next, what is learnt",
     "run": "simulate it on labelled tiles: what would each query save?",
     "compare": "put runs side by side: curves, differences, labels saved",

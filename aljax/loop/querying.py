@@ -88,7 +88,7 @@ def uncertainty(
         )
         if found.shape != rows.shape:
             raise InputError(
-                f"--query {query.name} gives the shape {found.shape} for {len(rows)} tiles: one score each"
+                f"--query {query.name} gives the shape {found.shape} for {len(rows)} tiles: give one each"
             )
         return found
 

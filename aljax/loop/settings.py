@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from aljax.data.augmentation import Normalisation
 from aljax.data.storage import TilesIn
 from aljax.errors import InputError
 from aljax.queries.table import find_query
 from aljax.training.recipe import Recipe
+
+QueryName = Annotated[str, tyro.conf.arg(metavar="{random,ll,tpd,mge}|module:function")]
 
 # Settings that change where files are and when they are written, not what a run does.
 WHERE_AND_WHEN = (
@@ -26,7 +30,7 @@ class Settings:
     """One run: one query function, several trials."""
 
     run_dir: Path = Path("runs/run")  # folder for history, curve, summary, checkpoints; a run there is continued
-    query: str = "mge"  # what tells which tiles to label: random, ll, tpd, mge, or module:function for one of your own
+    query: QueryName = "mge"  # what tells which tiles to label; module:function is one of your own
     clustering: bool = True  # choose diverse tiles by k-means++ among the most uncertain (not for random)
     start: Literal["cold", "warm"] = "warm"  # weights of an iteration: fresh, or those of the last one
     trials: int = 3  # repetitions with another initial labelled set (paper: 3)

@@ -126,9 +126,7 @@ def check_network(model: Model, size: int, bands: int, num_classes: int) -> None
         outputs, variables = jax.eval_shape(model.network.init_with_output, jax.random.key(0), images)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        raise InputError(
-            f"the network {name} does not take (images, train=False) of {images.shape}: {reason}"
-        ) from error
+        raise InputError(f"the network {name} does not take images of {images.shape}: {reason}") from error
     if not isinstance(outputs, Outputs):
         raise InputError(f"the network {name} returns {type(outputs).__name__}: return aljax.Outputs")
     dimension = outputs.embedding.shape[-1]

@@ -97,7 +97,8 @@ def _take_apart(vectors: Vectors, table: Sequence[Sequence[Any]]) -> dict[str, n
 def _variables(arrays: Mapping[str, np.ndarray], prefix: str = "variables/") -> Variables | None:
     """The model's variables among named arrays, on the default device; None if there are none."""
     own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    return _to_device(unflatten_dict(own, sep="/")) if own else None
+    # A network without batch statistics has none among its arrays.
+    return _to_device({"batch_stats": {}, **unflatten_dict(own, sep="/")}) if own else None
 
 
 def _stage(arrays: Mapping[str, np.ndarray], facts: Facts, recipe: Recipe) -> Stage | None:
