@@ -41,7 +41,12 @@ def convert_weights(source: tyro.conf.Positional[Path], out: Path, bands: str = 
     found = _of_run(source, names) if source.is_dir() else _of_file(read_tensors(source), names)
     if out.is_dir() or (out.exists() and out.samefile(source)):
         raise InputError(f"--out {out} is {'a folder' if out.is_dir() else 'the source'}: name another file")
-    _write(out, to_bytes(found.tensors, names, found.normalisation, source.resolve().name, found.sha256))
+    content = to_bytes(found.tensors, names, found.normalisation, source.resolve().name, found.sha256)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, content)
+    except OSError as error:
+        raise InputError(f"cannot write --out {out} ({error.strerror}): name a file in a folder of yours") from error
     print(_account(source, found))
     print(f"written: {out} (for an experiment: --init-weights {out})")
 
@@ -79,19 +84,14 @@ def _of_run(run_dir: Path, bands: tuple[str, ...]) -> Found:
             f"the tiles of {run_dir} have {count} bands and --bands names {len(bands)} ({', '.join(bands)}): "
             f"name theirs in order, such as --bands {example_bands(count)}"
         )
-    tensors = of_network(trained.variables)
+    tensors = {name: np.ascontiguousarray(array) for name, array in of_network(trained.variables).items()}
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(tensor).data)
-    return Found(
-        network,
-        tensors,
-        read_config(run_dir)["normalisation"],
-        digest.hexdigest(),
-        f"{', '.join(bands)} as in the run",
-        len(trained.class_names),
-    )
+        digest.update(tensor.data)
+    kept = f"{', '.join(bands)} as in the run"
+    normalisation = read_config(run_dir)["normalisation"]
+    return Found(network, tensors, normalisation, digest.hexdigest(), kept, len(trained.class_names))
 
 
 def _account(source: Path, found: Found) -> str:
@@ -107,14 +107,6 @@ def _account(source: Path, found: Found) -> str:
         f"bands:  {found.bands}\n"
         f"fresh:  the head{left_out}, and the loss head of --query ll"
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    except OSError as error:
-        raise InputError(f"cannot write --out {path} ({error.strerror}): name a file in a folder of yours") from error
 
 
 def main() -> None:

@@ -29,10 +29,10 @@ Longitudes go on beyond 180 degrees, and around a pole do not come back to the f
 
 def read_outlines(archive: Archive, rows: Int[np.ndarray, " n"] | None = None) -> list[Outline | None]:
     """Outlines of tiles (None: of all) by the georeference in their files; None for one without. Raises InputError."""
+    rows = np.arange(len(archive.ids)) if rows is None else rows
     if not isinstance(archive.images, EncodedImages):
-        return [None] * (len(archive.ids) if rows is None else len(rows))
-    names = archive.images.names
-    files = [Path(names[row]) for row in (range(len(names)) if rows is None else rows)]
+        return [None] * len(rows)
+    files = [Path(archive.images.names[row]) for row in rows.tolist()]
     by_crs = defaultdict(list)
     for index, reference in enumerate(read_each(read_georeference, files, "reading georeferences")):
         if reference is not None:
@@ -90,11 +90,7 @@ def geojson_text(
         warnings.warn(InputWarning(message), stacklevel=2)
     features = (
         json.dumps(
-            {
-                "type": "Feature",
-                "geometry": _geometry(outline),
-                "properties": {"id": tile, **more},
-            },
+            {"type": "Feature", "geometry": _geometry(outline), "properties": {"id": tile, **more}},
             ensure_ascii=False,
         )
         for tile, outline, more in zip(ids, outlines, properties, strict=True)
@@ -110,11 +106,8 @@ def _geometry(outline: Outline) -> dict[str, Any]:
         pole = math.copysign(90.0, ring[:, 1].mean())
         ring = np.concatenate([ring, [(ring[-1, 0], pole), (ring[0, 0], pole), ring[0]]])
     first, last = math.floor((ring[:, 0].min() + 180.0) / 360.0), math.ceil((ring[:, 0].max() - 180.0) / 360.0)
-    polygons = []
-    for turn in range(first, max(first, last) + 1):
-        turned = ring - (360.0 * turn, 0.0)
-        part = _clip(_clip(turned, 1.0), -1.0)
-        polygons.append([_counterclockwise(part).round(DECIMALS).tolist()])
+    turns = (ring - (360.0 * turn, 0.0) for turn in range(first, max(first, last) + 1))
+    polygons = [[_counterclockwise(_clip(_clip(turn, 1.0), -1.0)).round(DECIMALS).tolist()] for turn in turns]
     if len(polygons) == 1:
         return {"type": "Polygon", "coordinates": polygons[0]}
     return {"type": "MultiPolygon", "coordinates": polygons}

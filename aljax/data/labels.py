@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from aljax.errors import InputError, InputWarning
 
@@ -46,30 +46,26 @@ def read_csv(path: Path, separator: str = ";") -> CsvLabels:
     """
     if not separator:
         raise InputError("--label-separator is empty: give what stands between the class names of a cell")
-    rows = _read_rows(path)
-    header = class_names_in(rows[0][1])
+    (_, names), *rows = _read_rows(path)
+    header = class_names_in(names)
     _check_header(header, path)
-    rows = rows[1:]
     if not rows:
         raise InputError(f"{path} names no tiles: add a row for each tile")
-    for number, row in rows:
-        if len(row) != len(header):
-            raise InputError(f"{path}, row {number}: {len(row)} fields instead of {len(header)}: mend the row")
-    ids = _read_ids(rows, path)
-    parts = _read_parts(rows, header, path)
-    columns = [index for index, name in enumerate(header) if index and name != SPLIT_COLUMN]
-    if [header[index] for index in columns] == ["labels"]:
-        cells = [row[columns[0]] for _, row in rows]
-        if parts is not None:  # of a tile to skip the cell may be a remark
-            cells = ["" if part == SKIPPED else cell for part, cell in zip(parts, cells, strict=True)]
+    _check_rows(rows, header, path)
+    parts = None
+    if SPLIT_COLUMN in header:
+        parts = np.array([PARTS[row[header.index(SPLIT_COLUMN)].strip()] for _, row in rows], np.uint8)
+    skipped = np.zeros(len(rows), bool) if parts is None else parts == SKIPPED
+    columns = {name: index for index, name in enumerate(header) if index and name != SPLIT_COLUMN}
+    if [*columns] == ["labels"]:  # of a tile to skip the cell may be a remark
+        cells = ["" if skip else row[columns["labels"]] for skip, (_, row) in zip(skipped, rows, strict=True)]
         class_names, labels = _read_lists(cells, separator, path)
     else:
-        class_names = tuple(header[index] for index in columns)
-        labels = _read_cells(rows, columns, header, parts, path)
+        class_names, labels = tuple(columns), _read_cells(rows, columns, skipped, path)
     if not class_names:
         raise InputError(f"{path} names no classes: give a column per class, or a column 'labels'")
     places = tuple(f"{path}, row {number}" for number, _ in rows)
-    return CsvLabels(ids, class_names, labels, parts, places)
+    return CsvLabels(tuple(row[0] for _, row in rows), class_names, labels, parts, places)
 
 
 def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
@@ -86,9 +82,8 @@ def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
                 "use the same in both"
             )
         for tile in table.ids:
-            if tile in files:
-                raise InputError(f"tile {tile} is in {files[tile]} and in {path}: remove one of the rows")
-            files[tile] = path
+            if (other := files.setdefault(tile, path)) is not path:
+                raise InputError(f"tile {tile} is in {other} and in {path}: remove one of the rows")
     labels = [table.labels[:, [table.class_names.index(name) for name in class_names]] for table in tables.values()]
     parts = [np.zeros(len(table.ids), np.uint8) if table.parts is None else table.parts for table in tables.values()]
     places = tuple(place for table in tables.values() for place in table.places)
@@ -131,11 +126,9 @@ def count_tiles(path: Path) -> int:
 def is_blank(path: Path) -> bool:
     """Whether there are rows, no cell for a class is filled in and no tile skipped. Raises InputError if unreadable."""
     (_, header), *rows = _read_rows(path)
-    if not rows:
-        return False
     blank = ("", *PART_NAMES[:SKIPPED])
     cells = ((name.strip(), cell.strip()) for _, row in rows for name, cell in list(zip(header, row, strict=False))[1:])
-    return all(cell in blank if name == SPLIT_COLUMN else not cell for name, cell in cells)
+    return bool(rows) and all(cell in blank if name == SPLIT_COLUMN else not cell for name, cell in cells)
 
 
 def classes_of(path: Path) -> tuple[str, ...]:
@@ -182,49 +175,39 @@ def _check_header(header: list[str], path: Path) -> None:
             raise InputError(f"{path}, row 1: the column {name!r} is there twice: rename one")
 
 
-def _read_ids(rows: Rows, path: Path) -> tuple[str, ...]:
+def _check_rows(rows: Rows, header: list[str], path: Path) -> None:
+    part = header.index(SPLIT_COLUMN) if SPLIT_COLUMN in header else None
     first: dict[str, int] = {}
     for number, row in rows:
+        where = f"{path}, row {number}"
+        if len(row) != len(header):
+            raise InputError(f"{where}: {len(row)} fields instead of {len(header)}: mend the row")
         if not row[0]:
-            raise InputError(f"{path}, row {number}: the id is empty: name the tile")
+            raise InputError(f"{where}: the id is empty: name the tile")
         if row[0] in first:
-            raise InputError(f"{path}, row {number}: tile {row[0]} is there already in row {first[row[0]]}: remove one")
+            raise InputError(f"{where}: tile {row[0]} is there already in row {first[row[0]]}: remove one")
+        if part is not None and row[part].strip() not in PARTS:
+            raise InputError(f"{where}: split {row[part]!r} is not one of {', '.join(PARTS)}: mend it")
         first[row[0]] = number
-    return tuple(first)
-
-
-def _read_parts(rows: Rows, header: list[str], path: Path) -> UInt8[np.ndarray, " n"] | None:
-    if SPLIT_COLUMN not in header:
-        return None
-    column = header.index(SPLIT_COLUMN)
-    for number, row in rows:
-        if row[column].strip() not in PARTS:
-            raise InputError(f"{path}, row {number}: split {row[column]!r} is not one of {', '.join(PARTS)}: mend it")
-    return np.array([PARTS[row[column].strip()] for _, row in rows], np.uint8)
 
 
 def _read_cells(
-    rows: Rows, columns: list[int], header: list[str], parts: UInt8[np.ndarray, " n"] | None, path: Path
+    rows: Rows, columns: Mapping[str, int], skipped: Bool[np.ndarray, " n"], path: Path
 ) -> UInt8[np.ndarray, "n c"]:
     labels = np.zeros((len(rows), len(columns)), np.uint8)
-    wanted = [index for index in range(len(rows)) if parts is None or parts[index] != SKIPPED]
-
-    def is_unfilled(row: list[str]) -> bool:
-        return not any(row[column].strip() for column in columns)
-
-    for index in wanted:
-        number, row = rows[index]
-        for place, column in enumerate(columns):
+    wanted = [(index, *rows[index]) for index in np.flatnonzero(~skipped)]
+    blank = [number for _, number, row in wanted if not any(row[column].strip() for column in columns.values())]
+    for index, number, row in wanted:
+        for place, (name, column) in enumerate(columns.items()):
             label = CELLS.get(row[column].strip())
-            if label is None and is_unfilled(row):
-                count = sum(is_unfilled(rows[index][1]) for index in wanted)
+            if label is None and number in blank:
                 raise InputError(
-                    f"{path}, row {number}: tile {row[0]} has no labels ({count} such rows): write 0 or 1 into "
+                    f"{path}, row {number}: tile {row[0]} has no labels ({len(blank)} such rows): write 0 or 1 into "
                     f"every cell, or skip in the column {SPLIT_COLUMN} if it cannot be labelled"
                 )
             if label is None:
                 raise InputError(
-                    f"{path}, row {number}, column {header[column]}: label {row[column]!r} is neither 0 nor 1: mend it"
+                    f"{path}, row {number}, column {name}: label {row[column]!r} is neither 0 nor 1: mend it"
                 )
             labels[index, place] = label
     return labels

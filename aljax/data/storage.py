@@ -30,11 +30,10 @@ def keep_tiles(archive: Archive, tiles_in: TilesIn, cache_dir: Path | None = Non
         return archive
     if tiles_in == "auto":
         tiles_in = "memory" if decoded_bytes(archive.images) <= MEMORY_SHARE * usable_memory() else "disk"
-    match tiles_in:
-        case "memory":
-            return replace(archive, images=load(archive.images))
-        case "cache":
-            return replace(archive, images=cached(archive.images, archive.digest, cache_dir or default_cache_dir()))
+    if tiles_in == "memory":
+        return replace(archive, images=load(archive.images))
+    if tiles_in == "cache":
+        return replace(archive, images=cached(archive.images, archive.digest, cache_dir or default_cache_dir()))
     return archive
 
 

@@ -9,18 +9,19 @@ normalisation.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jaxtyping import Float
 
 from aljax.errors import InputError
 from aljax.networks.densenet import DenseNet
-from aljax.training.weights import TensorFile, Tensors, example_bands
+from aljax.networks.model import Model, init_variables
+from aljax.training.weights import TensorFile, Tensors, example_bands, of_network
 
 SOURCE_BANDS = ("R", "G", "B")
 
@@ -67,7 +68,11 @@ def convert(source: TensorFile, bands: Sequence[str] = SOURCE_BANDS) -> tuple[De
                 f"{source.path}: {source_name(name)} has shape {found.shape} where {expected} is expected: "
                 f"these are not the weights of a {describe(network)} for R, G and B"
             )
-        tensors[name] = _transposed(found)
+        with np.errstate(over="ignore"):  # beyond float32 is not finite, which is told
+            found = found.astype(np.float32)
+        if found.ndim == 4:  # outputs, inputs, height, width
+            found = found.transpose(2, 3, 1, 0).reshape(shape)
+        tensors[name] = np.ascontiguousarray(found)
         if not np.isfinite(tensors[name]).all():
             raise InputError(f"{source.path}: {source_name(name)} has values that are not finite: get it again")
     surplus = sorted(set(theirs) - {"classifier.weight", "classifier.bias"})
@@ -97,10 +102,9 @@ def _renamed(source: TensorFile) -> dict[str, np.ndarray]:
 
 
 def _network(path: Path, tensors: Tensors) -> DenseNet:
-    layers: dict[int, set[str]] = {}
-    for name in tensors:
-        if match := re.match(r"features\.denseblock(\d+)\.denselayer(\d+)\.", name):
-            layers.setdefault(int(match[1]), set()).add(match[2])
+    layers = {
+        match.groups() for name in tensors if (match := re.match(r"features\.denseblock(\d+)\.denselayer(\d+)\.", name))
+    }
     widths = []
     for name in ("features.conv0.weight", "features.denseblock1.denselayer1.conv2.weight"):
         if name not in tensors or tensors[name].ndim != 4 or not tensors[name].size:
@@ -108,17 +112,15 @@ def _network(path: Path, tensors: Tensors) -> DenseNet:
                 f"{path} has no convolution {name}: it is not a DenseNet with the names of torchvision or timm"
             )
         widths.append(len(tensors[name]))
-    depths = tuple(len(layers[block]) for block in sorted(layers))
+    depths = tuple(depth for _, depth in sorted(Counter(int(block) for block, _ in layers).items()))
     return DenseNet(num_classes=1, depths=depths, growth=widths[1], stem_channels=widths[0])
 
 
 def _shapes(network: DenseNet) -> dict[str, tuple[int, ...]]:
     """Of every tensor but the head's, for three bands, in the order of their names."""
     size = max(32, 4 * 2 ** (len(network.depths) - 1))
-    images = jnp.zeros((1, size, size, len(SOURCE_BANDS)))
-    variables = jax.eval_shape(network.init, jax.random.key(0), images)
-    leaves = {name: leaf.shape for name, leaf in flatten_dict(variables, sep="/").items()}
-    return {name: leaves[name] for name in sorted(leaves) if not name.startswith("params/head/")}
+    fresh = partial(init_variables, model=Model(network), size=size, bands=len(SOURCE_BANDS))
+    return {name: leaf.shape for name, leaf in sorted(of_network(jax.eval_shape(fresh, jax.random.key(0))).items())}
 
 
 def _source_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -129,16 +131,6 @@ def _source_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
         case (height, width, inputs, outputs):
             return outputs, inputs, height, width
     return shape
-
-
-def _transposed(tensor: np.ndarray) -> np.ndarray:
-    """A tensor of PyTorch's in this project's order of axes, float32."""
-    with np.errstate(over="ignore"):
-        tensor = tensor.astype(np.float32)
-    if tensor.ndim == 4:
-        tensor = tensor.transpose(2, 3, 1, 0)
-        tensor = tensor[0, 0] if tensor.shape[:2] == (1, 1) else tensor
-    return np.ascontiguousarray(tensor)
 
 
 def adapt_bands(kernel: Float[np.ndarray, "h w 3 o"], bands: Sequence[str]) -> Float[np.ndarray, "h w bands o"]:

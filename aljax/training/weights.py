@@ -116,14 +116,14 @@ def load_weights(path: Path) -> Weights:
     file = read_tensors(path)
     try:
         about: dict[str, Any] = json.loads(file.metadata["aljax"])
-        known, bands, normalisation = about["format"] == FORMAT, tuple(map(str, about["bands"])), about["normalisation"]
-    except (KeyError, TypeError, ValueError):
-        known = False
-    if not known:
+        if about["format"] != FORMAT:
+            raise ValueError(about["format"])
+        bands, normalisation = tuple(map(str, about["bands"])), about["normalisation"]
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is not in the form of this version of aljax: convert the published file or the run with "
             "`aljax convert-weights SOURCE --out FILE`"
-        )
+        ) from error
     tensors = {name: tensor.astype(np.float32) for name, tensor in file.tensors.items()}
     return Weights(path, tensors, bands, normalisation, file.sha256)
 
@@ -139,7 +139,7 @@ def check_normalisation(weights: Weights, normalisation: Normalisation) -> None:
 
 def check_weights(weights: Weights, variables: Variables) -> None:
     """Raises InputError unless the weights are of the network that has these variables (shapes suffice)."""
-    expected = {name: leaf.shape for name, leaf in _without_head(variables).items()}
+    expected = {name: leaf.shape for name, leaf in of_network(variables).items()}
     found = {name: tensor.shape for name, tensor in weights.tensors.items()}
     stem = "params/stem/kernel"
     if stem not in expected:
@@ -164,19 +164,13 @@ def start_from(weights: Weights, variables: Variables) -> Variables:
     Its head and the loss head stay as they are. Raises InputError if the weights are of another network.
     """
     check_weights(weights, variables)
-    names = _without_head(variables)
-    new = unflatten_dict({name: jnp.asarray(weights.tensors[name]) for name in names}, sep="/")
+    new = unflatten_dict({name: jnp.asarray(weights.tensors[name]) for name in of_network(variables)}, sep="/")
     params = variables["params"]
     network = {**new["params"], "head": params["network"]["head"]}
     return {"params": {**params, "network": network}, "batch_stats": new["batch_stats"]}
 
 
-def of_network(variables: Variables) -> Tensors:
-    """The tensors of a model's network, but its head, under the names of the file."""
-    return {name: np.asarray(leaf) for name, leaf in _without_head(variables).items()}
-
-
-def _without_head(variables: Variables) -> dict[str, Any]:
-    """The network's variables by name, less those of its last layer."""
+def of_network(variables: Variables) -> dict[str, Any]:
+    """The arrays of a model's network, but those of its head, under the names of the file."""
     network = {name: module for name, module in variables["params"]["network"].items() if name != "head"}
     return flatten_dict({"params": network, "batch_stats": variables["batch_stats"]}, sep="/")

@@ -11,7 +11,7 @@ Importing this module registers `ucmerced_multilabel` and `treesatai` with Tenso
 The files come from a manual directory, if there is one with files in it, or else are downloaded.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,11 +21,10 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from aljax.data.archives import treesatai, ucmerced
-from aljax.data.archives.download import TREESATAI, UCMERCED, Download, download
+from aljax.data.archives.download import TREESATAI, UCMERCED, download
 from aljax.data.archives.listing import Listing
 from aljax.data.archives.prepared import VERSION
-from aljax.data.tiles.decoding import TileForm, decode
-from aljax.errors import InputError
+from aljax.data.tiles.decoding import decode
 
 # Of encoded tiles in a file; those of one file are in memory while it is written. A GeneratorBasedBuilder would write
 # more than 1000 MiB by way of TensorFlow.
@@ -39,7 +38,7 @@ class TilesBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The files as their publishers offer them, zipped or unpacked."
     # Of the subclasses.
     list_files: ClassVar[Callable[[Path], Listing]]
-    downloads: ClassVar[Sequence[Download]]
+    downloads: ClassVar[Mapping[str, str]]
     num_classes: ClassVar[int]
     homepage: ClassVar[str]
 
@@ -62,11 +61,8 @@ class TilesBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, list[Callable[[], Iterator[Any]]]]:
         listing = type(self).list_files(self._source(dl_manager))
-        starts = np.cumsum([0, *listing.parts.values()])
-        ranges = {
-            part: range(start, start + count)
-            for (part, count), start in zip(listing.parts.items(), starts.tolist(), strict=False)
-        }
+        ends = np.cumsum([*listing.parts.values()]).tolist()
+        ranges = {part: range(end - count, end) for (part, count), end in zip(listing.parts.items(), ends, strict=True)}
         present = [np.flatnonzero(row).tolist() for row in listing.labels]
         self.info.metadata.update(
             name=listing.name,
@@ -95,17 +91,9 @@ class TilesBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
         with tqdm(desc=name, total=total, initial=rows.start, unit="tile", disable=None, leave=False) as bar:
             for index in rows:
                 data = listing.read(index)
-                check_tile(data, listing, index)
+                decode(data, listing.names[index], listing.form)  # what is broken is told now, not in training
                 yield index, {"id": listing.ids[index], "image": data, "labels": listing.labels[index]}
                 bar.update()
-
-
-def check_tile(data: bytes, listing: Listing, index: int) -> None:
-    """Raises InputError unless the tile can be decoded and has the archive's form: found now, not in training."""
-    pixels = decode(data, listing.names[index])
-    found = TileForm(pixels.shape[-1], pixels.dtype.name)
-    if found != listing.form:
-        raise InputError(f"{listing.names[index]} has {found} where the archive has {listing.form}: replace the file")
 
 
 class UcmercedMultilabel(TilesBuilder):

@@ -1,8 +1,7 @@
-"""The archives' files at their publishers, each with the checksum it must have."""
+"""The archives' files at their publishers, each with the checksum that its publisher or a public registry gives."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -11,30 +10,15 @@ from aljax.errors import InputError
 CHUNK_BYTES = 2**20
 TIMEOUT_SECONDS = 60
 
-
-class Download(NamedTuple):
-    """One file."""
-
-    url: str
-    checksum: str
-    """`md5:...` or `sha256:...`, whichever the publisher or a public registry gives."""
-
-    @property
-    def name(self) -> str:
-        return self.url.rpartition("/")[2]
-
-
 # SHA-256 of the tiles as in the registry of TensorFlow Datasets; of the labels as published by their authors.
-UCMERCED = (
-    Download(
-        "http://weegee.vision.ucmerced.edu/datasets/UCMerced_LandUse.zip",
-        "sha256:06c539ef28703a58fb07bd2837991ac7c48b813b00bb12ac197efd813a18daeb",
+UCMERCED = {
+    "http://weegee.vision.ucmerced.edu/datasets/UCMerced_LandUse.zip": (
+        "sha256:06c539ef28703a58fb07bd2837991ac7c48b813b00bb12ac197efd813a18daeb"
     ),
-    Download(
-        "https://bigearth.eu/assets/docs/multilabels.zip",
-        "sha256:65dcd64d619975ff28bbd15447c70df23a5ee9ebe40335b364af6b3e211943e6",
+    "https://bigearth.eu/assets/docs/multilabels.zip": (
+        "sha256:65dcd64d619975ff28bbd15447c70df23a5ee9ebe40335b364af6b3e211943e6"
     ),
-)
+}
 
 # MD5 as Zenodo shows them for record 6780578.
 ZENODO = "https://zenodo.org/records/6780578/files/"
@@ -63,29 +47,30 @@ TREESATAI_MD5 = {
     "aerial_60m_quercus_rubra.zip": "71d8495725ed1b4f27d9e382409fcc5e",
     "aerial_60m_tilia_spec.zip": "f81558c9c7189ac8a257d041ee43c1c9",
 }
-TREESATAI = tuple(Download(ZENODO + name, f"md5:{md5}") for name, md5 in TREESATAI_MD5.items())
+TREESATAI = {ZENODO + name: f"md5:{md5}" for name, md5 in TREESATAI_MD5.items()}
 
 
-def download(files: Sequence[Download], folder: Path) -> None:
-    """Gets the files that are not in the folder yet, and checks those that are. Raises InputError.
+def download(checksums: Mapping[str, str], folder: Path) -> None:
+    """Gets the files that are not in the folder yet, and checks those that are: `md5:...` or `sha256:...` by URL.
 
     A file takes its name when it is complete and its checksum is right, so a download that was interrupted goes
-    on with the file it was at.
+    on with the file it was at. Raises InputError.
     """
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
     for left in folder.glob("tmp????????"):
         left.unlink()  # by a download that was killed
-    for file in files:
-        bar = tqdm(desc=file.name, total=1, unit="B", unit_scale=True, disable=None, leave=False)
+    for url, checksum in checksums.items():
+        name = url.rpartition("/")[2]
+        bar = tqdm(desc=name, total=1, unit="B", unit_scale=True, disable=None, leave=False)
         downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=CHUNK_BYTES, timeout=TIMEOUT_SECONDS)
         try:
             with bar:
-                pooch.retrieve(file.url, file.checksum, fname=file.name, path=folder, downloader=downloader)
+                pooch.retrieve(url, checksum, fname=name, path=folder, downloader=downloader)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
-                f"{file.url} could not be downloaded ({reason}): try again, or get it yourself and give its folder "
-                "as --manual-dir"
+                f"{url} could not be downloaded ({reason}): try again, or get it yourself and give its folder as "
+                "--manual-dir"
             ) from error

@@ -1,15 +1,17 @@
 """Files of an archive, in folders or in zips as they were downloaded."""
 
+import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from aljax.errors import InputError, InputWarning
 
 # Both offer iterdir, is_dir, read_bytes and name.
 Entry = Path | zipfile.Path
+IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 # What damaged, encrypted and oddly packed zips raise.
 ZIP_ERRORS = (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -27,9 +29,32 @@ def walk(entry: Entry) -> Iterator[Entry]:
 
     A symbolic link to a file in the folder is that file; others are not followed, and warned of.
     """
+    if isinstance(entry, zipfile.Path):
+        names = sorted({*entry.root.namelist()}, key=lambda name: name.split("/"))
+        yield from (zipfile.Path(entry.root, name) for name in names if not name.endswith("/"))
+        return
     left_out: list[Path] = []
-    yield from _walk(entry, entry.resolve() if isinstance(entry, Path) else None, left_out)
+    for path in sorted(files_below(entry)):
+        if path.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(entry.resolve())):
+            left_out.append(path)
+        else:
+            yield path
     warn_of_links(left_out, entry)
+
+
+def files_below(folder: Path, hidden: bool = True) -> Iterator[Path]:
+    """Files, and symbolic links to whatever, below a folder and the folders in it. Raises InputError.
+
+    Folders that are links are not followed, nor hidden ones unless they are asked for.
+    """
+
+    def stop(error: OSError) -> None:
+        raise InputError(f"{error.filename} is not readable ({error.strerror}): check its permissions") from error
+
+    for parent, folders, names in os.walk(folder, onerror=stop):
+        folders[:] = [name for name in folders if hidden or not name.startswith(".")]
+        linked = [name for name in folders if Path(parent, name).is_symlink()]
+        yield from (Path(parent, name) for name in (*names, *linked))
 
 
 def warn_of_links(left_out: Sequence[Path], folder: Entry) -> None:
@@ -39,29 +64,47 @@ def warn_of_links(left_out: Sequence[Path], folder: Entry) -> None:
         warnings.warn(InputWarning(f"{what}: copy what they lead to, or link the whole folder"), stacklevel=3)
 
 
-def _walk(entry: Entry, root: Path | None, left_out: list[Path]) -> Iterator[Entry]:
-    try:
-        children: list[Entry] = sorted(entry.iterdir(), key=str)
-    except OSError as error:
-        raise InputError(f"{entry} is not readable ({error.strerror}): check its permissions") from error
-    for child in children:
-        if root is not None and isinstance(child, Path) and child.is_symlink():
-            if child.is_file() and child.resolve().is_relative_to(root):
-                yield child
-            else:
-                left_out.append(child)
-        elif child.is_dir():
-            yield from _walk(child, root, left_out)
-        else:
-            yield child
-
-
 def find_in_zip(path: Path, name: str) -> Entry:
     """The file of that name in a zip, whatever folder it is in. Raises InputError."""
     for entry in walk(open_zip(path)):
         if entry.name == name:
             return entry
     raise InputError(f"{path} holds no {name}: download it again")
+
+
+def find_file(folder: Path, places: Iterable[str], name: str, missing: str) -> Entry:
+    """The first of the places that is a file in a folder; of a zip, the file of that name in it.
+
+    Raises InputError, with the message `missing` if there is none.
+    """
+    path = next((folder / place for place in places if (folder / place).is_file()), None)
+    if path is None:
+        raise InputError(missing)
+    return find_in_zip(path, name) if path.suffix == ".zip" else path
+
+
+def find_tiles(places: Iterable[Path], suffixes: Collection[str], tile_id: Callable[[Path], str]) -> dict[str, Entry]:
+    """Files below folders and in zips, by the id that their names give. Raises InputError if two give the same."""
+    tiles: dict[str, Entry] = {}
+    for place in places:
+        for file in walk(open_zip(place) if place.suffix == ".zip" else place):
+            name = Path(file.name)
+            if name.suffix.lower() not in suffixes or name.name.startswith("."):
+                continue
+            if (other := tiles.setdefault(tile_id(name), file)) is not file:
+                raise InputError(f"tile {tile_id(name)} is there twice, as {other} and {file}: remove one")
+    return tiles
+
+
+def few(names: Sequence[str]) -> str:
+    """The first of many names, for a message."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def require_none(missing: Sequence[str], what: str, folder: Path) -> None:
+    """Raises InputError if tiles are missing."""
+    if missing:
+        raise InputError(f"{folder}: {len(missing)} {what} ({few(missing)}): complete the archive")
 
 
 def read_entry(entry: Entry) -> bytes:

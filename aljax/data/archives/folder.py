@@ -1,29 +1,29 @@
 """A user's own archive: a folder of GeoTIFF, PNG or JPEG tiles, nested or not, and labels for all, some or none."""
 
-import os
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int
 
 from aljax.data.archive import Archive, Split
-from aljax.data.archives.entries import warn_of_links
-from aljax.data.labels import CsvLabels, normal, read_csv
+from aljax.data.archives.entries import IMAGE_SUFFIXES, few, files_below, warn_of_links
+from aljax.data.archives.listing import LabelTable, list_files, to_archive
+from aljax.data.labels import SKIPPED, CsvLabels, normal, read_csv
 from aljax.data.tiles.decoding import TileForm, read_form
-from aljax.data.tiles.images import EncodedImages, digest_tiles, read_each, read_file, stamp_files
+from aljax.data.tiles.images import read_each, read_file
 from aljax.errors import InputError, InputWarning
 
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 # What people and geodata software leave beside tiles. Any other file may be a tile that would be missed.
 OTHER_SUFFIXES = {
     *("", ".csv", ".txt", ".md", ".pdf", ".json", ".geojson", ".xml", ".zip", ".db", ".lst"),
     *(".tfw", ".tifw", ".pgw", ".jgw", ".wld", ".prj", ".ovr", ".msk"),
     *(".qgz", ".qgs", ".qml", ".shp", ".shx", ".dbf", ".cpg", ".gpkg"),
 }
+NO_LABELS = CsvLabels((), (), np.zeros((0, 0), np.uint8), None, ())
 
 
 def open_folder(images_dir: Path, labels: Path | CsvLabels | None, size: int, separator: str = ";") -> Archive:
@@ -36,27 +36,21 @@ def open_folder(images_dir: Path, labels: Path | CsvLabels | None, size: int, se
     when they are asked for. Raises InputError for whatever does not fit, and warns of classes without a tile.
     """
     files = find_tiles(images_dir)
-    table = read_csv(labels, separator) if isinstance(labels, Path) else labels
-    rows = match_rows(table, files, images_dir) if table else {}
+    table = labels if isinstance(labels, CsvLabels) else read_csv(labels, separator) if labels else NO_LABELS
+    rows = match_rows(table, files, images_dir)
     form = common_form(files)
-    stats = [path.stat() for path in files]
-    total = sum(stat.st_size for stat in stats)
-    names = [str(path) for path in files]
-    images = EncodedImages(lambda index: read_file(files[index]), names, size, form, stamp_files(stats, total))
-    digest = digest_tiles(images.read, len(files), total)
-    ids = [_relative(path, images_dir) for path in files]
-    labelled = np.isin(np.arange(len(files)), list(rows))
-    matrix = np.zeros((len(files), len(table.class_names) if table else 0), np.uint8)
+    labelled = rows >= 0
+    matrix = np.zeros((len(files), len(table.class_names)), np.uint8)
+    matrix[labelled] = table.labels[rows[labelled]]
+    ids = (table.ids[row] if row >= 0 else _relative(path, images_dir) for path, row in zip(files, rows, strict=True))
     split = None
-    if table:
-        order = [rows[index] for index in sorted(rows)]
-        matrix[labelled] = table.labels[order]
-        ids = [table.ids[rows[index]] if index in rows else ids[index] for index in range(len(files))]
-        split = _split(table, rows, len(files))
-        _warn_of_empty_classes(table)
-    class_names = table.class_names if table else ()
-    known = None if labelled.all() else labelled
-    return Archive(images_dir.resolve().name, images, matrix, tuple(ids), class_names, digest, split, known)
+    if table.parts is not None:
+        split = Split(*(np.flatnonzero(labelled & (table.parts[rows] == part)) for part in range(SKIPPED)))
+    for name, count in zip(table.class_names, table.labels.sum(0, dtype=np.int64), strict=True):
+        if count == 0:
+            warnings.warn(InputWarning(f"no tile has the class {name}: it cannot be learnt"), stacklevel=2)
+    known = LabelTable(images_dir.resolve().name, table.class_names, tuple(ids), matrix, {})
+    return to_archive(list_files(known, form, files, read_file), size, split, None if labelled.all() else labelled)
 
 
 def find_tiles(folder: Path) -> list[Path]:
@@ -72,7 +66,7 @@ def find_tiles(folder: Path) -> list[Path]:
     beside: list[Path] = []
     outside: list[Path] = []
     # By names that do not depend on how a system writes umlauts: the split is drawn from this order.
-    for parts, path in sorted((_relative(path, folder).split("/"), path) for path in _walk(folder)):
+    for parts, path in sorted((_relative(path, folder).split("/"), path) for path in files_below(folder, hidden=False)):
         suffix = path.suffix.lower()
         if path.is_dir():
             outside.append(path)
@@ -102,27 +96,14 @@ def find_tiles(folder: Path) -> list[Path]:
     return list(files.values())
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    def stop(error: OSError) -> None:
-        raise InputError(f"{error.filename} is not readable ({error.strerror}): check its permissions") from error
-
-    for parent, folders, names in os.walk(folder, onerror=stop):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        linked = [name for name in folders if Path(parent, name).is_symlink()]
-        yield from (Path(parent, name) for name in (*names, *linked))
-
-
 def _hides_pixels(path: Path) -> bool:
     """Whether a file beside a tile is its mask, or has its nodata value."""
     name = path.name.lower()
-    if name.endswith(".msk"):
-        return True
-    if not name.endswith((".tif.aux.xml", ".tiff.aux.xml")):
-        return False
-    try:
-        return b"<NoDataValue" in path.read_bytes()
-    except OSError:
-        return False
+    with suppress(OSError):
+        return name.endswith(".msk") or (
+            name.endswith((".tif.aux.xml", ".tiff.aux.xml")) and b"<NoDataValue" in path.read_bytes()
+        )
+    return False
 
 
 def _check_name(path: Path) -> None:
@@ -143,34 +124,34 @@ def common_form(files: Sequence[Path]) -> TileForm:
     return first
 
 
-def match_rows(table: CsvLabels, files: Sequence[Path], folder: Path) -> dict[int, int]:
-    """Row of the label file for each tile (index of its file) that has one. Raises InputError."""
-    ids = table.ids
-    named: list[dict[str, list[int]]] = [defaultdict(list) for _ in range(4)]
+def match_rows(table: CsvLabels, files: Sequence[Path], folder: Path) -> Int[np.ndarray, " n"]:
+    """Row of the label file for each tile, -1 for one that has none. Raises InputError."""
+    named: dict[tuple[int, str], list[int]] = defaultdict(list)
     for index, path in enumerate(files):
         relative = _relative(path, folder)
         name = relative.rpartition("/")[2]
-        for names, key in zip(named, (relative, _stem(relative), name, _stem(name)), strict=True):
-            names[key].append(index)
-    rows: dict[int, int] = {}
+        for kind, key in enumerate((relative, _stem(relative), name, _stem(name))):
+            named[kind, key].append(index)
+    rows = np.full(len(files), -1)
     missing = []
-    for row, tile in enumerate(ids):
-        keys = dict.fromkeys((normal(tile), normal(tile).strip()))
-        found = next((names[key] for key in keys for names in named if key in names), None)
+    for row, tile in enumerate(table.ids):
+        keys = ((kind, key) for key in (normal(tile), normal(tile).strip()) for kind in range(4))
+        found = next((named[key] for key in keys if key in named), None)
         if found is None:
             missing.append(row)
             continue
         if len(found) > 1:
             both = " or ".join(str(files[index]) for index in found[:2])
             raise InputError(f"the id {tile} may be {both}: write its path below {folder}")
-        if found[0] in rows:
-            raise InputError(f"the ids {ids[rows[found[0]]]} and {tile} both name {files[found[0]]}: remove one row")
-        rows[found[0]] = row
+        (index,) = found
+        if rows[index] >= 0:
+            other = table.ids[rows[index]]
+            raise InputError(f"the ids {other} and {tile} both name {files[index]}: remove one row")
+        rows[index] = row
     if missing:
-        few = ", ".join(ids[row] for row in missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise InputError(
-            f"{table.places[missing[0]]}: {len(missing)} ids have no tile in {folder} ({few}): mend the ids or add the "
-            "tiles"
+            f"{table.places[missing[0]]}: {len(missing)} ids have no tile in {folder} "
+            f"({few([table.ids[row] for row in missing])}): mend the ids or add the tiles"
         )
     return rows
 
@@ -181,18 +162,3 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
-
-
-def _split(table: CsvLabels, rows: dict[int, int], num_tiles: int) -> Split | None:
-    if table.parts is None:
-        return None
-    parts: UInt8[np.ndarray, " n"] = np.full(num_tiles, 255, np.uint8)
-    for index, row in rows.items():
-        parts[index] = table.parts[row]
-    return Split(*(np.flatnonzero(parts == part) for part in range(3)))
-
-
-def _warn_of_empty_classes(table: CsvLabels) -> None:
-    for name, count in zip(table.class_names, table.labels.sum(0, dtype=np.int64), strict=True):
-        if count == 0:
-            warnings.warn(InputWarning(f"no tile has the class {name}: it cannot be learnt"), stacklevel=3)

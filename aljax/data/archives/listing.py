@@ -1,19 +1,21 @@
 """What an archive consists of before any tile is decoded: the same for tiles as downloaded and as prepared."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from aljax.data.archive import Archive, Split
-from aljax.data.archives.entries import Entry, on_disk, read_entry, size_of
+from aljax.data.archives.entries import on_disk, read_entry, size_of
 from aljax.data.tiles.decoding import TileForm
 from aljax.data.tiles.images import EncodedImages, digest_tiles, stamp_files
 
 
-class Listing(NamedTuple):
-    """Tiles by index, with their labels and the published parts they belong to."""
+@dataclass(frozen=True)
+class LabelTable:
+    """Tiles by index with their labels, before anything is known of their files."""
 
     name: str
     class_names: tuple[str, ...]
@@ -21,6 +23,12 @@ class Listing(NamedTuple):
     labels: UInt8[np.ndarray, "n c"]
     parts: Mapping[str, int]
     """Number of tiles of each published part; the tiles of a part follow each other, in this order."""
+
+
+@dataclass(frozen=True)
+class Listing(LabelTable):
+    """Tiles with their labels and where to read them."""
+
     form: TileForm
     names: Sequence[str]
     """What to call each tile in a message: its file."""
@@ -32,27 +40,24 @@ class Listing(NamedTuple):
 
 
 def list_files(
-    name: str,
-    class_names: tuple[str, ...],
-    ids: tuple[str, ...],
-    labels: UInt8[np.ndarray, "n c"],
-    parts: Mapping[str, int],
-    form: TileForm,
-    files: Sequence[Entry],
+    table: LabelTable, form: TileForm, files: Sequence[Any], read: Callable[[Any], bytes] = read_entry
 ) -> Listing:
-    """A listing of tiles that are files, one for each id."""
+    """A listing of tiles that are files (entries), one for each id, which `read` reads."""
     total = sum(map(size_of, files))
-    names = [str(file) for file in files]
-    stamp = stamp_files((on_disk(file).stat() for file in files), total)
+    return Listing(
+        **vars(table),
+        form=form,
+        names=[str(file) for file in files],
+        read=lambda index: read(files[index]),
+        total_bytes=total,
+        stamp=stamp_files((on_disk(file).stat() for file in files), total),
+    )
 
-    def read(index: int) -> bytes:
-        return read_entry(files[index])
 
-    return Listing(name, class_names, ids, labels, parts, form, names, read, total, stamp)
-
-
-def to_archive(listing: Listing, size: int, split: Split | None = None) -> Archive:
+def to_archive(
+    listing: Listing, size: int, split: Split | None = None, labelled: Bool[np.ndarray, " n"] | None = None
+) -> Archive:
     """The listed tiles as an archive, decoded and resized to `size` x `size` when they are read."""
     images = EncodedImages(listing.read, listing.names, size, listing.form, listing.stamp)
     digest = digest_tiles(listing.read, len(listing.ids), listing.total_bytes)
-    return Archive(listing.name, images, listing.labels, listing.ids, listing.class_names, digest, split)
+    return Archive(listing.name, images, listing.labels, listing.ids, listing.class_names, digest, split, labelled)

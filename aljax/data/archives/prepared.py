@@ -1,6 +1,7 @@
 """Archives as `aljax prepare` leaves them: TensorFlow Datasets' files, read without TensorFlow."""
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,25 +48,23 @@ def _open(folder: Path, form: TileForm) -> Listing:
     for part, count in parts.items():
         if len(sources[part]) != count:
             raise InputError(f"{folder} has {len(sources[part])} tiles in {part}, not {count}: {AGAIN}")
-    ids = tuple(tile for listed in about["ids"].values() for tile in listed)
-    places = [(part, index) for part, count in parts.items() for index in range(count)]
-    classes = tuple(about["class_names"])
-    labels = np.zeros((len(ids), len(classes)), np.uint8)
-    present = (indices for listed in about["classes"].values() for indices in listed)
-    for row, indices in zip(labels, present, strict=True):
-        row[indices] = 1
+    tiles = [(part, position, tile) for part, ids in about["ids"].items() for position, tile in enumerate(ids)]
+    labels = np.zeros((len(tiles), len(about["class_names"])), np.uint8)
+    for row, present in zip(labels, chain.from_iterable(about["classes"].values()), strict=True):
+        row[present] = 1
 
     def read(index: int) -> bytes:
-        part, position = places[index]
+        part, position, tile = tiles[index]
         try:
             record = sources[part][position]
         except Exception as error:  # as above
-            raise InputError(f"{folder}: tile {ids[index]} is not readable ({error}): {AGAIN}") from error
-        if record["id"].decode() != ids[index]:
-            raise InputError(f"{folder}: record {position} of {part} is not {ids[index]}: {AGAIN}")
+            raise InputError(f"{folder}: tile {tile} is not readable ({error}): {AGAIN}") from error
+        if record["id"].decode() != tile:
+            raise InputError(f"{folder}: record {position} of {part} is not {tile}: {AGAIN}")
         return record["image"]
 
-    names = [f"{folder / part}: {tile}" for (part, _), tile in zip(places, ids, strict=True)]
+    ids = tuple(tile for *_, tile in tiles)
+    names = [f"{folder / part}: {tile}" for part, _, tile in tiles]
     total = about["total_bytes"]
     stamp = stamp_files((path.stat() for path in sorted(folder.iterdir())), total)
-    return Listing(about["name"], classes, ids, labels, parts, form, names, read, total, stamp)
+    return Listing(about["name"], tuple(about["class_names"]), ids, labels, parts, form, names, read, total, stamp)

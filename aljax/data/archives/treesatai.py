@@ -7,18 +7,18 @@ Read as it is downloaded from Zenodo (record 6780578): the tiles in `aerial/60m/
 
 import json
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import UInt8
 
 from aljax.data.archive import Archive, Split
-from aljax.data.archives.entries import Entry, find_in_zip, open_zip, read_entry, walk
-from aljax.data.archives.listing import Listing, list_files, to_archive
+from aljax.data.archives.entries import Entry, find_file, find_tiles, read_entry, require_none
+from aljax.data.archives.listing import LabelTable, Listing, list_files, to_archive
 from aljax.data.archives.prepared import find_prepared
 from aljax.data.tiles.decoding import TileForm
 from aljax.errors import InputError
@@ -26,21 +26,8 @@ from aljax.keys import Purpose, derive_key
 
 DATASET = "treesatai"
 GENERA = (
-    "Abies",
-    "Acer",
-    "Alnus",
-    "Betula",
-    "Cleared",
-    "Fagus",
-    "Fraxinus",
-    "Larix",
-    "Picea",
-    "Pinus",
-    "Populus",
-    "Prunus",
-    "Pseudotsuga",
-    "Quercus",
-    "Tilia",
+    *("Abies", "Acer", "Alnus", "Betula", "Cleared", "Fagus", "Fraxinus", "Larix", "Picea", "Pinus"),
+    *("Populus", "Prunus", "Pseudotsuga", "Quercus", "Tilia"),
 )
 BANDS = ("IR", "G", "B", "R")
 GENERATED = "generated.json"  # in a folder of tiles that a program drew
@@ -51,17 +38,6 @@ LABEL_FILE = "TreeSatBA_v9_60m_multi_labels.json"
 LABEL_PLACES = (f"labels/{LABEL_FILE}", LABEL_FILE)
 LISTS = {"train": "train_filenames.lst", "test": "test_filenames.lst"}
 TILE_FOLDERS = ("aerial/60m", "aerial_60m", "60m")
-
-
-class LabelTable(NamedTuple):
-    """The tiles of the published lists that have a label, those of the train list first."""
-
-    ids: tuple[str, ...]
-    """File names, in the order of the lists."""
-    labels: UInt8[np.ndarray, "n c"]
-    parts: Mapping[str, int]
-    """Number of tiles from each list."""
-
 
 Areas = Mapping[str, Sequence[Sequence[str | float]]]
 """By the tile's file name: pairs of a genus and the fraction of the tile it covers; a genus may come twice."""
@@ -99,44 +75,54 @@ def list_treesatai(data_dir: Path) -> Listing:
         raise InputError(f"{data_dir} is not a folder: give the one that holds {LABEL_FILE}")
     table = read_tables(data_dir)
     count_validation(*table.parts.values())  # before hours of looking at tiles
-    files = _match(table.ids, find_tiles(data_dir), data_dir)
-    return list_files(DATASET, GENERA, table.ids, table.labels, table.parts, FORM, files)
+    folder = next((data_dir / place for place in TILE_FOLDERS if (data_dir / place).is_dir()), None)
+    zips = sorted((*data_dir.glob("aerial_60m_*.zip"), *data_dir.glob("aerial/aerial_60m_*.zip")))
+    if folder is None and not zips:
+        raise InputError(f"no tiles in {data_dir}: put {TILE_FOLDERS[0]} or the aerial_60m_*.zip files there")
+    tiles = find_tiles(zips if folder is None else [folder], (".tif",), lambda path: path.name)
+    require_none([tile for tile in table.ids if tile not in tiles], "listed tiles are not there", data_dir)
+    return list_files(table, FORM, [tiles[tile] for tile in table.ids])
 
 
 def read_tables(data_dir: Path) -> LabelTable:
-    """Lists and multi-labels of a data folder, without a look at the tiles. Raises InputError."""
-    areas = read_areas(find_label_file(data_dir))
+    """The tiles of the published lists that have a label, those of the train list first. Raises InputError.
+
+    The ids are the names of their files. There is no look at the tiles.
+    """
+    missing = f"no {LABEL_FILE} in {data_dir}: put it, or labels.zip, there"
+    areas = read_areas(find_file(data_dir, (*LABEL_PLACES, "labels.zip"), LABEL_FILE, missing))
     lists = {part: read_list(data_dir / name) for part, name in LISTS.items()}
     if both := set(lists["train"]) & set(lists["test"]):
         raise InputError(f"{data_dir}: tile {min(both)} is in both lists: download them again")
     labels: dict[str, UInt8[np.ndarray, " c"]] = {}
+    parts = {}
     for part, listed in lists.items():
+        before = len(labels)
         for tile in listed:
             if tile not in areas:
                 raise InputError(f"{data_dir / LISTS[part]} names {tile}, which has no entry in {LABEL_FILE}: add it")
-            labels[tile] = genus_labels(areas[tile])
-    kept = {part: [tile for tile in listed if labels[tile].any()] for part, listed in lists.items()}
-    ids = tuple(tile for listed in kept.values() for tile in listed)
-    if not ids:
+            if (row := genus_labels(areas[tile])).any():
+                labels[tile] = row
+        parts[part] = len(labels) - before
+    if not labels:
         raise InputError(f"{data_dir}: no listed tile has a genus on more than {AREA_THRESHOLD:.0%}: add tiles")
-    parts = {part: len(listed) for part, listed in kept.items()}
-    return LabelTable(ids, np.stack([labels[tile] for tile in ids]), parts)
-
-
-def find_label_file(data_dir: Path) -> Entry:
-    """The multi-labels, unpacked or in `labels.zip`. Raises InputError."""
-    for place in LABEL_PLACES:
-        if (data_dir / place).is_file():
-            return data_dir / place
-    if (data_dir / "labels.zip").is_file():
-        return find_in_zip(data_dir / "labels.zip", LABEL_FILE)
-    raise InputError(f"no {LABEL_FILE} in {data_dir}: put it, or labels.zip, there")
+    return LabelTable(DATASET, GENERA, tuple(labels), np.stack(list(labels.values())), parts)
 
 
 def read_areas(path: Entry) -> Areas:
     """The label file: {file name: [[genus, fraction of the tile], ...], ...}. Raises InputError."""
+
+    def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+            raise InputError(f"{path}: {twice} is there twice: remove one of its entries")
+        return content
+
     try:
-        content = json.loads(read_entry(path))
+        content = json.loads(read_entry(path), object_pairs_hook=each_once)
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable as JSON ({error}): download it again") from error
     if not isinstance(content, dict) or not content:
@@ -172,40 +158,14 @@ def genus_labels(genera: Sequence[Sequence[str | float]]) -> UInt8[np.ndarray, "
 def read_list(path: Path) -> tuple[str, ...]:
     """File names, one on each line. Raises InputError."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} is not readable ({reason}): put the published list there") from error
     first: dict[str, int] = {}
-    for number, tile in enumerate(lines, start=1):
-        if tile in first:
-            raise InputError(f"{path}, line {number}: {tile} is there already on line {first[tile]}: remove one")
-        if tile:
-            first[tile] = number
+    for number, tile in enumerate(map(str.strip, lines), start=1):
+        if tile and (before := first.setdefault(tile, number)) != number:
+            raise InputError(f"{path}, line {number}: {tile} is there already on line {before}: remove one")
     if not first:
         raise InputError(f"{path} names no tiles: download it again")
     return tuple(first)
-
-
-def find_tiles(data_dir: Path) -> dict[str, Entry]:
-    """Tiles by file name, from the unpacked folder or else from the zips. Raises InputError."""
-    folder = next((data_dir / place for place in TILE_FOLDERS if (data_dir / place).is_dir()), None)
-    zips = sorted((*data_dir.glob("aerial_60m_*.zip"), *data_dir.glob("aerial/aerial_60m_*.zip")))
-    if folder is None and not zips:
-        raise InputError(f"no tiles in {data_dir}: put {TILE_FOLDERS[0]} or the aerial_60m_*.zip files there")
-    tiles: dict[str, Entry] = {}
-    for root in [folder] if folder is not None else [open_zip(path) for path in zips]:
-        for file in walk(root):
-            if not file.name.lower().endswith(".tif") or file.name.startswith("."):
-                continue
-            if file.name in tiles:
-                raise InputError(f"tile {file.name} is there twice, as {tiles[file.name]} and {file}: remove one")
-            tiles[file.name] = file
-    return tiles
-
-
-def _match(ids: Sequence[str], tiles: Mapping[str, Entry], data_dir: Path) -> list[Entry]:
-    if missing := [tile for tile in ids if tile not in tiles]:
-        few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise InputError(f"{data_dir}: {len(missing)} listed tiles are not there ({few}): complete the archive")
-    return [tiles[tile] for tile in ids]

@@ -40,47 +40,47 @@ class TileForm(NamedTuple):
         return f"{self.bands} {'band' if self.bands == 1 else 'bands'} of {self.dtype}"
 
 
-def decode(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
+def decode(data: bytes, name: str, expected: TileForm | None = None) -> Shaped[np.ndarray, "h w bands"]:
     """Pixels of an encoded tile, of type uint8, uint16 or float32 as they are stored.
 
     Pixels without data (a declared nodata value or mask) get the mean of the band's other pixels, which
     standardisation makes inconspicuous. Raises InputError, naming the tile, for anything that is not an image
-    in full: empty, truncated, of another format, too large, without a valid pixel, or with NaN in it.
+    in full: empty, truncated, of another format, too large, without a valid pixel, or with NaN in it; and for a tile
+    that is not of the form which is expected.
     """
-    if not data:
-        raise InputError(f"{name} is empty (0 bytes): replace the file")
-    if data.startswith(TIFF_SIGNATURES):
-        pixels = _decode_tiff(data, name)
-    elif data.startswith(PILLOW_SIGNATURES):
-        pixels = _decode_pillow(data, name)
-    else:
-        raise InputError(f"{name} is not a TIFF, PNG or JPEG image: replace the file")
+    with _naming(name):
+        pixels = _decode_tiff(data, name) if _is_tiff(data, name) else _decode_pillow(data, name)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise InputError(f"{name} has NaN or infinite pixels and no nodata value that would explain them: mend it")
+    form = TileForm(pixels.shape[-1], pixels.dtype.name)
+    if form != (expected or form):
+        raise InputError(f"{name} has {form} where the archive has {expected}: replace the file")
     return pixels
 
 
 def read_form(path: Path) -> TileForm:
     """Bands and type of a tile from its header alone. Raises InputError."""
+    name = str(path)
     try:
         with path.open("rb") as file:
-            signature = file.read(8)
+            start = file.read(8)
     except OSError as error:
-        raise InputError(f"{path} is not readable ({error.strerror}): check its permissions") from error
-    if not signature:
-        raise InputError(f"{path} is empty (0 bytes): replace the file")
-    if signature.startswith(TIFF_SIGNATURES):
-        with _naming(str(path)), _rasterio().open(path, driver="GTiff") as source:
-            return _tiff_form(source, str(path))
-    if signature.startswith(PILLOW_SIGNATURES):
-        try:
-            with Image.open(path) as image:
-                return _pillow_form(image, str(path))
-        except InputError:
-            raise
-        except PILLOW_ERRORS as error:
-            raise _unreadable(str(path), error) from error
-    raise InputError(f"{path} is not a TIFF, PNG or JPEG image: replace the file")
+        raise InputError(f"{name} is not readable ({error.strerror}): check its permissions") from error
+    with _naming(name):
+        if _is_tiff(start, name):
+            with _rasterio().open(path, driver="GTiff") as source:
+                return _tiff_form(source, name)
+        with Image.open(path) as image:
+            return _pillow_form(image, name)
+
+
+def _is_tiff(data: bytes, name: str) -> bool:
+    """Whether a tile that begins so is a TIFF; else it is PNG or JPEG. Raises InputError if it is neither."""
+    if not data:
+        raise InputError(f"{name} is empty (0 bytes): replace the file")
+    if not data.startswith((*TIFF_SIGNATURES, *PILLOW_SIGNATURES)):
+        raise InputError(f"{name} is not a TIFF, PNG or JPEG image: replace the file")
+    return data.startswith(TIFF_SIGNATURES)
 
 
 class Georeference(NamedTuple):
@@ -108,18 +108,16 @@ def resize(pixels: Shaped[np.ndarray, "h w bands"], size: int) -> Shaped[np.ndar
     """Bilinear, antialiased when it shrinks, each band on its own; the type stays."""
     if pixels.shape[:2] == (size, size):
         return pixels
-    shape = (size, size)
+
+    def resized(image: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+
     if pixels.dtype == np.uint8 and pixels.shape[-1] == 3:
-        return np.asarray(Image.fromarray(pixels).resize(shape, Image.Resampling.BILINEAR))
+        return resized(pixels)
     # Pillow has no other type of several bands that it would not convert or premultiply.
-    bands = [_resize_band(pixels[..., band], size) for band in range(pixels.shape[-1])]
-    return np.stack(bands, axis=-1)
-
-
-def _resize_band(band: Shaped[np.ndarray, "h w"], size: int) -> Shaped[np.ndarray, "size size"]:
-    plain = band if band.dtype == np.uint8 else band.astype(np.float32)
-    resized = np.asarray(Image.fromarray(np.ascontiguousarray(plain)).resize((size, size), Image.Resampling.BILINEAR))
-    return (np.rint(resized) if band.dtype.kind in "ui" else resized).astype(band.dtype, copy=False)
+    plain = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+    bands = np.stack([resized(np.ascontiguousarray(band)) for band in np.moveaxis(plain, -1, 0)], axis=-1)
+    return (np.rint(bands) if pixels.dtype.kind in "ui" else bands).astype(pixels.dtype, copy=False)
 
 
 @functools.cache
@@ -138,22 +136,23 @@ def _rasterio() -> ModuleType:
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Makes what rasterio raises InputError with the tile's name."""
-    rasterio = _rasterio()
+    """Makes what Pillow or rasterio raises InputError with the tile's name."""
     try:
         yield
+    except InputError:
+        raise
     # Some of GDAL's errors, as of a second directory that is cut off, come as they are.
-    except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError) as error:
+    except (_rasterio().errors.RasterioError, _rasterio()._err.CPLE_BaseError) as error:
         raise _unreadable(name, error.__cause__ or error) from error
+    except PILLOW_ERRORS as error:
+        raise _unreadable(name, error) from error
 
 
 def _decode_tiff(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
-    with _naming(name), _rasterio().MemoryFile(data) as file, file.open(driver="GTiff") as source:
+    with _rasterio().MemoryFile(data) as file, file.open(driver="GTiff") as source:
         _tiff_form(source, name)
         pixels = source.read()
-        valid = _valid(source, pixels)
-    if valid is not None:
-        _fill(pixels, valid, name)
+        _fill(pixels, source, name)
     return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
 
 
@@ -166,13 +165,9 @@ def _tiff_form(source: Any, name: str) -> TileForm:
     types = sorted(set(source.dtypes))
     if len(types) > 1:
         raise InputError(f"{name} mixes bands of {' and '.join(types)}: give all bands one type")
-    return _checked_form(source.count, types[0], name)
-
-
-def _checked_form(bands: int, dtype: str, name: str) -> TileForm:
-    if dtype not in DTYPES:
-        raise InputError(f"{name} is of type {dtype}: convert it to {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
-    return TileForm(bands, dtype)
+    if types[0] not in DTYPES:
+        raise InputError(f"{name} is of type {types[0]}: convert it to {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
+    return TileForm(source.count, types[0])
 
 
 def _check_size(width: int, height: int, name: str) -> None:
@@ -182,8 +177,8 @@ def _check_size(width: int, height: int, name: str) -> None:
         )
 
 
-def _valid(source: Any, pixels: np.ndarray) -> Bool[np.ndarray, "bands h w"] | None:
-    """Where there is data, or None for everywhere. A band that is tagged as alpha is a band like any other."""
+def _fill(pixels: Shaped[np.ndarray, "bands h w"], source: Any, name: str) -> None:
+    """Gives pixels without data the mean of the others. A band that is tagged as alpha is a band like any other."""
     valid = np.ones(pixels.shape, bool)
     for band, (nodata, flags) in enumerate(zip(source.nodatavals, source.mask_flag_enums, strict=True)):
         names = {flag.name for flag in flags}
@@ -191,7 +186,14 @@ def _valid(source: Any, pixels: np.ndarray) -> Bool[np.ndarray, "bands h w"] | N
             valid[band] = ~_is(pixels[band], nodata)
         if "per_dataset" in names and "alpha" not in names:
             valid[band] &= source.read_masks(band + 1) > 0
-    return None if valid.all() else valid
+    if not valid.any():
+        raise InputError(f"{name} has no pixel with data (all are nodata): remove the tile")
+    for number, (values, known) in enumerate(zip(pixels, valid, strict=True), start=1):
+        if not known.any():
+            raise InputError(f"{name} has no pixel with data in band {number} (all are nodata): remove the tile")
+        if not known.all():
+            mean = values[known].mean(dtype=np.float64)
+            values[~known] = np.rint(mean) if values.dtype.kind == "u" else mean
 
 
 def _is(band: Shaped[np.ndarray, "h w"], nodata: float) -> Bool[np.ndarray, "h w"]:
@@ -205,29 +207,14 @@ def _is(band: Shaped[np.ndarray, "h w"], nodata: float) -> Bool[np.ndarray, "h w
     return band == nodata
 
 
-def _fill(pixels: np.ndarray, valid: np.ndarray, name: str) -> None:
-    if not valid.any():
-        raise InputError(f"{name} has no pixel with data (all are nodata): remove the tile")
-    for number, (band, known) in enumerate(zip(pixels, valid, strict=True), start=1):
-        if not known.any():
-            raise InputError(f"{name} has no pixel with data in band {number} (all are nodata): remove the tile")
-        mean = band[known].mean(dtype=np.float64)
-        band[~known] = np.rint(mean) if band.dtype.kind == "u" else mean
-
-
 def _decode_pillow(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            form = _pillow_form(image, name)
-            if form.dtype == "uint8":
-                image.info.pop("transparency", None)  # of a palette's colours; Pillow would warn of it
-                pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
-                return pixels.reshape(*pixels.shape[:2], form.bands)
-    except InputError:
-        raise
-    except PILLOW_ERRORS as error:
-        raise _unreadable(name, error) from error
-    with _naming(name), _rasterio().MemoryFile(data) as file, file.open(driver="PNG") as source:
+    with Image.open(io.BytesIO(data)) as image:
+        form = _pillow_form(image, name)
+        if form.dtype == "uint8":
+            image.info.pop("transparency", None)  # of a palette's colours; Pillow would warn of it
+            pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+            return pixels.reshape(*pixels.shape[:2], form.bands)
+    with _rasterio().MemoryFile(data) as file, file.open(driver="PNG") as source:
         return np.ascontiguousarray(np.moveaxis(source.read(), 0, -1))
 
 

@@ -58,11 +58,7 @@ class EncodedImages:
 
     def __getitem__(self, index: int, /) -> Shaped[np.ndarray, "size size bands"]:
         """Tile `index`. Raises InputError if its file is broken or not of the archive's form."""
-        pixels = decode(self.read(index), self.names[index])
-        form = TileForm(pixels.shape[-1], pixels.dtype.name)
-        if form != self.form:
-            raise InputError(f"{self.names[index]} has {form} where the archive has {self.form}: replace the file")
-        return resize(pixels, self.size)
+        return resize(decode(self.read(index), self.names[index], self.form), self.size)
 
 
 def read_file(path: Path) -> bytes:
@@ -116,32 +112,16 @@ def _read_ahead(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) ->
 
     threads = min(usable_cores(), 16)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
-    return iter(grain.MapDataset.source(_Rows(images, rows)).batch(batch_size).to_iter_dataset(options))
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What grain reads from."""
-
-    images: Images
-    rows: Int[np.ndarray, " n"]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, position: int) -> np.ndarray:
-        return np.asarray(self.images[int(self.rows[position])])
+    tiles = grain.MapDataset.source(rows).map(lambda row: np.asarray(images[int(row)]))
+    return iter(tiles.batch(batch_size).to_iter_dataset(options))
 
 
 def in_order(images: Images, purpose: str, batch_size: int = 16) -> Iterator[np.ndarray]:
     """All tiles once, in batches of at most `batch_size`, with a progress bar named after the purpose."""
-    num_tiles = images.shape[0]
-    whole = num_tiles - num_tiles % batch_size
-    with tqdm(desc=purpose, total=num_tiles, unit="tile", disable=None, leave=False) as bar:
-        for rows, size in ((np.arange(whole), batch_size), (np.arange(whole, num_tiles), num_tiles - whole)):
-            for batch in stream(images, rows, size) if len(rows) else ():
-                yield batch
-                bar.update(len(batch))
+    with tqdm(desc=purpose, total=images.shape[0], unit="tile", disable=None, leave=False) as bar:
+        for batch in _read_ahead(images, np.arange(images.shape[0]), batch_size):
+            yield batch
+            bar.update(len(batch))
 
 
 def load(images: Images) -> Shaped[np.ndarray, "n h w bands"]:

@@ -1,5 +1,6 @@
 """Files in folders and zips: damaged, encrypted and unreadable ones are told; links lead nowhere else."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -86,10 +87,10 @@ def test_files_come_in_order_and_links_are_followed_to_files_inside_only(tmp_pat
 
 
 def test_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch) -> None:
-    def refuse(self: Path) -> None:
-        raise PermissionError(13, "Permission denied")
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(InputError, match=r"is not readable \(Permission denied\): check its permissions"):
         list(walk(tmp_path))
 

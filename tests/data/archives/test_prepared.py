@@ -198,7 +198,7 @@ def test_stopping_leaves_nothing_half_and_says_how_to_go_on(files, tmp_path: Pat
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(aljax.data.archives.builders, "check_tile", stop)
+    monkeypatch.setattr(aljax.data.archives.builders, "decode", stop)
     arguments = ["treesatai", "--out", tmp_path / "data", "--manual-dir", files["treesatai"]]
     assert run(monkeypatch, prepare.main, *arguments) == 130
     assert capsys.readouterr().err.endswith(

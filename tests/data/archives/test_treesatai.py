@@ -211,6 +211,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "json not UTF-8": (lambda d: (d / "labels" / LABEL_FILE).write_bytes(b'{"\xfc": []}'), "is not readable as JSON"),
     "json is a list": (lambda d: (d / "labels" / LABEL_FILE).write_text("[]"), f"{LABEL_FILE} names no tiles"),
     "json names none": (lambda d: (d / "labels" / LABEL_FILE).write_text("{}"), f"{LABEL_FILE} names no tiles"),
+    "tile twice in labels": (
+        lambda d: (d / "labels" / LABEL_FILE).write_text('{"a.tif": [["Fagus", 1.0]], "b.tif": [], "a.tif": []}'),
+        rf"{LABEL_FILE}: a\.tif is there twice: remove one of its entries",
+    ),
     "areas no list": (set_entry({"Fagus": 1.0}), r"tile \w+.*\.tif: \{'Fagus': 1.0\} is not a list of genera"),
     "unknown genus": (set_entry([["Fagus", 0.5], ["Ginkgo", 0.5]]), "tile .*tif: Ginkgo is none of the 15 genera"),
     "negative area": (set_entry([["Fagus", -0.1]]), "tile .*tif: the area -0.1 of Fagus is not a fraction"),
