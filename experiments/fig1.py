@@ -9,33 +9,28 @@ runs that another figure has made are taken from --run-dir.
 """
 
 import itertools
+from functools import partial
 
-from aljax.commands.options import read_options
 from aljax.commands.process import command
-from experiments.figures import Axes, Figure, OnUCMerced, Series, make_figure
-from experiments.quotes import Lead
+from experiments.figure_report import Axes, Figure, Lead
+from experiments.figures import OnUCMerced, make_figure
 
 BUDGETS = (10, 20, 40, 80)
 FIGURE = Figure(
     name="fig1",
     title="Figure 1: LL+Clustering with different budgets b, UC Merced",
+    series={f"b = {budget}": {"query": "ll", "budget": budget} for budget in BUDGETS},
+    baseline="b = 80",
     panels=(
         Axes(
             "UC Merced",
             "UC Merced",
             "micro_f1",
-            tuple(Series(f"b = {budget}", {"query": "ll", "budget": budget}) for budget in BUDGETS),
+            tuple(Lead(f"b = {smaller}", f"b = {larger}", 0.0) for smaller, larger in itertools.pairwise(BUDGETS)),
         ),
     ),
-    quotes=tuple(Lead(0, f"b = {smaller}", f"b = {larger}", 0.0) for smaller, larger in itertools.pairwise(BUDGETS)),
-    baseline="b = 80",
 )
-
-
-def main() -> None:
-    """Makes the figure."""
-    make_figure(FIGURE, read_options(OnUCMerced, "python -m experiments.fig1", __doc__))
-
+main = partial(make_figure, FIGURE, OnUCMerced, __doc__)
 
 if __name__ == "__main__":
     command(main)

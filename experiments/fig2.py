@@ -8,31 +8,20 @@ significantly at every number of labels (Section III-B); it gives no numbers. A 
 it is repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-from aljax.commands.options import read_options
+from functools import partial
+
 from aljax.commands.process import command
-from experiments.figures import Axes, Figure, OnUCMerced, Series, make_figure
-from experiments.quotes import Lead
+from experiments.figure_report import Axes, Figure, Lead
+from experiments.figures import OnUCMerced, make_figure
 
 FIGURE = Figure(
     name="fig2",
     title="Figure 2: LL and LL+Clustering, b = 20, UC Merced",
-    panels=(
-        Axes(
-            "UC Merced",
-            "UC Merced",
-            "micro_f1",
-            (Series("LL", {"query": "ll", "clustering": False}), Series("LL+Clustering", {"query": "ll"})),
-        ),
-    ),
-    quotes=(Lead(0, "LL+Clustering", "LL", 0.0),),
+    series={"LL": {"query": "ll", "clustering": False}, "LL+Clustering": {"query": "ll"}},
     baseline="LL",
+    panels=(Axes("UC Merced", "UC Merced", "micro_f1", (Lead("LL+Clustering", "LL", 0.0),)),),
 )
-
-
-def main() -> None:
-    """Makes the figure."""
-    make_figure(FIGURE, read_options(OnUCMerced, "python -m experiments.fig2", __doc__))
-
+main = partial(make_figure, FIGURE, OnUCMerced, __doc__)
 
 if __name__ == "__main__":
     command(main)

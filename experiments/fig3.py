@@ -9,31 +9,23 @@ Merced and the cold start better on TreeSatAI (Section III-B); it gives no numbe
 when it is repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-from aljax.commands.options import read_options
-from aljax.commands.process import command
-from experiments.figures import Axes, Figure, OnBoth, Series, make_figure
-from experiments.quotes import Lead
+from functools import partial
 
-STARTS = (
-    Series("cold start", {"query": "ll", "start": "cold"}),
-    Series("warm start", {"query": "ll", "start": "warm"}),
-)
+from aljax.commands.process import command
+from experiments.figure_report import Axes, Figure, Lead
+from experiments.figures import OnBoth, make_figure
+
 FIGURE = Figure(
     name="fig3",
     title="Figure 3: LL+Clustering with warm and cold start",
-    panels=(
-        Axes("(a) UC Merced", "UC Merced", "micro_f1", STARTS),
-        Axes("(b) TreeSatAI", "TreeSatAI", "micro_f1", STARTS),
-    ),
-    quotes=(Lead(0, "warm start", "cold start", 0.0), Lead(1, "cold start", "warm start", 0.0)),
+    series={"cold start": {"query": "ll", "start": "cold"}, "warm start": {"query": "ll", "start": "warm"}},
     baseline="cold start",
+    panels=(
+        Axes("(a) UC Merced", "UC Merced", "micro_f1", (Lead("warm start", "cold start", 0.0),)),
+        Axes("(b) TreeSatAI", "TreeSatAI", "micro_f1", (Lead("cold start", "warm start", 0.0),)),
+    ),
 )
-
-
-def main() -> None:
-    """Makes the figure."""
-    make_figure(FIGURE, read_options(OnBoth, "python -m experiments.fig3", __doc__))
-
+main = partial(make_figure, FIGURE, OnBoth, __doc__)
 
 if __name__ == "__main__":
     command(main)

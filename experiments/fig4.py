@@ -8,31 +8,28 @@ The paper's settings are the defaults and are work for a GPU. Expected (Section 
 A command that was stopped goes on when it is repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-from aljax.commands.options import read_options
-from aljax.commands.process import command
-from experiments.figures import QUERIES, Axes, Figure, OnUCMerced, make_figure
-from experiments.quotes import Lead, Score
+from functools import partial
 
+from aljax.commands.process import command
+from experiments.figure_report import Axes, Figure, Lead, Score
+from experiments.figures import QUERIES, OnUCMerced, make_figure
+
+QUOTES = (
+    Score("MGE+Clustering", 200, 79.87),
+    Lead("MGE+Clustering", "Random", 2.0, 200),
+    Score("MGE+Clustering", 400, 85.81),
+    Lead("MGE+Clustering", "Random", 1.0, 400),
+    Score("LL+Clustering", 400, 86.29),
+    Lead("LL+Clustering", "Random", 1.0, 400),
+)
 FIGURE = Figure(
     name="fig4",
     title="Figure 4: query functions and random choice, warm start, UC Merced",
-    panels=(Axes("UC Merced", "UC Merced", "micro_f1", QUERIES),),
-    quotes=(
-        Score(0, "MGE+Clustering", 200, 79.87),
-        Lead(0, "MGE+Clustering", "Random", 2.0, 200),
-        Score(0, "MGE+Clustering", 400, 85.81),
-        Lead(0, "MGE+Clustering", "Random", 1.0, 400),
-        Score(0, "LL+Clustering", 400, 86.29),
-        Lead(0, "LL+Clustering", "Random", 1.0, 400),
-    ),
+    series=QUERIES,  # the warm start is what UC Merced's script begins with
     baseline="Random",
+    panels=(Axes("UC Merced", "UC Merced", "micro_f1", QUOTES),),
 )
-
-
-def main() -> None:
-    """Makes the figure."""
-    make_figure(FIGURE, read_options(OnUCMerced, "python -m experiments.fig4", __doc__))
-
+main = partial(make_figure, FIGURE, OnUCMerced, __doc__)
 
 if __name__ == "__main__":
     command(main)

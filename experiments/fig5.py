@@ -10,37 +10,35 @@ MGE+Clustering (about 5) and 54.74 % for TPD+Clustering (over 4). A command that
 repeated, and runs that another figure has made are taken from --run-dir.
 """
 
-from aljax.commands.options import read_options
-from aljax.commands.process import command
-from experiments.figures import QUERIES, Axes, Figure, OnTreeSatAI, Series, make_figure
-from experiments.quotes import Lead, Score
+from functools import partial
 
-COLD = tuple(Series(series.name, {**series.changes, "start": "cold"}) for series in QUERIES)
+from aljax.commands.process import command
+from experiments.figure_report import Axes, Figure, Lead, Score
+from experiments.figures import QUERIES, OnTreeSatAI, make_figure
+
+MICRO = (
+    Score("LL+Clustering", 18_000, 69.90),
+    Lead("LL+Clustering", "Random", 2.0, 18_000),
+)
+MACRO = (
+    Score("LL+Clustering", 14_000, 59.05),
+    Lead("LL+Clustering", "Random", 8.0, 14_000, ""),
+    Score("MGE+Clustering", 14_000, 55.49),
+    Lead("MGE+Clustering", "Random", 5.0, 14_000, "about "),
+    Score("TPD+Clustering", 14_000, 54.74),
+    Lead("TPD+Clustering", "Random", 4.0, 14_000),
+)
 FIGURE = Figure(
     name="fig5",
     title="Figure 5: query functions and random choice, cold start, TreeSatAI",
-    panels=(
-        Axes("(a) TreeSatAI, micro F1", "TreeSatAI", "micro_f1", COLD),
-        Axes("(b) TreeSatAI, macro F1", "TreeSatAI", "macro_f1", COLD),
-    ),
-    quotes=(
-        Score(0, "LL+Clustering", 18_000, 69.90),
-        Lead(0, "LL+Clustering", "Random", 2.0, 18_000),
-        Score(1, "LL+Clustering", 14_000, 59.05),
-        Lead(1, "LL+Clustering", "Random", 8.0, 14_000, ""),
-        Score(1, "MGE+Clustering", 14_000, 55.49),
-        Lead(1, "MGE+Clustering", "Random", 5.0, 14_000, "about "),
-        Score(1, "TPD+Clustering", 14_000, 54.74),
-        Lead(1, "TPD+Clustering", "Random", 4.0, 14_000),
-    ),
+    series=QUERIES,  # the cold start is what TreeSatAI's script begins with
     baseline="Random",
+    panels=(
+        Axes("(a) TreeSatAI, micro F1", "TreeSatAI", "micro_f1", MICRO),
+        Axes("(b) TreeSatAI, macro F1", "TreeSatAI", "macro_f1", MACRO),
+    ),
 )
-
-
-def main() -> None:
-    """Makes the figure."""
-    make_figure(FIGURE, read_options(OnTreeSatAI, "python -m experiments.fig5", __doc__))
-
+main = partial(make_figure, FIGURE, OnTreeSatAI, __doc__)
 
 if __name__ == "__main__":
     command(main)

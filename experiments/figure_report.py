@@ -1,105 +1,166 @@
-"""From the finished runs of a figure to its pictures and its summary."""
+"""What a figure of the paper shows and what the paper says of it; from finished runs to its pictures and summary."""
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from aljax.errors import InputError, InputWarning
+from aljax.errors import InputWarning
 from aljax.loop.history import summarise
-from aljax.reports.comparison import compare_with
+from aljax.reports.comparison import describe_series, differences_by_labels
 from aljax.reports.curves import Panel, draw_classes, draw_panels, table
 from aljax.runs.run_dir import FinishedRun
-from aljax.system.files import disk_errors, write_atomically
-from experiments.quotes import Lead, Score, measure, print_measured
+from aljax.system.files import disk_errors, make_folder, write_atomically
+from experiments.scales import ArchiveName, short
 
-Finished = dict[tuple[str, str], list[FinishedRun]]
-"""The runs of each series, one per trial, by archive and name."""
+Runs = Mapping[tuple[ArchiveName, str], Sequence[FinishedRun]]
+"""Those of each series, one per trial, by archive and name."""
 
 
-def write_figure(
-    folder: Path,
-    title: str,
-    panels: Sequence[tuple[str, Panel]],
-    quotes: Sequence[Score | Lead],
-    baseline: str,
-    finished: Finished,
-) -> None:
-    """Writes the picture, a picture of the classes per archive, and `summary.json`; prints the numbers.
+class Score(NamedTuple):
+    """A number that the paper quotes from a panel, in %."""
 
-    Each panel comes with its archive.
-    """
-    check_data(finished)
-    summary = summarise_figure(title, panels, quotes, baseline, finished)
-    warn_of_others(folder / "summary.json", summary["runs"])
+    series: str
+    labels: int
+    percent: float
+
+    def measure(self, panel: Panel) -> dict[str, Any]:
+        """The mean over trials beside the paper's; None where no run has that many labels."""
+        rows = {row["num_labeled"]: row for row in summarise(panel.histories[self.series])}
+        here = 100 * rows[self.labels][panel.metric] if self.labels in rows else None
+        return {
+            "what": f"{panel.metric} of {self.series} at {self.labels} labels, {panel.title}",
+            "paper": self.percent,
+            "here": here,
+            "difference": None if here is None else here - self.percent,
+        }
+
+
+class Lead(NamedTuple):
+    """A difference that the paper reads from a panel: the series lies above the baseline by so many `points`."""
+
+    series: str
+    baseline: str
+    points: float
+    labels: int | None = None
+    """None: at every number of labels after the initial one."""
+    words: str = "more than "
+    """Before the points; without them, or with "about", the paper rounds to whole points."""
+
+    def measure(self, panel: Panel) -> dict[str, Any]:
+        """The paired differences with their intervals, and at how many numbers of labels the statement holds."""
+        ours, theirs = panel.histories[self.series], panel.histories[self.baseline]
+        differences = list(differences_by_labels(ours, theirs, panel.metric).items())
+        # With the initial labels nothing has been chosen yet.
+        places = differences[1:] if self.labels is None else [one for one in differences if one[0] == self.labels]
+        at = "every number of labels" if self.labels is None else f"{self.labels} labels"
+        least = self.points if self.words == "more than " else self.points - 0.5
+        return {
+            "what": f"{panel.metric} of {self.series} above {self.baseline} at {at}, {panel.title}",
+            "paper": f"{self.words}{self.points:g} points",
+            "here": {str(labels): one.scaled(100.0)._asdict() for labels, one in places} or None,
+            "holds_at": f"{sum(100 * one.mean > least for _, one in places)} of {len(places)}",
+        }
+
+
+class Axes(NamedTuple):
+    """A panel of a figure, and what the paper says of it."""
+
+    title: str
+    archive: ArchiveName
+    metric: str
+    quotes: tuple[Score | Lead, ...] = ()
+
+
+class Figure(NamedTuple):
+    """A figure of the paper."""
+
+    name: str
+    title: str
+    series: Mapping[str, Mapping[str, Any]]
+    """The curves of every panel: by the name in the legend, what sets each apart from the archive's others."""
+    baseline: str
+    """The series that the others are compared with."""
+    panels: tuple[Axes, ...]
+
+    @property
+    def archives(self) -> list[ArchiveName]:
+        return list(dict.fromkeys(axes.archive for axes in self.panels))
+
+
+def write_figure(folder: Path, figure: Figure, title: str, finished: Runs) -> None:
+    """Writes the picture, a picture of the classes per archive, and `summary.json`; prints the numbers."""
+    histories = {series: [record for run in runs for record in run.history] for series, runs in finished.items()}
+    panels = []
+    for axes in figure.panels:
+        shown = {name: histories[axes.archive, name] for name in figure.series}
+        panels.append(Panel(axes.title, shown, axes.metric))
+    summary = {"title": title.splitlines(), **compare(figure, panels), **describe_runs(finished)}
+    warn_of_others(folder, summary["runs"])
+    make_folder(folder)
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        draw_panels(folder / "curve.png", [panel for _, panel in panels], title)
-        for archive, panel in dict(reversed(panels)).items():
-            config = next(runs[0].config for (where, _), runs in finished.items() if where == archive)
-            path = folder / f"classes-{archive.lower().replace(' ', '')}.png"
+        draw_panels(folder / "curve.png", panels, title)
+        for archive, panel in {axes.archive: panel for axes, panel in zip(figure.panels, panels, strict=True)}.items():
+            config = finished[archive, figure.baseline][0].config
+            path = folder / f"classes-{short(archive)}.png"
             draw_classes(path, panel.histories, config["class_names"], config["class_tiles"], f"{title}\n{archive}")
         write_atomically(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-    for _, panel in panels:
+    for panel in panels:
         print(f"{panel.title}\n{table(panel.histories)}\n")
     print_measured(summary["paper"])
     print(f"curve: {folder / 'curve.png'}", flush=True)
 
 
-def warn_of_others(file: Path, runs: Sequence[str]) -> None:
-    """Says so where the figure that is there shows runs that the new one will not."""
+def compare(figure: Figure, panels: Sequence[Panel]) -> dict[str, Any]:
+    """The paper's statements beside the measured ones; each series and its difference from the baseline."""
+    both = list(zip(figure.panels, panels, strict=True))
+    return {
+        "paper": [quote.measure(panel) for axes, panel in both for quote in axes.quotes],
+        "compared_with": figure.baseline,
+        "series": {
+            f"{name}, {axes.archive}": describe_series(
+                history, None if name == figure.baseline else panel.histories[figure.baseline]
+            )
+            for axes, panel in both
+            for name, history in panel.histories.items()
+        },
+    }
+
+
+def describe_runs(finished: Runs) -> dict[str, Any]:
+    """Where a figure came from: machines, settings that the runs of an archive share, and the runs' names."""
+    shared: dict[ArchiveName, dict[str, Any]] = {}
+    for (archive, _), runs in finished.items():
+        for run in runs:
+            so_far = shared.get(archive, run.config)
+            shared[archive] = {name: value for name, value in so_far.items() if run.config.get(name) == value}
+    flat = [run for runs in finished.values() for run in runs]
+    return {
+        "machines": [json.loads(one) for one in sorted({json.dumps(run.machine, sort_keys=True) for run in flat})],
+        "settings": shared,
+        "runs": sorted({run.run_dir.name for run in flat}),
+    }
+
+
+def warn_of_others(folder: Path, runs: Sequence[str]) -> None:
+    """Says so where the summary that is there shows runs that the new one will not."""
     try:
-        before = json.loads(file.read_text(encoding="utf-8"))["runs"]
+        before = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["runs"]
     except (OSError, ValueError, KeyError, TypeError):
         return
     if gone := sorted({*before} - {*runs}):
-        what = f"{file.parent} showed {len(gone)} other runs, as {gone[0]}"
+        what = f"{folder} showed {len(gone)} other runs, as {gone[0]}"
         warnings.warn(InputWarning(f"{what}: it is made anew without them, and the runs stay"), stacklevel=2)
 
 
-def summarise_figure(
-    title: str,
-    panels: Sequence[tuple[str, Panel]],
-    quotes: Sequence[Score | Lead],
-    baseline: str,
-    finished: Finished,
-) -> dict[str, Any]:
-    """What `summary.json` holds: the paper's statements, each series and its comparison, and where it came from."""
-    series = {
-        f"{name}, {archive}": {
-            "curve": summarise(history),
-            "comparison": compare_with(history, None if name == baseline else panel.histories[baseline]),
-        }
-        for archive, panel in panels
-        for name, history in panel.histories.items()
-    }
-    runs = [run for group in finished.values() for run in group]
-    return {
-        "title": title.splitlines(),
-        "paper": [measure(quote, [panel for _, panel in panels]) for quote in quotes],
-        "compared_with": baseline,
-        "series": series,
-        "machines": [json.loads(one) for one in sorted({json.dumps(run.machine, sort_keys=True) for run in runs})],
-        "settings": {archive: in_common(archive, finished) for archive in dict(panels)},
-        "runs": sorted({run.run_dir.name for run in runs}),
-    }
-
-
-def check_data(finished: Finished) -> None:
-    """Raises InputError if the runs of an archive were not made from the same data."""
-    first: dict[str, FinishedRun] = {}
-    for (archive, _), runs in finished.items():
-        for run in runs:
-            other = first.setdefault(archive, run)
-            if run.config["fingerprint"] != other.config["fingerprint"]:
-                raise InputError(
-                    f"{run.run_dir} and {other.run_dir} were made from different data: move one of them away and "
-                    "repeat the command with the data of the other"
-                )
-
-
-def in_common(archive: str, finished: Finished) -> dict[str, Any]:
-    """The configuration that all runs on an archive share."""
-    configs = [run.config for (where, _), runs in finished.items() if where == archive for run in runs]
-    return {name: value for name, value in configs[0].items() if all(one.get(name) == value for one in configs)}
+def print_measured(measured: Iterable[Mapping[str, Any]]) -> None:
+    """The paper's statements and the measured ones, a line each."""
+    for one in measured:
+        if one["here"] is None:
+            print(f"{one['what']}: paper {one['paper']}; no run here has that many labels")
+        elif isinstance(one["here"], Mapping):
+            shown = ", ".join(f"{found['mean']:+.2f} at {labels}" for labels, found in one["here"].items())
+            print(f"{one['what']}: paper {one['paper']}; here {shown}")
+        else:
+            print(f"{one['what']}: paper {one['paper']:.2f} %; here {one['here']:.2f} %")

@@ -1,36 +1,38 @@
 """What the scripts of the paper's figures share: their settings, and the runs that a figure needs.
 
-A figure is panels of series, and what the paper says about them. A series is as many runs as it has trials, each made
-by `experiments.ucmerced` or `experiments.treesatai` and kept in one folder under a name that only the same settings
-give: a run that two figures show is made once.
+A series of a figure is as many runs as it has trials, each made by `experiments.ucmerced` or `experiments.treesatai`
+and kept in one folder under a name that only the same settings give: a run that two figures show is made once.
 """
 
+import itertools
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from tqdm import tqdm
 
+from aljax.commands.options import read_options
+from aljax.data.archives.treesatai import GENERATED
 from aljax.data.augmentation import Normalisation
 from aljax.errors import InputError
 from aljax.loop.settings import Settings, check_settings
-from aljax.reports.curves import Panel
+from aljax.queries.table import series_name
 from aljax.runs.run_dir import FinishedRun, read_finished
 from aljax.system.files import make_folder
 from aljax.system.side_by_side import Job, find_places, run_jobs
 from aljax.training.recipe import Recipe
-from experiments.figure_report import Finished, write_figure
-from experiments.quotes import Lead, Score
+from experiments.figure_report import Figure, write_figure
 from experiments.run_names import PlannedRun
-from experiments.scales import PAPER, SCRIPTS, ArchiveName, Scale, describe_sizes, scaled_settings
+from experiments.scales import PAPER, ArchiveName, Scale, scaled_settings, short
 
 SIZES = {"image_size": "px", "epochs": "epochs", "max_labels": "labels"}
 LEFT_OPEN = ("momentum", "weight_decay", "ranking_weight", "head_rate", "normalisation", "init_weights")
+# The four curves of figures 4 and 5.
+QUERIES = {series_name(query, True): {"query": query} for query in ("random", "ll", "tpd", "mge")}
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,7 @@ class FigureSettings:
 
     def data_dir(self, archive: ArchiveName) -> Path:
         """The folder of an archive, which the figure's own settings name."""
-        folder = getattr(self, {"UC Merced": "ucmerced_dir", "TreeSatAI": "treesatai_dir"}[archive])
-        assert isinstance(folder, Path)
-        return folder
+        return Path(getattr(self, f"{short(archive)}_dir"))
 
 
 @dataclass(frozen=True)
@@ -90,46 +90,26 @@ class OnBoth(OnTreeSatAI, OnUCMerced):
     """Settings of a figure on both archives."""
 
 
-class Series(NamedTuple):
-    """A curve: its name in the legend, and what sets it apart from the archive's other curves."""
-
-    name: str
-    changes: Mapping[str, Any]
-
-
-class Axes(NamedTuple):
-    """A panel of a figure."""
-
-    title: str
-    archive: ArchiveName
-    metric: str
-    series: tuple[Series, ...]
-
-
-class Figure(NamedTuple):
-    """A figure of the paper."""
-
-    name: str
-    title: str
-    panels: tuple[Axes, ...]
-    quotes: tuple[Score | Lead, ...]
-    baseline: str
-    """The series that the others are compared with."""
+def make_figure(figure: Figure, kind: type[FigureSettings], description: str | None) -> None:
+    """The command of a figure: makes the runs that are missing, then the picture and the summary."""
+    settings = read_options(kind, f"python -m experiments.{figure.name}", description)
+    trials = range(1, settings.trials + 1)
+    planned = {
+        (archive, name): [plan(settings, archive, {**changes, "trials": 1, "first_trial": trial}) for trial in trials]
+        for archive in figure.archives
+        for name, changes in figure.series.items()
+    }
+    finished = finish_runs(itertools.chain.from_iterable(planned.values()), settings)
+    if finished is None:
+        return
+    by_series = {series: [finished[run.run_dir] for run in runs] for series, runs in planned.items()}
+    folder = folder_of(settings.run_dir, figure.name, settings.scale, **settings.changed_sizes)
+    write_figure(folder, figure, describe(figure, settings), by_series)
 
 
-# The four curves of figures 4 and 5.
-QUERIES = (
-    Series("Random", {"query": "random"}),
-    Series("LL+Clustering", {"query": "ll"}),
-    Series("TPD+Clustering", {"query": "tpd"}),
-    Series("MGE+Clustering", {"query": "mge"}),
-)
-
-
-def plan(settings: FigureSettings, archive: ArchiveName, series: Series) -> list[PlannedRun]:
-    """The runs of a series, one per trial."""
-    base = change(common_settings(settings, archive), {"trials": 1, **series.changes})
-    return [PlannedRun(SCRIPTS[archive], replace(base, first_trial=trial)) for trial in range(1, settings.trials + 1)]
+def plan(settings: FigureSettings, archive: ArchiveName, changes: Mapping[str, Any]) -> PlannedRun:
+    """A run on an archive, in the folder of all runs, with some of the settings that runs have in common changed."""
+    return PlannedRun(f"experiments.{short(archive)}", change(common_settings(settings, archive), changes))
 
 
 def common_settings(settings: FigureSettings, archive: ArchiveName) -> Settings:
@@ -152,120 +132,104 @@ def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     return replace(settings, recipe=replace(settings.recipe, **of_recipe), **others)
 
 
-def make_figure(figure: Figure, settings: FigureSettings) -> None:
-    """Makes the runs that are missing, then the picture and the summary."""
-    planned = {
-        (panel.archive, series.name): plan(settings, panel.archive, series)
-        for panel in figure.panels
-        for series in panel.series
-    }
-    finished_runs = finish_runs([run for runs in planned.values() for run in runs], settings)
-    if finished_runs is None:
-        return
-    finished: Finished = {key: [finished_runs[run.run_dir] for run in runs] for key, runs in planned.items()}
-    histories = {key: [record for run in runs for record in run.history] for key, runs in finished.items()}
-    panels = []
-    for axes in figure.panels:
-        shown = {series.name: histories[axes.archive, series.name] for series in axes.series}
-        panels.append((axes.archive, Panel(axes.title, shown, axes.metric)))
-    folder = folder_of(settings.run_dir, figure.name, settings.scale, settings.changed_sizes)
-    write_figure(folder, describe(figure, settings), panels, figure.quotes, figure.baseline, finished)
-
-
-def folder_of(run_dir: Path, name: str, scale: Scale, changed_sizes: Mapping[str, int] = MappingProxyType({})) -> Path:
+def folder_of(run_dir: Path, name: str, scale: Scale, **changed_sizes: int) -> Path:
     """Where a figure or table goes: sizes that differ have folders of their own, as `fig4-64px-200labels`."""
     words = (["small"] if scale == "small" else []) + [f"{value}{SIZES[size]}" for size, value in changed_sizes.items()]
     return run_dir / "-".join((name, *words))
 
 
-def finish_runs(planned: Sequence[PlannedRun], settings: FigureSettings) -> dict[Path, FinishedRun] | None:
+def finish_runs(planned: Iterable[PlannedRun], settings: FigureSettings) -> dict[Path, FinishedRun] | None:
     """The runs by their folders, after making those that are missing.
 
-    None if their commands were to be printed instead. Raises InputError if a setting can never work or a run fails.
+    None if their commands were to be printed instead. Raises InputError if a setting can never work, a run fails, or
+    runs on an archive were not made from the same data.
     """
     if settings.trials < 1 or settings.jobs < 0:
         raise InputError("--trials is at least 1, --jobs at least 0: change them")
-    for run in planned:
+    folders = {run.run_dir: run for run in planned}
+    for run in folders.values():
         check_settings(run.settings)  # before any of them begins
-    known = {run.run_dir: read_finished(run.run_dir) for run in planned}
-    missing = [run for run in planned if known[run.run_dir] is None]
+    known = {folder: read_finished(folder) for folder in folders}
+    missing = [run for folder, run in folders.items() if known[folder] is None]
     if settings.print_commands:
         for run in missing:
             print(shlex.join(run.command()))
         return None
-    make_runs(missing, settings.jobs)
-    return {run.run_dir: known[run.run_dir] or _finished(run) for run in planned}
+    if missing:
+        make_runs(missing, settings.jobs)
+    finished: dict[Path, FinishedRun] = {}
+    first: dict[str, FinishedRun] = {}
+    for folder, found in known.items():
+        if (one := found or read_finished(folder)) is None:
+            raise InputError(f"{folder} ended before its last iteration: repeat the command")
+        other = first.setdefault(one.config["archive"], one)
+        if one.config["fingerprint"] != other.config["fingerprint"]:
+            raise InputError(
+                f"{folder} and {other.run_dir} were made from different data: move one of them away and repeat the "
+                "command with the data of the other"
+            )
+        finished[folder] = one
+    return finished
 
 
 def describe(figure: Figure, settings: FigureSettings) -> str:
     """The figure's title, with the scale, and what is not the default of the settings that the paper leaves open."""
-    archives = list(dict.fromkeys(axes.archive for axes in figure.panels))
-    chosen = {name: common_settings(settings, name) for name in archives}
-    sizes = {name: describe_sizes(name, settings.scale, one, settings.data_dir(name)) for name, one in chosen.items()}
-    if settings.scale == "small":
-        kind = "small scale, not the paper's"
-    else:
-        as_paper = all(_sizes(one) == _sizes(PAPER[name]) for name, one in chosen.items())
+    sizes = {archive: describe_sizes(common_settings(settings, archive)) for archive in figure.archives}
+    kind = "small scale, not the paper's"
+    if settings.scale == "paper":
+        as_paper = all(words == describe_sizes(PAPER[archive]) for archive, words in sizes.items())
         kind = "the paper's scale" if as_paper else "not the paper's scale"
-    words = [f"{name}: {one}" for name, one in sizes.items()] if len(sizes) > 1 else list(sizes.values())
-    title = f"{figure.title}\n{kind}: {'; '.join(words)}"
-    return f"{title}\n{changed}" if (changed := describe_changed(settings)) else title
+    words = []
+    for archive, text in sizes.items():
+        # A picture must not pass off tiles that a program drew as the real ones; the small scale is made for them.
+        if (settings.data_dir(archive) / GENERATED).exists():
+            text = f"generated tiles in this format, {text}"
+        elif (archive, settings.scale) == ("TreeSatAI", "small"):
+            text = f"an archive in this format, {text}"
+        words.append(text if len(sizes) == 1 else f"{archive}: {text}")
+    return "\n".join([figure.title, f"{kind}: {'; '.join(words)}", *filter(None, [describe_changed(settings)])])
 
 
-def _sizes(settings: Settings) -> tuple[int, ...]:
-    return settings.image_size, settings.recipe.epochs, settings.max_labels
+def describe_sizes(settings: Settings) -> str:
+    """In words, for titles: "64 px, 20 epochs, up to 120 labels"."""
+    epochs = f"{settings.recipe.epochs} epoch{'s' if settings.recipe.epochs > 1 else ''}"
+    return f"{settings.image_size} px, {epochs}, up to {settings.max_labels} labels"
 
 
 def describe_changed(settings: FigureSettings) -> str:
     """In words: "momentum 0, ranking weight 0.1"; empty where all are the defaults."""
     default = FigureSettings().left_open
     changed = {name: value for name, value in settings.left_open.items() if value != default[name]}
-    return ", ".join(f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in changed.items())
-
-
-def _in_words(value: float | str | Path) -> str:
-    if isinstance(value, Path):
-        return value.name
-    return value if isinstance(value, str) else f"{value:g}"
+    words = {name: f"{value:g}" if isinstance(value, float) else Path(value).name for name, value in changed.items()}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in words.items())
 
 
 def make_runs(missing: Sequence[PlannedRun], jobs: int) -> None:
     """Makes the runs, several at a time, and shows how far they are."""
-    if not missing:
-        return
     places = find_places(jobs)
-    unique = list({run.name: run for run in missing}.values())
-    for run in unique:
-        make_folder(run.run_dir.parent)
-    total = sum(_iterations(run.settings) for run in unique)
-    words = f"{len(unique)} runs to make, {min(len(places), len(unique))} at a time"
-    print(f"{words}; what they say is in {unique[0].run_dir.parent}/*.log", file=sys.stderr, flush=True)
-    started = time.monotonic()
-    with tqdm(total=total, unit=" iterations", disable=not sys.stderr.isatty(), leave=False) as bar:
-        printed = 0
+    folder = missing[0].run_dir.parent
+    make_folder(folder)
+    words = f"{len(missing)} runs to make, {min(len(places), len(missing))} at a time"
+    print(f"{words}; what they say is in {folder}/*.log", file=sys.stderr, flush=True)
+    total = sum(_iterations(run.settings) for run in missing)
+    started, told = time.monotonic(), 0
+    with tqdm(total=total, unit=" iterations", disable=None, leave=False) as bar:  # None: unless it is a terminal
 
         def on_poll(ended: int) -> None:
-            nonlocal printed
-            bar.n = sum(_lines(run.run_dir / "history.jsonl") for run in unique)
+            nonlocal told
+            bar.n = sum(_lines(run.run_dir / "history.jsonl") for run in missing)
             bar.refresh()
-            if ended > printed and not sys.stderr.isatty():
+            if ended > told and bar.disable:
                 passed = (time.monotonic() - started) / 60
-                print(f"{ended} of {len(unique)} runs ended after {passed:.1f} minutes", file=sys.stderr, flush=True)
-            printed = ended
+                print(f"{ended} of {len(missing)} runs ended after {passed:.1f} minutes", file=sys.stderr, flush=True)
+            told = ended
 
-        run_jobs([Job(run.command(), run.run_dir.with_suffix(".log")) for run in unique], places, on_poll)
+        run_jobs([Job(run.command(), run.run_dir.with_suffix(".log")) for run in missing], places, on_poll)
 
 
 def _iterations(settings: Settings) -> int:
-    return 1 + -(-(settings.max_labels - settings.initial) // settings.budget)
+    return settings.trials * (1 + -(-(settings.max_labels - settings.initial) // settings.budget))
 
 
 def _lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-def _finished(run: PlannedRun) -> FinishedRun:
-    finished = read_finished(run.run_dir)
-    if finished is None:
-        raise InputError(f"{run.run_dir} ended before its last iteration: repeat the command")
-    return finished

@@ -15,21 +15,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tyro
 
 from aljax.commands.options import read_options
 from aljax.commands.process import command
 from aljax.errors import InputError
-from aljax.reports.comparison import Difference, paired_difference
+from aljax.reports.comparison import Difference, differences_by_labels
 from aljax.reports.curves import draw_differences
 from aljax.runs.run_dir import FinishedRun
-from aljax.system.files import disk_errors, write_atomically
-from experiments.figure_report import check_data, warn_of_others
-from experiments.figures import OnUCMerced, change, common_settings, describe_changed, finish_runs, folder_of
-from experiments.run_names import PlannedRun
-from experiments.scales import SCRIPTS
+from aljax.system.files import disk_errors, make_folder, write_atomically
+from experiments.figure_report import warn_of_others
+from experiments.figures import OnUCMerced, describe_changed, finish_runs, folder_of, plan
 
 
 @dataclass(frozen=True)
@@ -58,64 +56,24 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 SCORES = {"validation_micro_f1": "validation", "micro_f1": "test"}
 
 
-class Measured(NamedTuple):
-    """A training's mean over trials, and what it has more than `ALONE` in the same trials."""
-
-    mean: float
-    difference: Difference
-
-
-def variants(settings: StudySettings) -> dict[str, Mapping[str, Any]]:
-    """Those of all studies, and one that starts from --init-weights where they are given."""
-    start = settings.init_weights
-    if start is None:
-        return dict(VARIANTS)
-    return {**VARIANTS, f"F alone, from {start.stem}": {"query": "random", "init_weights": start}}
-
-
-def plan(settings: StudySettings) -> dict[str, PlannedRun]:
-    """The run of each variant, with all its trials."""
-    sizes = {"trials": settings.trials, "initial": settings.labels, "max_labels": settings.labels}
-    base = change(common_settings(replace(settings, init_weights=None), "UC Merced"), sizes)
-    return {
-        name: PlannedRun(SCRIPTS["UC Merced"], change(base, changes)) for name, changes in variants(settings).items()
-    }
-
-
-def measure(finished: Mapping[str, FinishedRun]) -> dict[str, dict[str, Measured]]:
-    """Of each training, by name, each score, by name."""
-    return {
-        name: {score: compare(by_trial(run, score), by_trial(finished[ALONE], score)) for score in SCORES}
-        for name, run in finished.items()
-    }
-
-
-def compare(values: Mapping[int, float], baseline: Mapping[int, float]) -> Measured:
-    """Scores by trial with those of the same trials."""
-    difference = paired_difference(values, baseline)
-    assert difference is not None  # all trainings have the same trials
-    return Measured(sum(values.values()) / len(values), difference)
-
-
-def by_trial(run: FinishedRun, score: str) -> dict[int, float]:
-    """The score of each trial's training."""
-    return {record.trial: getattr(record, score) for record in run.history}
-
-
-def as_markdown(measured: Mapping[str, Mapping[str, Measured]]) -> str:
-    """A row per training: its scores, in %, with the differences and their intervals in points."""
+def measure(runs: Mapping[str, FinishedRun]) -> tuple[dict[str, Any], dict[str, dict[str, Difference]], str]:
+    """Each training's scores against those of `ALONE` in the same trials: for JSON, the picture, and as Markdown."""
     heads = [f"{words} micro F1 | against {ALONE}" for words in SCORES.values()]
     lines = [f"| training | {' | '.join(heads)} |", "|---" * (1 + 2 * len(SCORES)) + "|"]
-    for name, scores in measured.items():
-        cells = [
-            f"{100 * one.mean:.1f} | {'' if name == ALONE else one.difference.in_points(1)}" for one in scores.values()
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _name(path: Path) -> str:
-    return path.name
+    scores: dict[str, Any] = {}
+    shown: dict[str, dict[str, Difference]] = {}
+    for name, run in runs.items():
+        scores[name], shown[name], cells = {}, {}, [name]
+        for score, words in SCORES.items():
+            mean = sum(getattr(record, score) for record in run.history) / len(run.history)
+            # All trainings have one and the same number of labels.
+            (difference,) = differences_by_labels(run.history, runs[ALONE].history, score).values()
+            scores[name][score] = {"mean": mean, "difference": difference._asdict()}
+            shown[name][words] = difference
+            cells += [f"{100 * mean:.1f}", "" if name == ALONE else difference.in_points(1)]
+        lines.append(f"| {' | '.join(cells)} |")
+    del shown[ALONE]
+    return scores, shown, "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -123,50 +81,41 @@ def main() -> None:
     settings = read_options(StudySettings, "python -m experiments.open_settings", __doc__)
     if settings.labels < 10:
         raise InputError(f"--labels is {settings.labels}: it must be at least 10, a batch")
-    planned = plan(settings)
-    finished = finish_runs(list(planned.values()), settings)
+    variants = dict(VARIANTS)
+    if start := settings.init_weights:
+        variants[f"F alone, from {start.stem}"] = {"query": "random", "init_weights": start}
+    common = replace(settings, init_weights=None)  # what only the last variant starts from
+    sizes = {"trials": settings.trials, "initial": settings.labels, "max_labels": settings.labels}
+    planned = {name: plan(common, "UC Merced", {**sizes, **changes}) for name, changes in variants.items()}
+    finished = finish_runs(planned.values(), settings)
     if finished is None:
         return
-    trainings = {name: finished[run.run_dir] for name, run in planned.items()}
-    check_data({("UC Merced", name): [run] for name, run in trainings.items()})
-    measured = measure(trainings)
-    sizes = planned[ALONE].settings
+    runs = {name: finished[run.run_dir] for name, run in planned.items()}
+    scores, shown, text = measure(runs)
+    chosen = planned[ALONE].settings
     title = (
-        f"What the settings that the paper leaves open do: UC Merced, {sizes.image_size} px, "
-        f"{sizes.recipe.epochs} epochs, {settings.labels} random tiles, {settings.trials} trials"
+        f"What the settings that the paper leaves open do: UC Merced, {chosen.image_size} px, "
+        f"{chosen.recipe.epochs} epochs, {settings.labels} random tiles, {settings.trials} trials"
     )
-    if changed := describe_changed(replace(settings, init_weights=None)):
+    if changed := describe_changed(common):
         title += f"\n{changed}, where nothing else is said"
-    text = as_markdown(measured)
     summary: dict[str, Any] = {
         "title": title,
         "compared_with": ALONE,
         "trainings": {
-            name: {
-                "changes": variants(settings)[name],
-                "run": planned[name].name,
-                "scores": {
-                    score: {"mean": one.mean, "difference": one.difference._asdict()} for score, one in scores.items()
-                },
-            }
-            for name, scores in measured.items()
+            name: {"changes": changes, "run": planned[name].name, "scores": scores[name]}
+            for name, changes in variants.items()
         },
         "runs": sorted(run.name for run in planned.values()),
     }
-    shown = {
-        name: {SCORES[score]: one.difference for score, one in scores.items()}
-        for name, scores in measured.items()
-        if name != ALONE
-    }
-    sizes_changed = settings.changed_sizes
-    if settings.labels != StudySettings.labels:
-        sizes_changed |= {"max_labels": settings.labels}
-    folder = folder_of(settings.run_dir, "open-settings", settings.scale, sizes_changed)
-    warn_of_others(folder / "summary.json", summary["runs"])
+    own_sizes = {} if settings.labels == StudySettings.labels else {"max_labels": settings.labels}
+    folder = folder_of(settings.run_dir, "open-settings", settings.scale, **settings.changed_sizes | own_sizes)
+    warn_of_others(folder, summary["runs"])
+    make_folder(folder)
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "table.md", text)
-        write_atomically(folder / "summary.json", json.dumps(summary, indent=2, default=_name) + "\n")
+        as_json = json.dumps(summary, indent=2, default=lambda path: path.name)  # of the weights
+        write_atomically(folder / "summary.json", as_json + "\n")
         draw_differences(folder / "differences.png", shown, f"Micro F1 against {ALONE} (points)", title)
     print(f"{text}\npicture: {folder / 'differences.png'}")
 

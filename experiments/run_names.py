@@ -6,9 +6,8 @@ A folder of runs with such names is a store: what several figures show is run on
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,18 @@ class PlannedRun:
     module: str
     settings: Settings
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Readable, and different for different settings: `ucmerced-mge-warm-b20-trial1-1f0c5a2b`."""
         settings = self.settings
+        defining = {name: value for name, value in flatten(settings).items() if name not in WHERE_AND_WHEN}
+        if settings.init_weights is not None:  # they count by their content, wherever they lie
+            defining["init_weights"] = load_weights(settings.init_weights).sha256
+        digest = hashlib.sha256(json.dumps(defining, sort_keys=True, default=str).encode()).hexdigest()[:8]
         query = settings.query + ("" if settings.clustering or settings.query == "random" else "-alone")
         last = settings.first_trial + settings.trials - 1
         trials = f"trial{last}" if settings.trials == 1 else f"trials{settings.first_trial}-{last}"
-        text = json.dumps(defining(settings), sort_keys=True, default=str)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        archive = self.module.rpartition(".")[2]
-        return f"{archive}-{query}-{settings.start}-b{settings.budget}-{trials}-{digest}"
+        return f"{self.module.rpartition('.')[2]}-{query}-{settings.start}-b{settings.budget}-{trials}-{digest}"
 
     @property
     def run_dir(self) -> Path:
@@ -41,35 +41,17 @@ class PlannedRun:
 
     def command(self) -> list[str]:
         """What runs it, or goes on with it."""
-        return [sys.executable, "-m", self.module, *to_options(self.settings, {"run_dir": self.run_dir})]
+        return [sys.executable, "-m", self.module, *to_options(replace(self.settings, run_dir=self.run_dir))]
 
 
-def defining(settings: Settings) -> dict[str, Any]:
-    """The settings that make a run this run, whatever part of the settings they are in, by name.
-
-    Weights to start from count by their content, wherever they lie.
-    """
-    flat = asdict(settings)
-    recipe = flat.pop("recipe")
-    if settings.init_weights is not None:
-        flat["init_weights"] = _content(settings.init_weights)
-    return {name: value for name, value in {**flat, **recipe}.items() if name not in WHERE_AND_WHEN}
-
-
-@cache
-def _content(weights: Path) -> str:
-    return load_weights(weights).sha256
-
-
-def to_options(settings: Settings, replaced: Mapping[str, Any]) -> list[str]:
+def to_options(settings: Settings) -> list[str]:
     """The options of a script that give it these settings: those that are not its defaults."""
-    default = type(settings)()
-    values = {**_flat(settings), **replaced}
+    default = flatten(type(settings)())
     options = []
-    for name, value in values.items():
-        if value == _flat(default)[name]:
-            continue
+    for name, value in flatten(settings).items():
         flag = name.replace("_", "-")
+        if value == default[name]:
+            continue
         if isinstance(value, bool):
             options.append(f"--{flag}" if value else f"--no-{flag}")
         else:
@@ -77,9 +59,9 @@ def to_options(settings: Settings, replaced: Mapping[str, Any]) -> list[str]:
     return options
 
 
-def _flat(settings: Any) -> dict[str, Any]:
+def flatten(settings: Settings) -> dict[str, Any]:
+    """Every setting by its name, whatever part of the settings it is in."""
     flat: dict[str, Any] = {}
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        flat |= _flat(value) if is_dataclass(value) else {field.name: value}
+    for name, value in asdict(settings).items():
+        flat |= value if isinstance(value, dict) else {name: value}
     return flat

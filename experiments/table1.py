@@ -39,15 +39,15 @@ from aljax.queries.table import series_name
 from aljax.system.files import disk_errors, make_folder, write_atomically
 from aljax.system.machine import describe_machine
 from experiments.figures import folder_of
-from experiments.scales import ArchiveName, Scale, scaled_settings
+from experiments.scales import ArchiveName, Scale, scaled_settings, short
 
 QUERIES: tuple[str, ...] = ("ll", "tpd", "mge")
 PAPER_SECONDS: Mapping[ArchiveName, Mapping[str, float]] = {
     "UC Merced": {"ll": 7.25, "tpd": 10.84, "mge": 7.06},
     "TreeSatAI": {"ll": 141.5, "tpd": 188.1, "mge": 142.2},
 }
-MEASURED = "measured.json"  # the archives that are done, while others are not
 PAPER_PARAMETERS: Mapping[str, float] = {"ll": 7.33e6, "tpd": 6.97e6, "mge": 6.97e6}
+MEASURED = "measured.json"  # the archives that are done, while others are not
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,9 @@ def prepare_selection(query: str, archive: Archive, tiles: SplitTiles, settings:
 def measure_archive(name: ArchiveName, settings: TableSettings) -> dict[str, Any]:
     """The table's columns of one archive."""
     chosen = replace(scaled_settings(name, settings.scale), seed=settings.seed, precision=settings.precision)
-    folder = settings.ucmerced_dir if name == "UC Merced" else settings.treesatai_dir
+    folder = getattr(settings, f"{short(name)}_dir")
     archive = open_archive(folder, chosen.image_size, settings.seed)
-    if archive.name != name.lower().replace(" ", "") or archive.split is None:
+    if archive.name != short(name) or archive.split is None:
         raise InputError(f"{folder} holds {archive.name} and not {name}: give each archive its own folder")
     check_pool(replace(chosen, max_labels=chosen.initial + chosen.budget), len(archive.split.pool))
     tiles = place(archive, with_few_to_evaluate(archive.split), settings.seed)
@@ -104,20 +104,17 @@ def measure_archive(name: ArchiveName, settings: TableSettings) -> dict[str, Any
     seconds: dict[str, list[float]] = {query: [] for query in QUERIES}
     for number in range(settings.rounds + 1):
         for query, selection in selections.items():
-            taken = selection.seconds()
-            if number:
-                seconds[query].append(taken)
+            seconds[query].append(selection.seconds())
         print(f"{name}: round {number} of {settings.rounds}", file=sys.stderr, flush=True)
-    unlabelled = len(selections["mge"].state.pool.unlabelled)
     return {
-        "tiles": unlabelled,
+        "tiles": len(selections["mge"].state.pool.unlabelled),
         "image_size": chosen.image_size,
         "budget": chosen.budget,
         "multiplier": chosen.multiplier,
         "rows": {
             query: {
-                "seconds": statistics.median(seconds[query]),
-                "all_seconds": seconds[query],
+                "seconds": statistics.median(seconds[query][1:]),  # the first warms up
+                "all_seconds": seconds[query][1:],
                 "paper_seconds": PAPER_SECONDS[name][query],
                 "parameters": count_parameters(selection.state.variables or {}),
                 "paper_parameters": PAPER_PARAMETERS[query],
@@ -160,41 +157,29 @@ def as_markdown(columns: Mapping[ArchiveName, Mapping[str, Any]], machine: str) 
     return "\n".join(lines) + f"\n\n{shapes}. {machine}.\n"
 
 
-def write(folder: Path, name: str, content: str) -> None:
-    """Writes a file of the table. Raises InputError if the disk does not take it."""
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / name, content)
-
-
 def main() -> None:
     """Measures and writes the table."""
     settings = read_options(TableSettings, "python -m experiments.table1", __doc__)
     if settings.rounds < 1:
         raise InputError("--rounds is at least 1: raise it")
-    names: tuple[ArchiveName, ...] = ("UC Merced", "TreeSatAI")
-    for name in names:
+    for name in PAPER_SECONDS:
         check_settings(replace(scaled_settings(name, settings.scale), seed=settings.seed))
     make_folder(settings.run_dir)
     prepare_process()
     folder = folder_of(settings.run_dir, "table1", settings.scale)
     machine = describe_machine()
-    asked = {
-        "table": "table1",
-        "scale": settings.scale,
-        "rounds": settings.rounds,
-        "seed": settings.seed,
-        "precision": settings.precision,
-        "machine": machine,
-    }
+    chosen = {name: getattr(settings, name) for name in ("scale", "rounds", "seed", "precision")}
+    asked = {"table": "table1", **chosen, "machine": machine}
     columns = read_measured(folder / MEASURED, asked)
-    for name in names:
+    for name in PAPER_SECONDS:
         if name not in columns:
             columns[name] = measure_archive(name, settings)
-            write(folder, MEASURED, json.dumps({**asked, "archives": columns}, indent=2) + "\n")
+            make_folder(folder)
+            with disk_errors(folder):
+                write_atomically(folder / MEASURED, json.dumps({**asked, "archives": columns}, indent=2) + "\n")
     text = as_markdown(columns, ", ".join(f"{name} {value}" for name, value in machine.items()))
-    write(folder, "table.md", text)
     with disk_errors(folder):
+        write_atomically(folder / "table.md", text)
         (folder / MEASURED).replace(folder / "summary.json")
     print(f"{text}\ntable: {folder / 'table.md'}")
 

@@ -21,9 +21,9 @@ import tyro
 
 from aljax.commands.options import read_options
 from aljax.errors import InputError
-from aljax.loop.history import Record, summarise
+from aljax.loop.history import Record
 from aljax.queries.table import QUERIES, series_name
-from aljax.reports.comparison import Difference, compare_with
+from aljax.reports.comparison import Difference, describe_series
 from aljax.reports.curves import draw_classes, draw_curves, table
 from aljax.runs.run_dir import read_history
 from aljax.system.files import disk_errors, write_atomically
@@ -64,57 +64,45 @@ def compare(
         title: first line above the curves; left out, the runs' archive and start
         baseline: the run that the others are compared with; left out, the one with random choice
     """
-    folders = [run for run in runs if run.suffix != ".log"]  # what figures leave beside their runs
-    if not folders:
-        raise InputError("no runs named: give one or more run directories")
-    series = join_trials([read_run(run) for run in folders])
-    check(series, out)
+    found = [read_run(run) for run in runs if run.suffix != ".log"]  # what figures leave beside their runs
+    check(found, out)
+    series = join_trials(found)
     named = dict(zip(name_series(series), series, strict=True))
     histories = {name: [record for run in group for record in run.history] for name, group in named.items()}
-    heading = title or "; ".join(sorted({run.where for group in series for run in group}))
+    heading = title or "; ".join(sorted({run.where for run in found}))
     chosen = find_baseline(named, baseline)
-
-    def paired_with(name: str) -> list[Record] | None:
-        if chosen is None or chosen == name or not are_paired(named[name][0], named[chosen][0]):
-            return None
-        return histories[chosen]
-
-    numbers = {
-        name: {
-            "runs": [str(run.folder) for run in named[name]],
-            "curve": summarise(history),
-            "comparison": compare_with(history, paired_with(name)),
-        }
-        for name, history in histories.items()
-    }
+    numbers = {}
+    for name, history in histories.items():
+        paired = chosen and chosen != name and begin_alike(named[name][0], named[chosen][0])
+        shown = describe_series(history, histories[chosen] if chosen and paired else None)
+        numbers[name] = {"runs": [str(run.folder) for run in named[name]], **shown}
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         draw_curves(out, histories, heading, ("micro_f1", "macro_f1"))
-        write_atomically(
-            out.with_suffix(".json"), json.dumps({"compared_with": chosen, "series": numbers}, indent=2) + "\n"
-        )
+        as_json = json.dumps({"compared_with": chosen, "series": numbers}, indent=2)
+        write_atomically(out.with_suffix(".json"), as_json + "\n")
     print(table(histories))
     print_comparison(numbers, chosen)
     print(f"curve: {out}")
-    first = series[0][0].config
     if all(record.class_f1 for history in histories.values() for record in history):
-        classes = out.with_stem(out.stem + "-classes")
-        draw_classes(classes, histories, first["class_names"], first["class_tiles"], heading)
+        classes, config = out.with_stem(out.stem + "-classes"), series[0][0].config
+        draw_classes(classes, histories, config["class_names"], config["class_tiles"], heading)
         print(f"classes: {classes}")
 
 
-def check(series: Sequence[Sequence[Run]], out: Path) -> None:
+def check(runs: Sequence[Run], out: Path) -> None:
     """Raises InputError for runs that have not the same classes, and for a picture that would be none."""
+    if not runs:
+        raise InputError("no runs named: give one or more run directories")
     if out.suffix.lower() != ".png":
         raise InputError(f"--out {out} is a picture: give it a name that ends in .png")
     if (out.parent / "config.json").exists():
         raise InputError(
             f"--out {out} is in the folder of a run, whose files it may be named like: name another folder"
         )
-    first = series[0][0]
-    for run in (run for group in series for run in group):
-        if run.config.get("class_names") != first.config.get("class_names"):
-            raise InputError(f"{first.folder} and {run.folder} have other classes: compare runs of one archive")
+    for run in runs:
+        if run.config.get("class_names") != runs[0].config.get("class_names"):
+            raise InputError(f"{runs[0].folder} and {run.folder} have other classes: compare runs of one archive")
 
 
 def name_series(series: Sequence[Sequence[Run]]) -> list[str]:
@@ -128,9 +116,9 @@ def name_series(series: Sequence[Sequence[Run]]) -> list[str]:
     return names
 
 
-def are_paired(first: Run, second: Run) -> bool:
+def begin_alike(one: Run, other: Run) -> bool:
     """Whether the trials of both begin with the same tiles of the same archive."""
-    return all(first.config.get(key) == second.config.get(key) for key in PAIRED)
+    return all(one.config.get(key) == other.config.get(key) for key in PAIRED)
 
 
 def join_trials(runs: Sequence[Run]) -> list[list[Run]]:
@@ -170,9 +158,9 @@ def read_run(run: Path) -> Run:
     except InputError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
-        if (run / "config.json").exists():
-            raise InputError(f"{run} has no finished iteration yet: wait for the first one") from error
-        raise InputError(f"{run} is not a run (no config.json): name a folder that an experiment wrote") from error
+        if not (run / "config.json").exists():
+            raise InputError(f"{run} is not a run (no config.json): name a folder that an experiment wrote") from error
+        found = Run(run, {}, [])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{run} is not a readable run ({error}): name a folder that an experiment wrote") from error
     if not found.history:
@@ -181,30 +169,24 @@ def read_run(run: Path) -> Run:
 
 
 def print_comparison(numbers: dict[str, dict[str, Any]], baseline: str | None) -> None:
-    """A line per series: area under the curve, its difference from the baseline, labels saved at the end."""
+    """A line per series: area under the curve, its difference from the baseline, labels for the last score reached."""
     print(f"\nMicro F1 along the curve, in %{f', and against {baseline}' if baseline else ''}:")
     for name, one in numbers.items():
         found = one["comparison"]["micro_f1"]
         line = f"  {name:<30}{100 * found['area_under_curve']:6.2f}"
-        difference = found.get("area_difference")
-        if difference is not None:
+        if difference := found.get("area_difference"):
             line += f"  {Difference(**difference).in_points(2)}"
             line += f" in {difference['trials']} paired trial{'s' if difference['trials'] > 1 else ''}"
-            line += _labels_needed(found["labels_saved"], baseline or "")
+            reached = [level for level in found["labels_saved"] if level["labels"] is not None]  # levels rise
+            if reached:
+                score, labels = 100 * reached[-1]["level"], reached[-1]["baseline_labels"]
+                line += f"; {reached[-1]['labels']:.0f} labels for the {score:.2f} % that {baseline} has with {labels}"
+            else:
+                line += f"; reaches none of {baseline}'s scores after the first"
         elif baseline not in (None, name):
             line += "  not compared: other tiles or sets, another --seed or --initial, or no trial in common"
         print(line)
     print()
-
-
-def _labels_needed(levels: Sequence[dict[str, Any]], baseline: str) -> str:
-    """For the highest of the baseline's scores that the series reaches."""
-    reached = [one for one in levels if one["labels"] is not None]
-    if not reached:
-        return f"; reaches none of {baseline}'s scores after the first"
-    last = reached[-1]  # levels rise
-    score, labels = 100 * last["level"], last["baseline_labels"]
-    return f"; {last['labels']:.0f} labels for the {score:.2f} % that {baseline} has with {labels}"
 
 
 def main() -> None:

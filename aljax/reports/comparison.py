@@ -57,21 +57,25 @@ def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]
 
 def differences_by_labels(history: Iterable[Record], baseline: Iterable[Record], metric: str) -> dict[int, Difference]:
     """The paired difference at each number of labels that both series have."""
-    ours, theirs = _by_labels(history, metric), _by_labels(baseline, metric)
-    found = {labels: paired_difference(ours[labels], theirs[labels]) for labels in sorted(ours.keys() & theirs.keys())}
-    return {labels: difference for labels, difference in found.items() if difference is not None}
+    both = _curves(history, metric), _curves(baseline, metric)
+    found = {}
+    for labels in sorted({labels for curve in both[0].values() for labels in curve}):
+        ours, theirs = ({trial: at[labels] for trial, at in curves.items() if labels in at} for curves in both)
+        if (difference := paired_difference(ours, theirs)) is not None:
+            found[labels] = difference
+    return found
 
 
-Curve = list[tuple[int, float]]
-"""Numbers of labels, rising, and a metric with each."""
+Curve = dict[int, float]
+"""A metric by the number of labels, which rises."""
 
 
 def _curves(history: Iterable[Record], metric: str) -> dict[int, Curve]:
     """By trial."""
     curves: dict[int, Curve] = {}
-    for record in history:
-        curves.setdefault(record.trial, []).append((record.num_labeled, getattr(record, metric)))
-    return {trial: sorted(points) for trial, points in curves.items()}
+    for record in sorted(history, key=lambda record: record.num_labeled):
+        curves.setdefault(record.trial, {})[record.num_labeled] = getattr(record, metric)
+    return curves
 
 
 def areas(history: Iterable[Record], metric: str) -> dict[int, float]:
@@ -80,7 +84,7 @@ def areas(history: Iterable[Record], metric: str) -> dict[int, float]:
 
 
 def _mean_along(points: Curve) -> float:
-    labels, values = np.array(points).T
+    labels, values = list(points), list(points.values())
     if len(points) == 1:
         return float(values[0])
     return float(np.trapezoid(values, labels) / (labels[-1] - labels[0]))
@@ -93,7 +97,7 @@ def area_difference(history: Iterable[Record], baseline: Iterable[Record], metri
     theirs: dict[int, float] = {}
     for trial in curves.keys() & others.keys():
         pair = curves[trial], others[trial]
-        first, last = max(points[0][0] for points in pair), min(points[-1][0] for points in pair)
+        first, last = max(map(min, pair)), min(map(max, pair))
         if first <= last:
             ours[trial], theirs[trial] = (_mean_along(_cut(points, first, last)) for points in pair)
     return paired_difference(ours, theirs)
@@ -101,10 +105,8 @@ def area_difference(history: Iterable[Record], baseline: Iterable[Record], metri
 
 def _cut(points: Curve, first: int, last: int) -> Curve:
     """The part from `first` to `last`, with the values there on straight lines between points."""
-    labels, values = zip(*points, strict=True)
-    inside = [point for point in points if first < point[0] < last]
-    ends = [(place, float(np.interp(place, labels, values))) for place in dict.fromkeys((first, last))]
-    return [ends[0], *inside, *ends[1:]]
+    places = [first, *(labels for labels in points if first < labels < last), last]
+    return {place: float(np.interp(place, list(points), list(points.values()))) for place in places}
 
 
 def labels_to_reach(history: Iterable[Record], metric: str, level: float) -> float | None:
@@ -116,7 +118,7 @@ def labels_to_reach(history: Iterable[Record], metric: str, level: float) -> flo
     for row in summarise(history):
         labels, value = row["num_labeled"], row[metric]
         if value >= level:
-            if before is None or before[1] == value:
+            if before is None:
                 return float(labels)
             share = (level - before[1]) / (value - before[1])
             return float(before[0] + share * (labels - before[0]))
@@ -152,10 +154,7 @@ def labels_saved(history: Sequence[Record], baseline: Sequence[Record], metric: 
 
 def _whole(history: Sequence[Record], trials: Set[int]) -> list[Record]:
     """The records of some trials, as far as all of them have come."""
-    ends: dict[int, int] = {}
-    for record in history:
-        ends[record.trial] = max(record.num_labeled, ends.get(record.trial, 0))
-    end = min(ends[trial] for trial in trials)
+    end = min(max(record.num_labeled for record in history if record.trial == trial) for trial in trials)
     return [record for record in history if record.trial in trials and record.num_labeled <= end]
 
 
@@ -177,6 +176,11 @@ def compare_with(history: Sequence[Record], baseline: Sequence[Record] | None) -
     return found
 
 
+def describe_series(history: Sequence[Record], baseline: Sequence[Record] | None) -> dict[str, Any]:
+    """What the JSON files beside pictures hold of a series."""
+    return {"curve": summarise(history), "comparison": compare_with(history, baseline)}
+
+
 def class_curves(history: Iterable[Record]) -> dict[int, list[float]]:
     """Mean F1 over trials of each class, by number of labels; empty where the history has none."""
     found: dict[int, list[tuple[float, ...]]] = {}
@@ -184,11 +188,3 @@ def class_curves(history: Iterable[Record]) -> dict[int, list[float]]:
         if record.class_f1:
             found.setdefault(record.num_labeled, []).append(record.class_f1)
     return {labels: np.mean(rows, axis=0).tolist() for labels, rows in sorted(found.items())}
-
-
-def _by_labels(history: Iterable[Record], metric: str) -> dict[int, dict[int, float]]:
-    """Values by trial, by number of labels."""
-    found: dict[int, dict[int, float]] = {}
-    for record in history:
-        found.setdefault(record.num_labeled, {})[record.trial] = getattr(record, metric)
-    return found

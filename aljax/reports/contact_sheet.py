@@ -1,8 +1,7 @@
 """Looking at an archive: tiles with their ids and labels on one sheet, and how often each class occurs."""
 
-import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from jaxtyping import Bool, Int, Shaped
 from aljax.data.archive import Archive
 from aljax.data.archives import treesatai
 from aljax.errors import InputError, printable
-from aljax.system.files import write_atomically
+from aljax.reports.curves import new_figure, save_figure
 
 COLUMNS = 6
 TILE_INCHES = 2.0
@@ -23,27 +22,21 @@ FALSE_COLOUR = ("IR", "R", "G")  # of TreeSatAI's bands
 
 def contact_sheet(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], bands: Sequence[int]) -> None:
     """Writes a PNG of the tiles `indices`, the given bands as red, green and blue (one band: grey)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = min(COLUMNS, len(indices))
     rows = -(-len(indices) // columns)
-    figure = Figure(figsize=(TILE_INCHES * columns + 0.4, (TILE_INCHES + 0.55) * rows + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(TILE_INCHES * columns + 0.4, (TILE_INCHES + 0.55) * rows + 0.6)
     pictures, labelled = show(archive, indices, bands), _has_labels(archive)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for place in axes:
         place.axis("off")
     for place, index, picture in zip(axes, indices, pictures, strict=False):
         place.imshow(picture.squeeze(-1) if len(bands) == 1 else picture, cmap="gray", vmin=0, vmax=1)
-        place.set_title(_caption(archive, int(index), bool(labelled[index])), fontsize=6.5, parse_math=False)
+        place.set_title(_caption(archive, int(index), bool(labelled[index])), fontsize=6.5)
     shown = ", ".join(str(band + 1) for band in bands)
     noun = "band" if len(bands) == 1 else "bands"
     title = f"{printable(archive.name)}: {len(indices)} of {len(archive.ids)} tiles, {noun} {shown}"
-    figure.suptitle(textwrap.fill(title, TITLE_CHARACTERS * columns), fontsize=9, parse_math=False)
-    picture_file = io.BytesIO()
-    figure.savefig(picture_file, format="png", dpi=150)
-    write_atomically(path, picture_file.getvalue())
+    figure.suptitle(textwrap.fill(title, TITLE_CHARACTERS * columns), fontsize=9)
+    save_figure(figure, path)
 
 
 def parse_bands(text: str, archive: Archive) -> tuple[int, ...]:
@@ -106,13 +99,13 @@ def class_table(archive: Archive) -> str:
     counts = np.array([archive.labels[indices].sum(0, dtype=np.int64) for indices in parts.values()])
     names = [printable(name) for name in archive.class_names]
     width = max(map(len, ["labels per labelled tile", *names]))
-    lines = [f"{'':<{width}}" + "".join(f"{name:>12}" for name in parts)]
-    for index in np.argsort(-counts[0], kind="stable"):
-        lines.append(f"{names[index]:<{width}}" + "".join(f"{count:>12}" for count in counts[:, index]))
     known = _has_labels(archive)
     labelled = [int(known[indices].sum()) for indices in parts.values()]
-    means = counts.sum(1) / np.maximum(labelled, 1)
-    lines.append(f"{'tiles':<{width}}" + "".join(f"{len(indices):>12}" for indices in parts.values()))
-    lines.append(f"{'labelled tiles':<{width}}" + "".join(f"{count:>12}" for count in labelled))
-    lines.append(f"{'labels per labelled tile':<{width}}" + "".join(f"{mean:>12.2f}" for mean in means))
-    return "\n".join(lines)
+    rows: list[tuple[str, Iterable[object]]] = [
+        ("", parts),
+        *((names[index], counts[:, index]) for index in np.argsort(-counts[0], kind="stable")),
+        ("tiles", map(len, parts.values())),
+        ("labelled tiles", labelled),
+        ("labels per labelled tile", (f"{mean:.2f}" for mean in counts.sum(1) / np.maximum(labelled, 1))),
+    ]
+    return "\n".join(f"{name:<{width}}" + "".join(f"{cell!s:>12}" for cell in cells) for name, cells in rows)

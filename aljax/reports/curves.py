@@ -1,14 +1,15 @@
 """Histories to curves, tables and summaries."""
 
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from aljax.loop.history import METRICS, Record, summarise
 from aljax.reports.comparison import Difference, class_curves
-from aljax.system.files import write_atomically
+from aljax.system.files import replacing
 
 METRIC_TITLES = {"micro_f1": "Micro F1 (%)", "macro_f1": "Macro F1 (%)", "mean_average_precision": "mAP (%)"}
 # Colours apart for the colour-blind (Okabe and Ito), and markers and dashes apart in a grey print.
@@ -27,20 +28,19 @@ LEGEND_INCHES, LETTER_INCHES = 0.7, 0.09
 LONG_NAME = 30
 
 
+Histories = Mapping[str, Sequence[Record]]
+"""Of each series, by its name in the legend."""
+
+
 class Panel(NamedTuple):
-    """Axes of a picture: the series that it shows, by their names in the legend."""
+    """Axes of a picture, and the series that it shows."""
 
     title: str
-    histories: Mapping[str, Sequence[Record]]
+    histories: Histories
     metric: str
 
 
-def draw_curves(
-    path: Path,
-    histories: Mapping[str, Sequence[Record]],
-    title: str,
-    metrics: Sequence[str] = ("micro_f1",),
-) -> None:
+def draw_curves(path: Path, histories: Histories, title: str, metrics: Sequence[str] = ("micro_f1",)) -> None:
     """Writes a PNG: each metric against the number of labels, mean over trials and a band of one deviation."""
     draw_panels(path, [Panel("", histories, metric) for metric in metrics], title)
 
@@ -51,49 +51,30 @@ def draw_panels(path: Path, panels: Sequence[Panel], title: str) -> None:
     most_series = max(len(panel.histories) for panel in panels)
     # Many or long names would hide the curves.
     below = most_series > len(STYLES) or max(map(len, names)) > LONG_NAME
-    figure = _figure(5.6 * len(panels), 4.4 + (0.22 * most_series if below else 0.0))
+    figure = new_figure(5.6 * len(panels), 4.4 + (0.22 * most_series if below else 0.0))
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for (name, history), style in zip(panel.histories.items(), _styles(len(panel.histories)), strict=True):
-            _draw_series(axes, name, history, panel.metric, style)
+        _set_styles(axes, len(panel.histories))
+        for name, history in panel.histories.items():
+            rows = summarise(history)
+            labels = [row["num_labeled"] for row in rows]
+            mean, spread = (100 * np.array([row[f"{panel.metric}{key}"] for row in rows]) for key in ("", "_std"))
+            (line,) = axes.plot(labels, mean, markersize=5, label=name)
+            axes.fill_between(labels, mean - spread, mean + spread, color=line.get_color(), alpha=0.12, linewidth=0)
         axes.set_xlabel("Number of labelled tiles")
         axes.set_ylabel(METRIC_TITLES[panel.metric])
-        axes.set_title(_plain(panel.title), fontsize="medium")
+        axes.set_title(panel.title, fontsize="medium")
         axes.grid(alpha=0.3)
-        if below:
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize="small")
-        else:
-            axes.legend()
+        axes.legend(**({"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "fontsize": "small"} if below else {}))
     points = [row["trials"] for panel in panels for series in panel.histories.values() for row in summarise(series)]
     fewest, most = min(points), max(points)
     trials = f"{most} trial{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} trials"
     band = ", band: one standard deviation" if most > 1 else ""
-    figure.suptitle(f"{_plain(title)}\nmean of {trials}{band}", fontsize="medium")
-    _save(figure, path)
-
-
-def _plain(text: str) -> str:
-    # What stands between two dollar signs would be read as a formula.
-    return text.replace("$", r"\$")
-
-
-def _draw_series(axes: Any, name: str, history: Sequence[Record], metric: str, style: tuple[str, str, str]) -> None:
-    colour, marker, dashes = style
-    rows = summarise(history)
-    x = [row["num_labeled"] for row in rows]
-    mean = [100 * row[metric] for row in rows]
-    spread = [100 * row[f"{metric}_std"] for row in rows]
-    axes.plot(x, mean, color=colour, marker=marker, linestyle=dashes, markersize=5, label=_plain(name))
-    lower = [m - s for m, s in zip(mean, spread, strict=True)]
-    upper = [m + s for m, s in zip(mean, spread, strict=True)]
-    axes.fill_between(x, lower, upper, color=colour, alpha=0.12, linewidth=0)
+    figure.suptitle(f"{title}\nmean of {trials}{band}", fontsize="medium")
+    save_figure(figure, path)
 
 
 def draw_classes(
-    path: Path,
-    histories: Mapping[str, Sequence[Record]],
-    class_names: Sequence[str],
-    class_tiles: Sequence[int],
-    title: str,
+    path: Path, histories: Histories, class_names: Sequence[str], class_tiles: Sequence[int], title: str
 ) -> None:
     """Writes a PNG: F1 of each class against the number of labels, mean over trials, commonest class first.
 
@@ -102,27 +83,25 @@ def draw_classes(
     curves = {name: class_curves(history) for name, history in histories.items()}
     columns = min(4, len(class_names))
     rows = -(-len(class_names) // columns)
-    figure = _figure(2.9 * columns, 1.9 * rows + 1.0)
+    figure = new_figure(2.9 * columns, 1.9 * rows + 1.0)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     order = sorted(range(len(class_names)), key=lambda index: -class_tiles[index])
     for axes, index in zip(grid, order, strict=False):
-        for (name, points), (colour, marker, dashes) in zip(curves.items(), _styles(len(curves)), strict=True):
-            values = [100 * scores[index] for scores in points.values()]
-            axes.plot(
-                list(points), values, color=colour, marker=marker, linestyle=dashes, markersize=3, label=_plain(name)
-            )
-        caption = textwrap.fill(f"{class_names[index]} ({class_tiles[index]} tiles)", CLASS_TITLE_WIDTH)
-        axes.set_title(_plain(caption), fontsize="small")
+        _set_styles(axes, len(curves))
+        for name, points in curves.items():
+            axes.plot(list(points), [100 * scores[index] for scores in points.values()], markersize=3, label=name)
+        caption = f"{class_names[index]} ({class_tiles[index]} tiles)"
+        axes.set_title(textwrap.fill(caption, CLASS_TITLE_WIDTH), fontsize="small")
         axes.grid(alpha=0.3)
     for axes in grid[len(order) :]:
         axes.set_axis_off()
     for axes in grid[max(len(order) - columns, 0) : len(order)]:
         axes.tick_params(labelbottom=True)
-    figure.suptitle(f"{_plain(title)}\nF1 of each class (%) against the number of labelled tiles", fontsize="medium")
+    figure.suptitle(f"{title}\nF1 of each class (%) against the number of labelled tiles", fontsize="medium")
     handles, names = grid[0].get_legend_handles_labels()
     fitting = int(2.9 * columns / (LEGEND_INCHES + LETTER_INCHES * max(map(len, names))))
     figure.legend(handles, names, loc="outside lower center", ncols=min(max(fitting, 1), len(names)))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_differences(path: Path, rows: Mapping[str, Mapping[str, Difference]], what: str, title: str) -> None:
@@ -131,52 +110,55 @@ def draw_differences(path: Path, rows: Mapping[str, Mapping[str, Difference]], w
     Each row has the same kinds of differences, one colour each.
     """
     kinds = list(next(iter(rows.values())))
-    figure = _figure(8.0, 0.45 * len(rows) + 1.8)
+    figure = new_figure(8.0, 0.45 * len(rows) + 1.8)
     axes = figure.subplots()
     axes.axvline(0.0, color="#999999", linewidth=1.0)
-    for number, (kind, (colour, marker, _)) in enumerate(zip(kinds, _styles(len(kinds)), strict=True)):
+    _set_styles(axes, len(kinds))
+    for number, kind in enumerate(kinds):
         shown = [row[kind].scaled(100.0) for row in rows.values()]
         # Side by side around the row's line, in the order of the legend.
         heights = [row + 0.3 * (number - (len(kinds) - 1) / 2) for row in range(len(rows))]
         reach = [0.0 if one.high is None else one.high - one.mean for one in shown]
-        means = [one.mean for one in shown]
-        axes.errorbar(
-            means, heights, xerr=reach, fmt=marker, color=colour, capsize=3, linestyle="none", label=_plain(kind)
-        )
-    axes.set_yticks(range(len(rows)), [_plain(row) for row in rows])
+        axes.errorbar([one.mean for one in shown], heights, xerr=reach, capsize=3, linestyle="none", label=kind)
+    axes.set_yticks(range(len(rows)), list(rows))
     axes.invert_yaxis()
     axes.set_xlabel(f"{what}, with 95 % confidence intervals")
     axes.grid(alpha=0.3, axis="x")
     axes.legend()
-    figure.suptitle(_plain(title), fontsize="medium")
-    _save(figure, path)
+    figure.suptitle(title, fontsize="medium")
+    save_figure(figure, path)
 
 
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure, so many inches large, that needs no screen."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Any, path: Path) -> None:
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150)
-    write_atomically(path, picture.getvalue())
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes a PNG."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # or what stands between two dollar signs of a name would be read as a formula
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=150)
+
+
+def _set_styles(axes: Any, count: int) -> None:
+    """What is drawn on the axes, one after the other, looks different."""
+    colours, markers, dashes = zip(*_styles(count), strict=True)
+    axes.set_prop_cycle(color=colours, marker=markers, linestyle=dashes)
 
 
 def _styles(count: int) -> list[tuple[str, str, str]]:
     # From the seventh series on a colour comes again, with another marker and other dashes.
-    styles = []
-    for index in range(count):
-        again, first = divmod(index, len(STYLES))
-        styles.append((STYLES[first][0], *STYLES[(first + again) % len(STYLES)][1:]))
-    return styles
+    turns = [divmod(index, len(STYLES)) for index in range(count)]
+    return [(STYLES[first][0], *STYLES[(first + again) % len(STYLES)][1:]) for again, first in turns]
 
 
-def table(histories: Mapping[str, Sequence[Record]]) -> str:
+def table(histories: Histories) -> str:
     """Labels, micro and macro F1 (mean and deviation over trials, in %) of each series, as text."""
     names = list(histories)
     summaries = {name: {row["num_labeled"]: row for row in summarise(histories[name])} for name in names}
@@ -204,6 +186,6 @@ def _cell(row: Mapping[str, int | float] | None) -> str:
     return "  ".join(cells)
 
 
-def summary(histories: Mapping[str, Sequence[Record]]) -> dict[str, list[dict[str, int | float]]]:
+def summary(histories: Histories) -> dict[str, list[dict[str, int | float]]]:
     """What summary.json holds: the rows of `summarise` for each series."""
     return {name: summarise(history) for name, history in histories.items()}

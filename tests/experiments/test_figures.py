@@ -30,10 +30,10 @@ def test_options_give_the_settings_that_they_were_made_of(tmp_path) -> None:
     chosen = UCMercedSettings(
         run_dir=tmp_path, query="ll", clustering=False, start="cold", first_trial=3, trials=1, recipe=Recipe(epochs=7)
     )
-    options = to_options(chosen, {})
+    options = to_options(chosen)
     assert "--no-clustering" in options
     assert parse(UCMercedSettings, options) == chosen
-    assert to_options(UCMercedSettings(), {}) == []
+    assert to_options(UCMercedSettings()) == []
 
 
 def test_runs_have_the_same_name_only_for_the_same_settings() -> None:
@@ -99,7 +99,7 @@ def test_every_figure_is_drawn_and_summarised(figure, runs, panels, made, monkey
     folder = tmp_path / f"{name}-small"
     summary = json.loads((folder / "summary.json").read_text())
     assert "small scale, not the paper's" in summary["title"][1]
-    assert len(summary["paper"]) == len(figure.FIGURE.quotes)
+    assert len(summary["paper"]) == sum(len(axes.quotes) for axes in figure.FIGURE.panels)
     assert summary["runs"] == sorted(set(made))
     assert all("comparison" in one for one in summary["series"].values())
     with Image.open(folder / "curve.png") as picture:

@@ -11,7 +11,8 @@ from PIL import Image
 from aljax.commands.compare import compare
 from aljax.errors import InputError
 from aljax.loop.history import Record
-from aljax.reports.curves import _styles, draw_classes, draw_curves, series_name, table
+from aljax.queries.table import series_name
+from aljax.reports.curves import _styles, draw_classes, draw_curves, table
 
 
 def record(trial: int, labels: int, micro: float) -> Record:
