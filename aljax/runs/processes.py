@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from aljax.errors import InputError
-from aljax.loop.history import Record
+from aljax.loop.iterations import Watcher
 from aljax.loop.state import RunState
 from aljax.runs.checkpoints import read_newest
 from aljax.runs.packing import unpack
@@ -163,14 +163,5 @@ def check_settings_agree(config: Mapping[str, Any]) -> None:
         )
 
 
-class SilentWatcher:
+class SilentWatcher(Watcher):
     """Tells nobody how a run goes; the first process does."""
-
-    def begin_iteration(self, state: RunState) -> None:
-        pass
-
-    def end_epoch(self, epoch: int, loss: float) -> None:
-        pass
-
-    def end_iteration(self, record: Record) -> None:
-        pass
