@@ -33,15 +33,17 @@ class Store(Protocol):
         """Saves the state if it is time to; may raise, once all is saved, to stop the run."""
 
 
-@runtime_checkable
-class Watcher(Protocol):
-    """Who is told how a run goes."""
+class Watcher:
+    """Is told how a run goes; this one tells nobody."""
 
-    def begin_iteration(self, state: RunState) -> None: ...
+    def begin_iteration(self, state: RunState) -> None:
+        """The state is that of a new iteration, or of one that goes on."""
 
-    def end_epoch(self, epoch: int, loss: float) -> None: ...
+    def end_epoch(self, epoch: int, loss: float) -> None:
+        """Epochs count from 0; the loss is the mean over its steps."""
 
-    def end_iteration(self, record: Record) -> None: ...
+    def end_iteration(self, record: Record) -> None:
+        """It is complete and saved."""
 
 
 def run(

@@ -87,9 +87,7 @@ def uncertainty(
             score(Candidates(batch.probabilities, batch.embeddings, layer, batch.predicted_losses, previous, labels))
         )
         if found.shape != rows.shape:
-            raise InputError(
-                f"--query {query.name} gives the shape {found.shape} for {len(rows)} tiles: give one each"
-            )
+            raise InputError(f"--query {query.name} gives the shape {found.shape} for {len(rows)} tiles: give one each")
         return found
 
     return scores

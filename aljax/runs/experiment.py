@@ -16,7 +16,7 @@ import numpy as np
 from aljax.data.archive import Archive, Split, SplitTiles, place
 from aljax.errors import InputError
 from aljax.loop.history import Record
-from aljax.loop.iterations import run
+from aljax.loop.iterations import Watcher, run
 from aljax.loop.settings import WHERE_AND_WHEN, Settings, check_pool, check_settings
 from aljax.networks.densenet import DenseNet
 from aljax.networks.loss_head import LossHead
@@ -26,7 +26,6 @@ from aljax.reports.curves import draw_curves, summary, table
 from aljax.runs.processes import (
     CommonStopRequest,
     FollowingStore,
-    SilentWatcher,
     check_agreement,
     check_settings_agree,
     is_first,
@@ -108,7 +107,7 @@ def follow(
         check_settings_agree(config)
         store = FollowingStore(settings.run_dir, settings.recipe, stop)
         with stopping_together():
-            history = run(model, tiles, settings, store, SilentWatcher(), published)
+            history = run(model, tiles, settings, store, Watcher(), published)
         wait_for_all("the report is written")
     return history
 

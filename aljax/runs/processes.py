@@ -19,7 +19,6 @@ import jax
 import numpy as np
 
 from aljax.errors import InputError
-from aljax.loop.iterations import Watcher
 from aljax.loop.state import RunState
 from aljax.runs.checkpoints import read_newest
 from aljax.runs.packing import unpack
@@ -161,7 +160,3 @@ def check_settings_agree(config: Mapping[str, Any]) -> None:
             f"process {different[0]} has other settings or data than the first one: start all with the same command "
             "and tiles"
         )
-
-
-class SilentWatcher(Watcher):
-    """Tells nobody how a run goes; the first process does."""

@@ -7,11 +7,12 @@ import time
 from tqdm import tqdm
 
 from aljax.loop.history import Record
+from aljax.loop.iterations import Watcher
 from aljax.loop.settings import Settings
 from aljax.loop.state import RunState, Training
 
 
-class Progress:
+class Progress(Watcher):
     """Bars on a terminal; where the output is a file or a pipe, one line per iteration instead.
 
     Use as a context manager.

@@ -106,9 +106,7 @@ def _shadow_surface(height: np.ndarray, sun: tuple[float, float], fall: float, r
 
 def _overlap(shift: int, length: int) -> tuple[slice, slice]:
     """Slices (to, from) of an axis moved by `shift`."""
-    if shift >= 0:
-        return slice(shift, length), slice(0, length - shift)
-    return slice(0, length + shift), slice(-shift, length)
+    return slice(max(shift, 0), length + min(shift, 0)), slice(max(-shift, 0), length + min(-shift, 0))
 
 
 def soften(pixels: UInt16[np.ndarray, "bands rows columns"]) -> UInt16[np.ndarray, "bands rows-2 columns-2"]:

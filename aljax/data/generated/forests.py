@@ -9,21 +9,11 @@ a tile shows the same ground, 60.8 m wide, at every resolution.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Int32, UInt8, UInt16
+from jaxtyping import Float, Int, Int32, UInt8, UInt16
 from PIL import Image
 
-from aljax.data.generated.forest_canopy import (
-    HEIGHTS_PER_METRE,
-    MAX_THINGS,
-    VARIANTS,
-    grain,
-    light,
-    numbers,
-    put_crowns,
-    soften,
-)
-from aljax.data.generated.forest_plan import Plan, Stand, has_trees, plan, stream
-from aljax.data.generated.forest_species import AGE_CROWNS, CLEARED_FLOOR, FOREST_FLOOR, GROUNDS, SPECIES
+from aljax.data.generated import forest_canopy as canopy
+from aljax.data.generated.forest_plan import AGE_CROWNS, GROUNDS, SPECIES, Plan, Stand, has_trees, plan, stream
 
 SIDE_M = 60.8  # of a tile
 MARGIN_M = 8.0  # drawn around it, for crowns and shadows that reach in
@@ -37,21 +27,15 @@ class Drawing(NamedTuple):
     canvas: Int32[np.ndarray, "side side"]
     stand: Int[np.ndarray, " things"]  # where it stands
     kind: Int[np.ndarray, " things"]  # index into SPECIES, and beyond them into GROUNDS
-    is_tree: Bool[np.ndarray, " things"]  # otherwise it is the floor of a stand
     relief: UInt8[np.ndarray, "side side"]  # slow variation of the ground
 
 
 class Tile(NamedTuple):
     """A finished tile."""
 
-    name: str
+    name: str  # of its file: species, age class, number and sensor, as in the published archive
     pixels: UInt8[np.ndarray, "size size 4"]
     areas: Areas
-
-
-def file_name(seed: int, index: int) -> str:
-    """Name of the tile's file: species, age class, number and sensor, as in the published archive."""
-    return plan(seed, index).name
 
 
 def areas(seed: int, index: int, size: int) -> Areas:
@@ -75,18 +59,14 @@ def _draw(scene: Plan, rng: np.random.Generator, size: int) -> Drawing:
     relief = _relief(rng, side)
     floors = _floors(scene, rng, relief, scale)
     canvas = floors.astype(np.int32)
-    stand, kind = [np.arange(len(scene.stands))], [np.array([stand.kind for stand in scene.stands])]
-    first = len(scene.stands)
-    for place, grown in enumerate(scene.stands):
-        if grown.kind < len(SPECIES):
-            trees, kinds = _trees(scene, grown, rng, floors == place, scale)
-            trees, kinds = trees[: MAX_THINGS - first], kinds[: MAX_THINGS - first]
-            put_crowns(canvas, trees, first)
-            stand.append(np.full(len(trees), place))
-            kind.append(kinds)
-            first += len(trees)
-    is_tree = np.arange(first) >= len(scene.stands)
-    return Drawing(canvas, np.concatenate(stand), np.concatenate(kind), is_tree, relief)
+    things = np.array([(place, stand.kind) for place, stand in enumerate(scene.stands)])
+    for place, stand in enumerate(scene.stands):
+        if stand.kind < len(SPECIES):
+            first, room = len(things), canopy.MAX_THINGS - len(things)
+            trees, kinds = _trees(scene, stand, rng, floors == place, scale)
+            canopy.put_crowns(canvas, trees[:room], first)
+            things = np.concatenate([things, np.column_stack([np.full(len(kinds), place), kinds])[:room]])
+    return Drawing(canvas, things[:, 0], things[:, 1], relief)
 
 
 def _margin(size: int) -> int:
@@ -145,8 +125,8 @@ def _trees(
     pointed = np.array([species.pointed for species in SPECIES])[kinds]
     radius = np.maximum(np.rint(diameter / 2 * scale), 1)
     # Steps of two metres: few different crowns, which are drawn once and kept.
-    height = np.maximum(np.rint(diameter * np.where(pointed, 1.9, 1.2) - 1.0), 1.0) * 2 * HEIGHTS_PER_METRE
-    variant = rng.integers(0, VARIANTS, len(spots))
+    height = np.maximum(np.rint(diameter * np.where(pointed, 1.9, 1.2) - 1.0), 1.0) * 2 * canopy.HEIGHTS_PER_METRE
+    variant = rng.integers(0, canopy.VARIANTS, len(spots))
     pixel = np.floor(spots * scale)
     trees = np.column_stack([pixel, radius, pointed, height, variant]).astype(np.int64)
     within = ((pixel >= radius[:, None]) & (pixel < side - radius[:, None])).all(1)
@@ -170,11 +150,11 @@ def _grid(rng: np.random.Generator, spacing: float, disorder: float, width: floa
 
 def _measure(drawing: Drawing, size: int) -> Areas:
     inner = _inner(drawing.canvas, size, 0)
-    seen = np.bincount(numbers(inner).ravel(), minlength=len(drawing.kind))
-    pixels = [int(seen[drawing.kind == kind].sum()) for kind in range(len(SPECIES))]
+    seen = np.bincount(canopy.numbers(inner).ravel(), minlength=len(drawing.kind))
     # Rounded down to the five digits of the label file: the sum does not exceed 1.
     found = [
-        (species.genus, count * 100_000 // size**2 / 100_000) for species, count in zip(SPECIES, pixels, strict=True)
+        (species.genus, int(seen[drawing.kind == kind].sum()) * 100_000 // size**2 / 100_000)
+        for kind, species in enumerate(SPECIES)
     ]
     return sorted((row for row in found if row[1] > 0.0), key=lambda row: -row[1])
 
@@ -190,25 +170,24 @@ def _colour(drawing: Drawing, scene: Plan, rng: np.random.Generator, size: int) 
     sun_column = rng.uniform(-0.8, 0.8)
     length = np.sqrt(1.0 + sun_column * sun_column)
     away = (float(-1.0 / length), float(sun_column / length))  # shadows fall northwards
-    shine = light(drawing.canvas, away, rng.uniform(0.9, 1.8), size / SIDE_M).astype(np.int16)
+    shine = canopy.light(drawing.canvas, away, rng.uniform(0.9, 1.8), size / SIDE_M).astype(np.int16)
     shine += drawing.relief.astype(np.int16) // 6 - 21
     # The blur of the lens takes one pixel off each side.
-    shine, seen = _inner(shine, size, 1), numbers(_inner(drawing.canvas, size, 1))
+    shine, seen = _inner(shine, size, 1), canopy.numbers(_inner(drawing.canvas, size, 1))
     leaves = (rng.integers(0, 256, shine.shape, np.uint8) >> 2).astype(np.int16) - 32
     shine = np.clip(shine + leaves, 10, 250).astype(np.uint16)
-    haze = rng.integers(0, 14, (4, 1, 1)).astype(np.int16) + grain(rng, (4, size, size))
-    bands = soften(np.stack([(band[seen] * shine) >> 7 for band in palette.T])).astype(np.int16)
+    haze = rng.integers(0, 14, (4, 1, 1)).astype(np.int16) + canopy.grain(rng, (4, size, size))
+    bands = canopy.soften(np.stack([(band[seen] * shine) >> 7 for band in palette.T])).astype(np.int16)
     return np.moveaxis(np.clip(bands + haze, 0, 255).astype(np.uint8), 0, 2)
 
 
 def _palette(drawing: Drawing, scene: Plan, rng: np.random.Generator) -> UInt16[np.ndarray, "things 4"]:
     """Colour (IR, G, B, R) in sunlight of each thing in the drawing: its kind's, its stand's and its own."""
     colours = np.array([kind.colour for kind in (*SPECIES, *GROUNDS)], np.float64)[drawing.kind]
-    for place, stand in enumerate(scene.stands):
-        if stand.kind < len(SPECIES):
-            colours[place] = FOREST_FLOOR if has_trees(stand.kind) else CLEARED_FLOOR
+    colours[: len(scene.stands)] = [stand.floor for stand in scene.stands]
     of_stand = rng.uniform(0.93, 1.07, (len(scene.stands), 4))[drawing.stand]
-    of_thing = 1.0 + drawing.is_tree[:, None] * (
+    is_tree = np.arange(len(colours))[:, None] >= len(scene.stands)  # otherwise it is the floor of a stand
+    of_thing = 1.0 + is_tree * (
         rng.uniform(-0.12, 0.12, (len(colours), 1)) + rng.uniform(-0.05, 0.05, (len(colours), 4))
     )
     of_tile = rng.uniform(0.85, 1.15) * rng.uniform(0.94, 1.06, 4)
