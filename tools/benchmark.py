@@ -14,23 +14,25 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+import jax
 
 from aljax.commands.options import read_options
 from aljax.commands.process import command
 from aljax.errors import InputError
 from aljax.system.files import check_output, disk_errors, make_folder, write_atomically
-from aljax.system.machine import keep_freed_memory, usable_memory
+from aljax.system.machine import describe_machine, keep_freed_memory, usable_memory
 from aljax.training.fitting import STEPS_PER_CALL
+from tools import benchmarked
 from tools.duel import Timing, Way, Work, duels
 
 SCORED_ON_CPU = 4  # tiles at once that are fastest with two cores, for PyTorch too
 # Steps on a hundred tiles in float32 took 16 GiB in aljax and 18 in eager PyTorch; three processes are kept for a row.
 ROOM_FOR_A_HUNDRED = 64 << 30
-
-
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -53,104 +55,66 @@ class Row(NamedTuple):
     ways: list[Way]
 
 
-def own(name: str, build: Callable[..., Work], arguments: dict[str, Any]) -> Way:
+def own(name: str, build: Callable[..., Work], **arguments: Any) -> Way:
     """A way of aljax. Its process keeps freed memory, as those of its commands do."""
     return Way(name, build, arguments, keep_freed_memory)
 
 
-def rows_of_network(precision: str, on_cpu: bool) -> Iterator[Row]:
-    """Training steps and passes over tiles of 256 x 256 x 3."""
-    from tools import benchmarked
+def beside_torch(work: str, arguments: dict[str, Any], **of_torch: Any) -> list[Way]:
+    """The ways of aljax and, where it is installed, of PyTorch, which may take arguments of its own."""
+    ways = [own("aljax", getattr(benchmarked, f"{work}_in_jax"), **arguments)]
+    if find_spec("torch") is not None:
+        from tools import benchmarked_torch
 
+        build = getattr(benchmarked_torch, f"{work}_in_torch")
+        for name in ("eager", "compiled"):
+            ways.append(Way(name, build, {**arguments, **of_torch, "compiled": name == "compiled"}))
+    return ways
+
+
+def rows_of_network(precision: str, on_cpu: bool) -> Iterator[Row]:
+    """Training steps, passes over tiles of 256 x 256 x 3, and the start of a process."""
     common = {"size": 256, "bands": 3, "precision": precision}
     for batch in (10,) if on_cpu and usable_memory() < ROOM_FOR_A_HUNDRED else (10, 100):
         arguments = {"batch": batch, "steps": 1 if on_cpu else STEPS_PER_CALL, **common}
-        ways = [own("aljax", benchmarked.train_in_jax, arguments), *torch_ways("train", arguments)]
+        ways = beside_torch("train", arguments)
         if not on_cpu and batch == 10:
-            ways.append(own("deterministic", benchmarked.train_in_jax, {**arguments, "deterministic": True}))
+            ways.append(own("deterministic", benchmarked.train_in_jax, **arguments, deterministic=True))
         steps = "" if on_cpu else f", {STEPS_PER_CALL} steps"
         yield Row(f"train, batch {batch}, {precision}{steps}", ways)
     for batch in (SCORED_ON_CPU, 64, 256) if on_cpu else (64, 256):
         # A pass of several batches, as over a pool: alone, one finds the caches full of what the other way left.
-        arguments = {"count": max(batch, 64) if on_cpu else batch * 4, "batch": batch, **common}
-        ways = [own("aljax", benchmarked.score_in_jax, arguments), *torch_ways("score", arguments)]
+        count = max(batch, 64) if on_cpu else batch * 4
+        ways = beside_torch("score", {"count": count, "batch": batch, **common})
         yield Row(f"score, batch {batch}, {precision}", ways)
+    # A process finds the programs of one before it; the first time there are none.
+    yield Row(f"start, batch 10, {precision}", [own("aljax", benchmarked.start_in_jax, batch=10, **common)])
 
 
-def rows_of_start(precision: str) -> Iterator[Row]:
-    """A process that finds the programs of one before it; the first time there are none."""
-    from tools import benchmarked
+def rows_of_parts(on_cpu: bool) -> Iterator[Row]:
+    """MGE scores with and without the gradients themselves, and k-means beside scikit-learn."""
+    count, build = 4000 if on_cpu else 37_531, benchmarked.mge_in_jax
+    ways = [own(name, build, count=count, materialised=name == "gradients") for name in ("aljax", "gradients")]
+    yield Row(f"mge_scores, {count} tiles", ways)
+    for count, clusters in ((60, 20), (4000, 1000), (12_000, 3000), (40_000, 10_000)):
+        points = {"count": count, "clusters": clusters}
+        beside = Way("scikit-learn", benchmarked.kmeans_in_sklearn, points)
+        yield Row(f"kmeans ({count}, {clusters}, 1024)", [own("aljax", benchmarked.kmeans_in_jax, **points), beside])
 
-    arguments = {"batch": 10, "size": 256, "bands": 3, "precision": precision}
-    yield Row(f"start, batch 10, {precision}", [own("aljax", benchmarked.start_in_jax, arguments)])
 
-
-def rows_of_iteration(precision: str, on_cpu: bool) -> Iterator[Row]:
-    """A whole iteration of active learning: fit, evaluation, selection."""
-    from tools import benchmarked
-
+def rows_of_iteration(precision: str, on_cpu: bool, share: float) -> Iterator[Row]:
+    """A whole iteration of active learning (fit, evaluation, selection), and selections in the shapes of Table I."""
     labelled, epochs, pool = (40, 2, 200) if on_cpu else (200, 20, 1050)
     arguments = {"labelled": labelled, "epochs": epochs, "pool": pool, "size": 256, "bands": 3, "precision": precision}
-    torch_arguments = {**arguments, "at_once": SCORED_ON_CPU if on_cpu else 64}
-    ways = [own("aljax", benchmarked.iterate_in_jax, arguments), *torch_ways("iterate", torch_arguments)]
+    ways = beside_torch("iterate", arguments, at_once=SCORED_ON_CPU if on_cpu else 64)
     yield Row(f"iteration, {labelled} labels, {epochs} epochs, {pool} tiles, {precision}", ways)
-
-
-def torch_ways(work: str, arguments: dict[str, Any]) -> list[Way]:
-    """The ways of PyTorch, where it is installed."""
-    if find_spec("torch") is None:
-        return []
-    from tools import benchmarked_torch
-
-    build: Any = getattr(benchmarked_torch, f"{work}_in_torch")
-    return [
-        Way(name, build, {**arguments, "compiled": compiled})
-        for name, compiled in (("eager", False), ("compiled", True))
-    ]
-
-
-def rows_of_scores(on_cpu: bool) -> Iterator[Row]:
-    """MGE scores with and without the gradients themselves."""
-    from tools import benchmarked
-
-    count = 4000 if on_cpu else 37_531
-    ways = [
-        own(name, benchmarked.mge_in_jax, {"count": count, "materialised": name == "gradients"})
-        for name in ("aljax", "gradients")
-    ]
-    yield Row(f"mge_scores, {count} tiles", ways)
-
-
-def rows_of_kmeans() -> Iterator[Row]:
-    """k-means beside scikit-learn."""
-    from tools import benchmarked
-
-    for count, clusters in ((60, 20), (4000, 1000), (12_000, 3000), (40_000, 10_000)):
-        arguments = {"count": count, "clusters": clusters}
-        ways = [
-            own("aljax", benchmarked.kmeans_in_jax, arguments),
-            Way("scikit-learn", benchmarked.kmeans_in_sklearn, arguments),
-        ]
-        yield Row(f"kmeans ({count}, {clusters}, 1024)", ways)
-
-
-def rows_of_selection(precision: str, share: float) -> Iterator[Row]:
-    """Selections in the shapes of Table I."""
-    from tools import benchmarked
-
     shapes = {"UC Merced": (1010, 256, 3, 20, 3), "TreeSatAI": (37_531, 288, 4, 1000, 4)}
     for archive, (pool, size, bands, budget, multiplier) in shapes.items():
         tiles = max(round(share * pool), min(multiplier * budget, pool))
-        arguments = {
-            "pool": tiles,
-            "size": size,
-            "bands": bands,
-            "budget": budget,
-            "multiplier": multiplier,
-            "precision": precision,
-        }
+        arguments = {"pool": tiles, "size": size, "bands": bands, "precision": precision}
+        arguments |= {"budget": budget, "multiplier": multiplier}
         ways = [
-            own("aljax" if query == "mge" else query, benchmarked.select_in_jax, {"query": query, **arguments})
+            own("aljax" if query == "mge" else query, benchmarked.select_in_jax, query=query, **arguments)
             for query in ("mge", "ll", "tpd")
         ]
         part = "" if tiles == pool else f" {tiles} of {pool} tiles"
@@ -158,20 +122,15 @@ def rows_of_selection(precision: str, share: float) -> Iterator[Row]:
 
 
 def all_rows(settings: Settings) -> Iterator[Row]:
-    """The rows that were asked for."""
-    import jax
-
+    """All that this machine can measure in that share and those precisions."""
     on_cpu = jax.default_backend() == "cpu"
     share = settings.pool_share or (0.05 if on_cpu else 1.0)
     precisions = settings.precision or (("float32",) if on_cpu else ("float32", "bfloat16"))
     for precision in precisions:
         yield from rows_of_network(precision, on_cpu)
-        yield from rows_of_start(precision)
-    yield from rows_of_scores(on_cpu)
-    yield from rows_of_kmeans()
+    yield from rows_of_parts(on_cpu)
     for precision in precisions:
-        yield from rows_of_iteration(precision, on_cpu)
-        yield from rows_of_selection(precision, share)
+        yield from rows_of_iteration(precision, on_cpu, share)
 
 
 HEADER = f"{'work':<52}{'way':<14}{'seconds':>10}{'range':>20}{'aljax is':>12}{'first':>10}{'MiB':>8}  other"
@@ -194,16 +153,8 @@ def lines(row: Row, timings: dict[str, Timing | str]) -> Iterator[str]:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    import jax
-
-    from aljax.system.machine import describe_machine
-
-    versions: dict[str, Any] = {**describe_machine(), "cpu cores": os.cpu_count()}
-    if find_spec("torch") is not None:
-        import torch
-
-        versions["torch"] = torch.__version__
-    return versions | {"devices": len(jax.local_devices())}
+    torch = {} if find_spec("torch") is None else {"torch": version("torch")}
+    return {**describe_machine(), "cpu cores": os.cpu_count(), **torch, "devices": len(jax.local_devices())}
 
 
 def main() -> None:
@@ -223,9 +174,7 @@ def main() -> None:
         raise InputError(f"--rows {' '.join(settings.rows)} names no row: give beginnings of names, such as kmeans")
     results = {}
     for row, timings in zip(rows, duels([row.ways for row in rows], settings.rounds, settings.builders), strict=True):
-        results[row.name] = {
-            name: timing if isinstance(timing, str) else timing._asdict() for name, timing in timings.items()
-        }
+        results[row.name] = {way: got if isinstance(got, str) else got._asdict() for way, got in timings.items()}
         print("\n".join(lines(row, timings)), flush=True)
         if settings.out is not None:
             with disk_errors(settings.out):

@@ -8,16 +8,15 @@ on, medians of alternating rounds with the share of the speed from memory; and t
 """
 
 import json
-import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -36,11 +35,10 @@ from aljax.system.files import check_output, disk_errors, make_folder, write_ato
 from aljax.training.fitting import begin_fit, fit
 from aljax.training.prediction import predict_batches
 from aljax.training.recipe import Recipe
-from tools.peak_memory import PeakMemory
+from tools.workers import PeakMemory
 
 NUM_CLASSES = 15
 PLACES: tuple[TilesIn, ...] = ("memory", "cache", "disk")
-MIB = 2**20
 TRAINED = 200
 
 
@@ -59,37 +57,26 @@ class BenchmarkSettings:
     out: Path | None = None  # JSON file for the figures
 
 
-class Speeds(NamedTuple):
-    """Tiles per second of one round."""
-
-    reading: float
-    scoring: float
-    training: float
+Speeds = dict[str, float]
+"""Tiles per second of one round: reading, scoring and training."""
 
 
-def first_tiles(settings: BenchmarkSettings, count: int, size: int) -> Archive:
-    """The first tiles of the folder with made-up labels. Raises InputError if it has too few."""
+def open_pool(settings: BenchmarkSettings, count: int, size: int, where: TilesIn) -> Tiles:
+    """The folder's first tiles, with made-up labels, as the pool of an iteration."""
     archive = open_folder(settings.images, None, size)
-    images = archive.images
-    assert isinstance(images, EncodedImages)
-    if len(images.names) < count:
-        raise InputError(f"{settings.images} holds {len(images.names)} tiles, fewer than {count}: ask for fewer")
+    assert isinstance(archive.images, EncodedImages)
+    images = replace(archive.images, names=archive.images.names[:count])
     labels = np.random.default_rng(0).integers(0, 2, (count, NUM_CLASSES), dtype=np.uint8)
     names = tuple(f"class{index}" for index in range(NUM_CLASSES))
-    some = replace(images, names=images.names[:count])
-    return Archive(archive.name, some, labels, archive.ids[:count], names, f"{archive.digest}-{count}")
+    first = Archive(archive.name, images, labels, archive.ids[:count], names, f"{archive.digest}-{count}")
+    rows = np.arange(count)
+    return place(keep_tiles(first, where, settings.cache_dir), Split(rows, rows[:1], rows[:1]), seed=0).pool
 
 
-def whole_as_pool(archive: Archive) -> Tiles:
-    """All tiles as the pool of an iteration."""
-    everything = np.arange(len(archive.ids))
-    return place(archive, Split(everything, everything[:1], everything[:1]), seed=0).pool
-
-
-def start(archive: Archive) -> tuple[Model, Variables]:
+def start(pool: Tiles) -> tuple[Model, Variables]:
     """DenseNet121 with fresh weights."""
     model = Model(DenseNet121(NUM_CLASSES))
-    _, size, _, bands = archive.images.shape
+    _, size, _, bands = pool.images.shape
     return model, init_variables(jax.random.key(0), model, size, bands)
 
 
@@ -99,9 +86,9 @@ def read(pool: Tiles, count: int, batch_size: int) -> None:
         batch.sum()
 
 
-def score(model: Model, variables: Variables, pool: Tiles, shortlisted: int = 60) -> None:
+def score(model: Model, variables: Variables, pool: Tiles) -> None:
     """The pass of a query over a pool."""
-    shortlist = Shortlist(shortlisted)
+    shortlist = Shortlist(60)
     for rows, batch in predict_batches(model, variables, pool, np.arange(pool.num_tiles)):
         shortlist.add(rows, batch.probabilities[:, 0], batch.embeddings)
 
@@ -110,31 +97,27 @@ def train(model: Model, variables: Variables, pool: Tiles, labelled: int, batch_
     """One epoch on the first tiles of a pool."""
     recipe = Recipe(epochs=1, batch_size=batch_size)
     mask = np.arange(pool.num_tiles) < labelled
-    trained = fit(model, recipe, begin_fit(recipe, variables), pool, mask, lambda epoch: jax.random.key(epoch))
-    jax.block_until_ready(trained)
+    jax.block_until_ready(fit(model, recipe, begin_fit(recipe, variables), pool, mask, jax.random.key))
 
 
-def rate(num_tiles: int, work: Callable[[], None]) -> float:
+def rate(num_tiles: int, work: Callable[..., None], *arguments: Any) -> float:
     """Tiles per second."""
     started = time.perf_counter()
-    work()
+    work(*arguments)
     return num_tiles / (time.perf_counter() - started)
 
 
 def measure_speeds(settings: BenchmarkSettings) -> dict[str, list[Speeds]]:
     """Rounds of each place, alternating, after one round of each to compile and to fill the cache."""
-    archive = first_tiles(settings, settings.tiles, settings.image_size)
-    pools = {where: whole_as_pool(keep_tiles(archive, where, settings.cache_dir)) for where in PLACES}
-    model, variables = start(archive)
-    count, batch_size = settings.tiles // settings.batch_size * settings.batch_size, settings.batch_size
+    pools = {where: open_pool(settings, settings.tiles, settings.image_size, where) for where in PLACES}
+    started, batch_size = start(pools["memory"]), settings.batch_size
+    count = settings.tiles // batch_size * batch_size
     rounds: dict[str, list[Speeds]] = {where: [] for where in PLACES}
     for number in range(settings.rounds + 1):
         for where, pool in pools.items():
-            speeds = Speeds(
-                rate(count, partial(read, pool, count, batch_size)),
-                rate(settings.tiles, partial(score, model, variables, pool)),
-                rate(count, partial(train, model, variables, pool, count, batch_size)),
-            )
+            speeds = {"reading": rate(count, read, pool, count, batch_size)}
+            speeds["scoring"] = rate(settings.tiles, score, *started, pool)
+            speeds["training"] = rate(count, train, *started, pool, count, batch_size)
             if number:
                 rounds[where].append(speeds)
     return rounds
@@ -144,24 +127,25 @@ def measure_memory(settings: BenchmarkSettings, pool_size: int, where: TilesIn) 
     """Peak memory in bytes of one iteration on a pool; runs in a process of its own."""
     prepare_process()
     with PeakMemory() as peak:
-        archive = keep_tiles(first_tiles(settings, pool_size, settings.pool_image_size), where, settings.cache_dir)
-        pool = whole_as_pool(archive)
-        model, variables = start(archive)
-        train(model, variables, pool, TRAINED, settings.batch_size)
-        score(model, variables, pool)
+        pool = open_pool(settings, pool_size, settings.pool_image_size, where)
+        started = start(pool)
+        train(*started, pool, TRAINED, settings.batch_size)
+        score(*started, pool)
     return peak.bytes
 
 
 def speed_table(rounds: dict[str, list[Speeds]]) -> str:
     """Medians with their range, and the share of the speed from memory."""
-    lines = [f"{'tiles in':<9}" + "".join(f"{name + ', tiles/s':>32}" for name in Speeds._fields)]
-    base = [statistics.median(values) for values in zip(*rounds["memory"], strict=True)]
-    for where, speeds in rounds.items():
-        cells = []
-        for values, reference in zip(zip(*speeds, strict=True), base, strict=True):
+    names = list(rounds["memory"][0])
+    lines = [f"{'tiles in':<9}" + "".join(f"{name + ', tiles/s':>32}" for name in names)]
+    for where in rounds:
+        line = f"{where:<9}"
+        for name in names:
+            values, from_memory = ([speeds[name] for speeds in rounds[place]] for place in (where, "memory"))
             median = statistics.median(values)
-            cells.append(f"{median:>10.1f} ({min(values):.0f}-{max(values):.0f}) {median / reference:>6.0%}")
-        lines.append(f"{where:<9}" + "".join(f"{cell:>32}" for cell in cells))
+            cell = f"{median:>10.1f} ({min(values):.0f}-{max(values):.0f})"
+            line += f"{cell + f' {median / statistics.median(from_memory):>6.0%}':>32}"
+        lines.append(line)
     return "\n".join(lines)
 
 
@@ -169,23 +153,21 @@ def measure_memories(settings: BenchmarkSettings) -> dict[str, dict[int, int]]:
     """Peak bytes for each place and size of pool, printed as they come."""
     print(f"\npeak memory of an iteration in MiB, {settings.pool_image_size} px, memory-mapped files apart")
     print(f"{'tiles in':<9}" + "".join(f"{f'{size} tiles':>14}" for size in settings.pools))
-    context = multiprocessing.get_context("spawn")
     peaks: dict[str, dict[int, int]] = {}
-    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as process:
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as process:
         # Compiling takes memory too: the first process leaves its programs to the others.
         process.submit(measure_memory, settings, TRAINED, "disk").result()
         for where in PLACES:
             found = [process.submit(measure_memory, settings, size, where) for size in settings.pools]
             peaks[where] = {size: peak.result() for size, peak in zip(settings.pools, found, strict=True)}
-            print(f"{where:<9}" + "".join(f"{peak / MIB:>14.0f}" for peak in peaks[where].values()), flush=True)
+            print(f"{where:<9}" + "".join(f"{peak / 2**20:>14.0f}" for peak in peaks[where].values()), flush=True)
     return peaks
 
 
 def main() -> None:
     """Measures and prints."""
     settings = read_options(BenchmarkSettings, "python -m tools.benchmark_reading", __doc__)
-    least = min(settings.image_size, settings.pool_image_size)
-    if settings.batch_size < 2 or settings.rounds < 1 or least < 32:
+    if settings.batch_size < 2 or settings.rounds < 1 or min(settings.image_size, settings.pool_image_size) < 32:
         raise InputError("--batch-size is at least 2, --rounds at least 1, sizes at least 32: raise them")
     if settings.tiles < settings.batch_size or not settings.pools or min(settings.pools) < TRAINED:
         raise InputError(f"--tiles is at least --batch-size, --pools names pools of at least {TRAINED} tiles")
@@ -202,13 +184,8 @@ def main() -> None:
     print(speed_table(rounds), flush=True)
     peaks = measure_memories(settings)
     if settings.out is not None:
-        figures = {
-            "device": device,
-            "image_size": settings.image_size,
-            "tiles_per_second": {where: [speeds._asdict() for speeds in found] for where, found in rounds.items()},
-            "pool_image_size": settings.pool_image_size,
-            "peak_bytes": peaks,
-        }
+        figures = {"device": device, "image_size": settings.image_size, "tiles_per_second": rounds}
+        figures |= {"pool_image_size": settings.pool_image_size, "peak_bytes": peaks}
         with disk_errors(settings.out):
             write_atomically(settings.out, json.dumps(figures, indent=2) + "\n")
 

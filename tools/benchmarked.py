@@ -4,8 +4,8 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -14,22 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from aljax.commands.process import ask_for_determinism, prepare_process
-from aljax.data.archive import Archive, Split, Tiles, place
+from aljax.data import Archive, Split, Tiles, place
 from aljax.data.augmentation import BandStatistics
-from aljax.loop.iterations import advance, begin_iteration, begin_trial
+from aljax.loop.iterations import Watcher, advance, begin_iteration, begin_trial
 from aljax.loop.pool import Pool
 from aljax.loop.querying import uncertainty
 from aljax.loop.settings import Settings
 from aljax.loop.state import RunState
-from aljax.networks.densenet import DenseNet121
-from aljax.networks.loss_head import LossHead
-from aljax.networks.model import Model, Variables, init_variables, prepare_inference
-from aljax.queries.kmeans import kmeans
-from aljax.queries.scores import gradient_embeddings, mge_scores
-from aljax.queries.shortlist import Shortlist
-from aljax.runs.processes import SilentWatcher
+from aljax.networks import DenseNet121, LossHead
+from aljax.networks.model import Model, Variables, init_variables
+from aljax.queries import Shortlist, gradient_embeddings, kmeans, mge_scores
 from aljax.training.fitting import begin_fit, make_epoch
-from aljax.training.prediction import predict_batch, predict_batches
+from aljax.training.prediction import predict_batches
 from aljax.training.recipe import Recipe
 from aljax.training.steps import Batch, train_on_batch, train_on_device
 from aljax.xla.programs import VARIABLE, keep_programs
@@ -59,64 +55,57 @@ def fresh_model(size: int, bands: int, precision: str, head: bool = False) -> tu
     return model, init_variables(jax.random.key(0), model, size, bands)
 
 
-def statistics(bands: int) -> BandStatistics:
-    """Of the noise."""
-    return BandStatistics(np.full(bands, MEAN, np.float32), np.full(bands, DEVIATION, np.float32))
+def pool_on_device(count: int, size: int, bands: int) -> Tiles:
+    """A pool of noise whose pixels are on the device."""
+    images, elsewhere = jax.device_put(pixels(count, size, bands)), np.empty((0, size, size, bands), np.uint8)
+    statistics = BandStatistics(np.full(bands, MEAN, np.float32), np.full(bands, DEVIATION, np.float32))
+    return Tiles(elsewhere, np.arange(count), multi_labels(count, CLASSES[bands]), statistics, images)
 
 
-def begin_training(
-    batch: int, size: int, bands: int, precision: str, steps: int = 1
-) -> tuple[Any, tuple[Any, ...], Any, tuple[Any, ...]]:
-    """What runs so many steps, on an accelerator in a row: static arguments, what is trained, and the other arguments.
-
-    The last of them says which steps.
-    """
+def begin_training(batch: int, size: int, bands: int, precision: str, steps: int = 1) -> Callable[[], jax.Array]:
+    """What starts so many steps of a fit, on an accelerator in a row, and gives something to wait for."""
     model, variables = fresh_model(size, bands, precision)
-    recipe, count = Recipe(), batch * steps
-    start = begin_fit(recipe, variables)
-    tiles = Batch(*map(jax.device_put, (pixels(count, size, bands), multi_labels(count, CLASSES[bands]))))
-    given = tiles, statistics(bands), make_epoch(recipe, 0, jax.random.key(1))
+    recipe, pool = Recipe(), pool_on_device(batch * steps, size, bands)
+    assert pool.on_device is not None
+    start, tiles = begin_fit(recipe, variables), Batch(pool.on_device, jax.device_put(pool.labels))
+    program: Any = partial(train_on_batch, model, recipe)
+    given: tuple[Any, ...] = tiles, pool.statistics, make_epoch(recipe, 0, jax.random.key(1)), np.asarray(0, np.int32)
+    if steps > 1:
+        program = partial(train_on_device, model, recipe, batch)
+        given = (*given[:-1], pool.indices.astype(np.int32), np.array([0, steps], np.int32))
     # What a step gives is what the next one takes.
-    carry = start.state, start.sums
-    if steps == 1:
-        return train_on_batch, (model, recipe), carry, (*given, np.asarray(0, np.int32))
-    in_a_row = np.arange(count, dtype=np.int32), np.array([0, steps], np.int32)
-    return train_on_device, (model, recipe, batch), carry, (*given, *in_a_row)
+    carries = [(start.state, start.sums)]
+
+    def begin() -> jax.Array:
+        carries[0], done = program(*carries[0], *given)
+        return done
+
+    return begin
 
 
-def begin_scoring(batch: int, size: int, bands: int, precision: str) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
-    """What scores a batch: static arguments, and the other ones."""
-    model, variables = fresh_model(size, bands, precision)
-    images = jax.device_put(pixels(batch, size, bands))
-    return predict_batch, (model,), (prepare_inference(model, variables), images, statistics(bands))
-
-
-def train_in_jax(
-    batch: int, size: int, bands: int, precision: str, steps: int = 1, deterministic: bool = False
-) -> Work:
+def train_in_jax(deterministic: bool = False, **arguments: Any) -> Work:
     """Steps of the fit: augmentation, standardisation, forward, backward, SGD; several as on an accelerator."""
     if deterministic:
         ask_for_determinism()
-    program, static, *carries, rest = begin_training(batch, size, bands, precision, steps)
+    begin = begin_training(**arguments)
 
     def work() -> Mapping[str, float]:
-        carries[0], done = program(*static, *carries[0], *rest)
-        done.block_until_ready()
+        begin().block_until_ready()
         return NOTHING
 
     return work
 
 
-FIRST_STEP = "from tools.benchmarked import begin_first_step; begin_first_step({})"
+FIRST_STEP = "from tools.benchmarked import begin_first_step; begin_first_step(**{})"
 
 
 def start_in_jax(**arguments: Any) -> Work:
     """A process from its start until the first step of a fit is under way, with what the process before it kept."""
     folder = TemporaryDirectory(prefix="aljax-programs-")
-    command = [sys.executable, "-c", FIRST_STEP.format(", ".join(f"{name}={arguments[name]!r}" for name in arguments))]
 
     def work() -> Mapping[str, float]:
         environment = {**os.environ, VARIABLE: folder.name}  # the folder lasts as long as this function
+        command = [sys.executable, "-c", FIRST_STEP.format(arguments)]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             begun = process.stdout.readline()
@@ -128,23 +117,20 @@ def start_in_jax(**arguments: Any) -> Work:
     return work
 
 
-def begin_first_step(batch: int, size: int, bands: int, precision: str) -> None:
+def begin_first_step(**arguments: Any) -> None:
     """Says when the first step is under way."""
     keep_programs()
-    program, static, carry, rest = begin_training(batch, size, bands, precision)
-    program(*static, *carry, *rest)
+    begin_training(**arguments)()
     print("begun", flush=True)
 
 
 def score_in_jax(count: int, batch: int, size: int, bands: int, precision: str) -> Work:
     """A pass over a pool that is on the device: probabilities and embeddings of every tile."""
     model, variables = fresh_model(size, bands, precision)
-    rows = np.arange(count)
-    images = jax.device_put(pixels(count, size, bands))
-    pool = Tiles(np.empty((0, size, size, bands), np.uint8), rows, multi_labels(count, 1), statistics(bands), images)
+    pool = pool_on_device(count, size, bands)
 
     def work() -> Mapping[str, float]:
-        for _, predictions in predict_batches(model, variables, pool, rows, batch):
+        for _, predictions in predict_batches(model, variables, pool, pool.indices, batch):
             predictions.embeddings.block_until_ready()
         return NOTHING
 
@@ -154,35 +140,28 @@ def score_in_jax(count: int, batch: int, size: int, bands: int, precision: str) 
 class NoStore:
     """Keeps nothing."""
 
-    def restore(self) -> RunState | None:
-        return None
+    def restore(self) -> None: ...
 
-    def save(self, state: RunState) -> None:
-        pass
+    def save(self, state: RunState) -> None: ...
 
-    def offer(self, state: RunState) -> None:
-        pass
+    def offer(self, state: RunState) -> None: ...
 
 
 def iterate_in_jax(labelled: int, epochs: int, pool: int, size: int, bands: int, precision: str) -> Work:
     """A whole iteration of the loop with MGE and warm start: fit, evaluation, scores of the pool, clustering."""
     model, variables = fresh_model(size, bands, precision)
-    settings = Settings(query="mge", initial=labelled, budget=BUDGET, multiplier=MULTIPLIER, image_size=size)
-    settings = replace(settings, max_labels=labelled + BUDGET, recipe=Recipe(epochs=epochs))
-    archive = Archive(
-        "noise",
-        pixels(pool + 2 * EVALUATED, size, bands),
-        multi_labels(pool + 2 * EVALUATED, CLASSES[bands]),
-        tuple(map(str, range(pool + 2 * EVALUATED))),
-        tuple(map(str, range(CLASSES[bands]))),
-    )
-    rows = np.arange(len(archive.ids))
-    tiles = place(archive, Split(*np.split(rows, [pool, pool + EVALUATED])), settings.seed)
+    sizes: dict[str, Any] = {"initial": labelled, "max_labels": labelled + BUDGET, "image_size": size}
+    settings = Settings(query="mge", budget=BUDGET, multiplier=MULTIPLIER, recipe=Recipe(epochs=epochs), **sizes)
+    count, classes = pool + 2 * EVALUATED, CLASSES[bands]
+    images, labels = pixels(count, size, bands), multi_labels(count, classes)
+    archive = Archive("noise", images, labels, tuple(map(str, range(count))), tuple(map(str, range(classes))))
+    split = Split(*np.split(np.arange(count), [pool, pool + EVALUATED]))
+    tiles = place(archive, split, settings.seed)
     begun = [begin_trial(tiles.pool, settings, 0, ())._replace(variables=variables)]
 
     def work() -> Mapping[str, float]:
         state = begin_iteration(model, tiles.pool, settings, begun[0])
-        state = advance(model, tiles, settings, state, NoStore(), SilentWatcher())
+        state = advance(model, tiles, settings, state, NoStore(), Watcher())
         begun[0] = begun[0]._replace(variables=state.variables)
         return {"tiles": float(len(state.history[-1].selected))}
 
@@ -194,9 +173,8 @@ def embeddings(count: int, dimension: int = 1024) -> np.ndarray:
     rng = np.random.default_rng(2)
     centers = np.maximum(rng.normal(size=(max(count // 8, 4), dimension)), 0.0)
     chosen = rng.choice(len(centers), count, p=rng.dirichlet(np.ones(len(centers))))
-    return (centers[chosen] + rng.normal(size=(count, dimension)) * rng.uniform(0.2, 1.0, (count, 1))).astype(
-        np.float32
-    )
+    points = centers[chosen] + rng.normal(size=(count, dimension)) * rng.uniform(0.2, 1.0, (count, 1))
+    return points.astype(np.float32)
 
 
 def kmeans_in_jax(count: int, clusters: int) -> Work:
@@ -245,15 +223,13 @@ def select_in_jax(query: str, pool: int, size: int, bands: int, budget: int, mul
     """One whole selection of Table I: a pass over the pool, its scores, and clustering."""
     model, variables = fresh_model(size, bands, precision, head=query == "ll")
     settings = Settings(query=query, budget=budget, multiplier=multiplier)
-    rows, classes = np.arange(pool), CLASSES[bands]
-    images = jax.device_put(pixels(pool, size, bands))
-    tiles = Tiles(np.empty((0, size, size, bands), np.uint8), rows, multi_labels(pool, 1), statistics(bands), images)
-    before = np.random.default_rng(3).random((pool, classes), np.float32)
+    tiles = pool_on_device(pool, size, bands)
+    before = np.random.default_rng(3).random(tiles.labels.shape, np.float32)
     state = RunState(0, 2, Pool(pool), variables, before, ())
 
     def work() -> Mapping[str, float]:
         score, shortlist = uncertainty(settings, tiles, state), Shortlist(multiplier * budget)
-        for chunk, batch in predict_batches(model, variables, tiles, rows):
+        for chunk, batch in predict_batches(model, variables, tiles, tiles.indices):
             shortlist.add(chunk, score(chunk, batch), batch.embeddings)
         chosen = shortlist.select(jax.random.key(1), budget, multiplier)
         return {"tiles": float(len(chosen))}

@@ -18,14 +18,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from aljax.commands.options import read_options
 from aljax.commands.process import command
 from aljax.errors import InputError
-from aljax.runs.checkpoints import list_checkpoints, read_newest
+from aljax.runs.checkpoints import read_newest
 from aljax.system.files import TEMPORARY_MARK, make_folder
 from aljax.system.locking import WRITER
 from tools.run_contents import FILES, contents, differences
@@ -35,9 +35,17 @@ RUN = (
     *(sys.executable, "-m", "experiments.quickstart", "--tiles", "640", "--trials", "2", "--initial", "20"),
     *("--budget", "20", "--max-labels", "60", "--epochs", "24", "--batch-size", "10"),
 )
-Moment = Literal["start", "any", "checkpoint", "checksums", "file"]
-# Each with its share of the kills.
-MOMENTS: dict[Moment, int] = {"start": 1, "any": 4, "checkpoint": 2, "checksums": 2, "file": 2}
+# Each with the files in the run's folder that show it, and its share of the kills.
+MOMENTS = {
+    "start": ("", 1),
+    "any": ("", 4),
+    "checkpoint": ("*/checkpoints/*tmp*", 2),
+    "checksums": (f"*/checkpoints/.*{TEMPORARY_MARK}", 2),
+    "file": (f"*/.*{TEMPORARY_MARK}", 2),
+}
+SHARES = [share for _, share in MOMENTS.values()]
+Kill = tuple[str, str]
+"""What was being written, and how far the newest checkpoint was."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +60,6 @@ class Settings:
     folder: Path | None = None  # folder for the runs, kept afterwards (default: a temporary one)
 
 
-@dataclass
-class Outcome:
-    """What happened to a run."""
-
-    kills: Counter[str] = field(default_factory=Counter)
-    stages: Counter[str] = field(default_factory=Counter)
-    """How far the newest checkpoint was at each kill."""
-    different: list[str] = field(default_factory=list)
-
-
 def start(run_dir: Path, checkpoint_seconds: float) -> subprocess.Popen[str]:
     """The run as a process of its own; its messages go into a file beside its folder."""
     arguments = (*RUN, "--run-dir", str(run_dir), "--checkpoint-seconds", str(checkpoint_seconds))
@@ -74,59 +72,40 @@ def last_message(run_dir: Path) -> str:
     return run_dir.with_suffix(".log").read_text().strip().rpartition("\n")[2]
 
 
-def is_moment(run_dir: Path, moment: Moment) -> bool:
-    """Whether something of that kind is being written just now."""
-    match moment:
-        case "checkpoint":
-            return any(run_dir.glob("*/checkpoints/*tmp*"))
-        case "checksums":
-            return any(run_dir.glob(f"*/checkpoints/.*{TEMPORARY_MARK}"))
-        case "file":
-            return any(run_dir.glob(f"*/.*{TEMPORARY_MARK}"))
-    return True
-
-
 def has_begun(run_dir: Path) -> bool:
     """Whether a process is at work in the folder, past its start."""
     return any(run_dir.glob(f"*/{WRITER}"))
 
 
-def kill(settings: Settings, process: subprocess.Popen[str], run_dir: Path, wait: float, moment: Moment) -> bool:
+def kill(settings: Settings, process: subprocess.Popen[str], run_dir: Path, wait: float, moment: str) -> bool:
     """Kills the run `wait` seconds after its start, at the moment; False if it ended before."""
-    begun = None
+    begun, (pattern, _) = None, MOMENTS[moment]
     while process.poll() is None:
         if begun is None and (moment == "start" or has_begun(run_dir)):
             begun = time.monotonic()
-        if begun is not None and time.monotonic() - begun >= wait and is_moment(run_dir, moment):
-            break
+        if begun is not None and time.monotonic() - begun >= wait and (not pattern or any(run_dir.glob(pattern))):
+            process.send_signal(getattr(signal, f"SIG{settings.signal}"))
+            process.wait()
+            return True
         time.sleep(0.0005)
-    if process.poll() is not None:
-        return False
-    process.send_signal(getattr(signal, f"SIG{settings.signal}"))
-    process.wait()
-    return True
+    return False
 
 
-def check_end(settings: Settings, process: subprocess.Popen[str], run_dir: Path) -> str | None:
-    """What was wrong with the way a run ended on the signal; None if it was as promised."""
+def check_end(settings: Settings, process: subprocess.Popen[str], run_dir: Path) -> list[str]:
+    """What was wrong with the way a run ended on the signal, if it was not as promised."""
     number = getattr(signal, f"SIG{settings.signal}")
     if settings.signal == "KILL" or process.returncode == -number:  # not caught, or still starting
-        return None
+        return []
     message = last_message(run_dir)
-    if process.returncode == 128 + number and ("To go on from here: " in message or "goes on" in message):
-        return None
-    if "KeyboardInterrupt" in message:  # still importing
-        return None
-    return f"status {process.returncode}, {message!r}"
+    as_promised = process.returncode == 128 + number and ("To go on from here: " in message or "goes on" in message)
+    still_importing = "KeyboardInterrupt" in message
+    return [] if as_promised or still_importing else [f"status {process.returncode}, {message!r}"]
 
 
 def stage(run_dir: Path) -> str:
     """How far the newest checkpoint of an unfinished run is."""
     for query in reversed(QUERIES):
-        folder = run_dir / query / "checkpoints"
-        if folder.is_dir() and list_checkpoints(folder):
-            newest = read_newest(folder)
-            assert newest is not None
+        if newest := read_newest(run_dir / query / "checkpoints"):
             if newest.facts["stage"] != "Training":
                 return newest.facts["stage"] or "Complete"
             return "Training, first epoch" if not newest.facts["epoch"] else "Training, later epoch"
@@ -136,35 +115,33 @@ def stage(run_dir: Path) -> str:
 def differences_from(whole: Path, run_dir: Path) -> list[str]:
     """Names of what a run left that an undisturbed one did not leave like that."""
     different = [name for name in FILES[1:] if (whole / name).read_bytes() != (run_dir / name).read_bytes()]
-    for query in QUERIES:
-        names = differences(contents(run_dir / query), contents(whole / query))
-        different += [f"{query}/{name}" for name in names]
-    return different
+    of_query = {query: differences(contents(run_dir / query), contents(whole / query)) for query in QUERIES}
+    return different + [f"{query}/{name}" for query, names in of_query.items() for name in names]
 
 
-def torture(settings: Settings, run_dir: Path, rng: random.Random, work: float) -> Outcome:
-    """Kills a run again and again, then lets it end."""
-    outcome = Outcome()
+def torture(settings: Settings, run_dir: Path, rng: random.Random, work: float) -> tuple[list[Kill], list[str]]:
+    """Kills a run again and again, then lets it end; the kills, and how it should not have ended."""
+    kills: list[Kill] = []
+    wrong: list[str] = []
     while True:
         process = start(run_dir, settings.checkpoint_seconds)
         for left in run_dir.glob(f"*/{WRITER}"):  # of the process that was killed
             left.unlink()
-        (moment,) = rng.choices(list(MOMENTS), list(MOMENTS.values()))
+        (moment,) = rng.choices(list(MOMENTS), SHARES)
         wait = rng.uniform(0.0, work / settings.kills)
-        if outcome.kills.total() >= settings.kills or not kill(settings, process, run_dir, wait, moment):
+        if len(kills) >= settings.kills or not kill(settings, process, run_dir, wait, moment):
             if process.wait():
-                outcome.different.append(f"status {process.returncode}, {last_message(run_dir)!r}")
-            return outcome
-        outcome.kills[moment] += 1
-        outcome.stages[stage(run_dir)] += 1
-        if wrong := check_end(settings, process, run_dir):
-            outcome.different.append(wrong)
+                wrong.append(f"status {process.returncode}, {last_message(run_dir)!r}")
+            return kills, wrong
+        kills.append((moment, stage(run_dir)))
+        wrong += check_end(settings, process, run_dir)
 
 
-def row(name: object, outcome: Outcome) -> str:
+def row(name: object, kills: list[Kill], different: list[str]) -> str:
     """A line of the table."""
-    kills = "".join(f"{outcome.kills[moment]:>12}" for moment in MOMENTS)
-    return f"{name!s:>5}{outcome.kills.total():>7}{kills}   {', '.join(outcome.different) or 'none'}"
+    of_moment = Counter(moment for moment, _ in kills)
+    counts = "".join(f"{of_moment[moment]:>12}" for moment in MOMENTS)
+    return f"{name!s:>5}{len(kills):>7}{counts}   {', '.join(different) or 'none'}"
 
 
 def undisturbed(run_dir: Path) -> float:
@@ -184,21 +161,22 @@ def run_all(settings: Settings, folder: Path) -> bool:
         work = undisturbed(folder / name)
     print(f"undisturbed work: {work:.0f} s; signal {settings.signal}; kills by what was being written", flush=True)
     print(f"{'run':>5}{'kills':>7}" + "".join(f"{moment:>12}" for moment in MOMENTS) + "   different")
-    rng, total = random.Random(settings.seed), Outcome()
+    rng = random.Random(settings.seed)
+    all_kills: list[Kill] = []
+    all_different: list[str] = []
     for number in range(1, settings.runs + 1):
         run_dir = folder / f"run{number}"
-        outcome = torture(settings, run_dir, rng, work)
-        if not outcome.different:
-            outcome.different += differences_from(folder / "whole", run_dir)
-        print(row(number, outcome), flush=True)
-        total.kills += outcome.kills
-        total.stages += outcome.stages
-        total.different += outcome.different
-        if not outcome.different:
+        kills, different = torture(settings, run_dir, rng, work)
+        different = different or differences_from(folder / "whole", run_dir)
+        print(row(number, kills, different), flush=True)
+        all_kills += kills
+        all_different += different
+        if not different:
             shutil.rmtree(run_dir)
-    print(row("all", total))
-    print("newest checkpoint at the kills: " + ", ".join(f"{name} {n}" for name, n in total.stages.most_common()))
-    return not total.different
+    print(row("all", all_kills, all_different))
+    stages = Counter(stage for _, stage in all_kills).most_common()
+    print("newest checkpoint at the kills: " + ", ".join(f"{name} {number}" for name, number in stages))
+    return not all_different
 
 
 def main() -> None:

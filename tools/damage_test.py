@@ -32,10 +32,14 @@ from aljax.loop.state import RunState, Training
 from aljax.networks.densenet import DenseNet
 from aljax.runs.experiment import run_experiment
 from aljax.runs.run_dir import RunStore
+from aljax.system.files import LOCK
+from aljax.system.locking import WRITER
 from aljax.training.recipe import Recipe
 from tools.run_contents import contents, differences
 
 SEED = 0
+Resume = Callable[[Path], object]
+"""Repeats the command on the run in a folder."""
 
 
 def flip_a_bit(data: bytes, rng: np.random.Generator) -> bytes:
@@ -53,7 +57,7 @@ DAMAGES: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {
 WRONG = "UNNOTICED, WRONG"
 
 
-def outcome(run_dir: Path, resume: Callable[[Path], object], expected: dict[str, object]) -> str:
+def outcome(run_dir: Path, resume: Resume, expected: dict[str, object]) -> str:
     """What comes of repeating the command on a damaged run."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", InputWarning)
@@ -68,11 +72,7 @@ def outcome(run_dir: Path, resume: Callable[[Path], object], expected: dict[str,
 
 
 def outcomes(
-    run_dir: Path,
-    resume: Callable[[Path], object],
-    expected: dict[str, object],
-    scratch: Path,
-    each: int = len(DAMAGES),
+    run_dir: Path, resume: Resume, expected: dict[str, object], scratch: Path, each: int = len(DAMAGES)
 ) -> Iterator[tuple[str, list[str]]]:
     """For each file of a run that is not empty, what comes of `each` kinds of damage, taken in turn."""
     rng, damages = np.random.default_rng(SEED), itertools.cycle(DAMAGES.values())
@@ -86,21 +86,17 @@ def outcomes(
         yield path.relative_to(run_dir).as_posix(), found
 
 
-class StopError(Exception):
-    """Ends a run in the middle."""
-
-
-def run_until(in_the_middle: Callable[[RunState], bool], run: Callable[[], object]) -> None:
-    """Runs until a state of that kind is saved."""
+def make_runs(run: Resume, finished: Path, stopped: Path) -> None:
+    """Makes a run, and on the way the copy that a stop inside the training of its second iteration would leave."""
     save = RunStore.save
 
-    def save_and_stop(store: RunStore, state: RunState) -> None:
+    def save_and_copy(store: RunStore, state: RunState) -> None:
         save(store, state)
-        if in_the_middle(state):
-            raise StopError
+        if state.iteration == 2 and isinstance(state.stage, Training) and not stopped.exists():
+            shutil.copytree(finished, stopped, ignore=shutil.ignore_patterns(WRITER, LOCK))
 
-    with patch.object(RunStore, "save", save_and_stop), contextlib.suppress(StopError):
-        run()
+    with patch.object(RunStore, "save", save_and_copy):
+        run(finished)
 
 
 def main() -> None:
@@ -110,31 +106,21 @@ def main() -> None:
     archive = generate_scenes(140, 32, SEED)
     split = random_split(SEED, len(archive.ids), 30, 30)
     network = DenseNet(num_classes=len(archive.class_names), depths=(2, 2), growth=8, stem_channels=8)
-    recipe = Recipe(epochs=3, batch_size=10)
-    settings = Settings(
-        query="tpd",
-        trials=1,
-        initial=10,
-        budget=10,
-        max_labels=30,
-        image_size=32,
-        checkpoint_seconds=0.0,
-        recipe=recipe,
-    )
+    settings = Settings(query="tpd", trials=1, initial=10, budget=10, max_labels=30, image_size=32)
+    settings = replace(settings, checkpoint_seconds=0.0, recipe=Recipe(epochs=3, batch_size=10))
 
-    def resume(run_dir: Path) -> None:
+    def run(run_dir: Path) -> None:
         with contextlib.redirect_stderr(io.StringIO()):
             run_experiment(replace(settings, run_dir=run_dir), archive, split, network)
 
+    wrong = False
     with tempfile.TemporaryDirectory() as temporary:
-        whole, stopped = Path(temporary, "finished"), Path(temporary, "stopped")
-        resume(whole)
-        run_until(lambda state: state.iteration == 2 and isinstance(state.stage, Training), lambda: resume(stopped))
-        expected = contents(whole)
-        wrong = False
-        for run_dir in (stopped, whole):
+        finished, stopped, scratch = (Path(temporary, name) for name in ("finished", "stopped", "damaged"))
+        make_runs(run, finished, stopped)
+        expected = contents(finished)
+        for run_dir in (stopped, finished):
             print(f"{run_dir.name + ' run':<72}" + "".join(f"{name:>18}" for name in DAMAGES))
-            for name, found in outcomes(run_dir, resume, expected, Path(temporary, "damaged")):
+            for name, found in outcomes(run_dir, run, expected, scratch):
                 print(f"{name:<72}" + "".join(f"{came_of_it:>18}" for came_of_it in found), flush=True)
                 wrong |= WRONG in found
     if wrong:

@@ -9,21 +9,16 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, islice
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from tools.peak_memory import PeakMemory, peak_device_bytes
-from tools.workers import end_with_parent
+from tools.workers import PeakMemory, end_with_parent, peak_device_bytes
 
 Work = Callable[[], Mapping[str, float]]
 """Does the work once, waits for it, and gives other figures by name (such as the inertia of a clustering)."""
 
 LEAST_SECONDS = 0.2  # of a measurement: shorter work is repeated within it
-
-
-def nothing() -> None:
-    """What most processes have to do first."""
 
 
 class Way(NamedTuple):
@@ -32,7 +27,7 @@ class Way(NamedTuple):
     name: str
     build: Callable[..., Work]
     arguments: Mapping[str, Any]
-    at_first: Callable[[], None] = nothing
+    at_first: Callable[[], None] | None = None
     """Called in the process before it has a second thread."""
 
 
@@ -61,66 +56,59 @@ def duels(works: Sequence[Sequence[Way]], rounds: int, builders: int = 1) -> Ite
     """
     together = max(len(works), 1) if builders > 1 else 1
     for start in range(0, len(works), together):
-        group = [[_Worker(way) for way in ways] for ways in works[start : start + together]]
+        group = works[start : start + together]
         with ThreadPoolExecutor(builders) as pool:
-            list(pool.map(_Worker.begin, chain.from_iterable(group)))
-        for workers in group:
-            yield _in_turns(workers, rounds)
-
-
-def _in_turns(workers: Sequence["_Worker"], rounds: int) -> dict[str, Timing | str]:
-    for _ in range(rounds):
-        for worker in workers:
-            if worker.failure is None:
-                worker.measure()
-    return {worker.way.name: worker.end() for worker in workers}
+            ready = pool.map(_Worker, chain.from_iterable(group))
+        for ways in group:
+            workers = list(islice(ready, len(ways)))
+            for worker in workers * rounds:
+                worker.tell("again")
+            yield {worker.way.name: worker.end() for worker in workers}
 
 
 class _Worker:
+    """A process that has built a way and done its work once, and does it again when told to, until something fails."""
+
     def __init__(self, way: Way) -> None:
         self.way = way
-        self.failure: str | None = None
-        self._seconds: list[float] = []
-
-    def begin(self) -> None:
-        """Starts the process and waits until it has done its work once, or has failed."""
+        self._failure: str | None = None
+        self._heard: list[Any] = []
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self.way))
+        self._process = context.Process(target=_serve, args=(theirs, way))
         self._process.start()
         theirs.close()
-        if (seconds := self._hear()) is not None:
-            self._first = seconds
+        self.tell(None)
 
-    def measure(self) -> None:
-        """Does the work again, or notes why it failed."""
-        if (seconds := self._hear("again")) is not None:
-            self._seconds.append(seconds)
-
-    def end(self) -> Timing | str:
-        """What was measured, or why it failed."""
-        if self.failure is None and (told := self._hear("end")) is not None:
-            self._process.join()
-            return Timing(self._seconds, self._first, *told)
-        return self.failure or ""
-
-    def _hear(self, word: str = "") -> Any:
-        """What the process answers to a word, or at first without one; None, with the reason kept, if it failed."""
+    def tell(self, word: str | None) -> None:
+        """Says a word, if any, and keeps the answer: seconds, at the end what else was measured, or why it failed."""
+        if self._failure is not None:
+            return
         try:
-            if word:
+            if word is not None:
                 self._connection.send(word)
             heard = self._connection.recv()
         except (EOFError, OSError):  # it was killed, for want of memory for instance, maybe before the word
             self._process.join()
             heard = f"ended with status {self._process.exitcode}"
-        if not isinstance(heard, str):
-            return heard
-        self.failure = heard
-        return None
+        if isinstance(heard, str):
+            self._failure = heard
+        else:
+            self._heard.append(heard)
+
+    def end(self) -> Timing | str:
+        """What was measured, or why it failed."""
+        self.tell("end")
+        self._process.join()
+        if self._failure is not None:
+            return self._failure
+        first, *seconds, (peak_bytes, figures) = self._heard
+        return Timing(seconds, first, peak_bytes, figures)
 
 
 def _serve(connection: Connection, way: Way) -> None:
-    way.at_first()
+    if way.at_first is not None:
+        way.at_first()
     end_with_parent()
     with PeakMemory() as memory:
         started = time.perf_counter()

@@ -23,11 +23,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from tqdm import tqdm
 
 from aljax.commands.options import read_options
 from aljax.data.archives import treesatai
-from aljax.data.generated.forests import LEAST_SIZE, SIDE_M, Areas, Tile, areas, file_name, render
+from aljax.data.generated.forest_plan import plan
+from aljax.data.generated.forests import LEAST_SIZE, SIDE_M, Areas, Tile, areas, render
 from aljax.data.tiles.decoding import MAX_PIXELS
 from aljax.errors import InputError
 from aljax.system.files import remove_leftovers, write_atomically
@@ -38,7 +40,6 @@ DRAWING = 1  # raised when the same settings give other tiles than before
 TILES = treesatai.TILE_FOLDERS[0]
 LABELS = treesatai.LABEL_PLACES[0]
 LISTS = tuple(treesatai.LISTS.values())
-MARK = treesatai.GENERATED
 BATCH = 25  # tiles that a process takes at a time
 CORNER = (540_000.0, 5_800_000.0)  # metres in UTM zone 32, Lower Saxony
 
@@ -58,14 +59,9 @@ class Settings:
 
 def check(settings: Settings) -> None:
     """Raises InputError for a setting that can never work."""
-    for flag, value, least in (
-        ("--tiles", settings.tiles, 2),
-        ("--seed", settings.seed, 0),
-        ("--size", settings.size, LEAST_SIZE),
-        ("--processes", settings.processes, 0),
-    ):
-        if value < least:
-            raise InputError(f"{flag} is {value}: it must be at least {least}")
+    for name, least in {"tiles": 2, "seed": 0, "size": LEAST_SIZE, "processes": 0}.items():
+        if (value := getattr(settings, name)) < least:
+            raise InputError(f"--{name} is {value}: it must be at least {least}")
     if settings.size**2 > MAX_PIXELS:
         raise InputError(f"--size is {settings.size}: it must be at most {math.isqrt(MAX_PIXELS)}")
     if not 0.0 < settings.test_share < 1.0:
@@ -83,23 +79,26 @@ def generate(settings: Settings) -> dict[str, Areas]:
         remove_leftovers(settings.out / TILES)
         # Last: an archive with labels and lists is whole.
         write_atomically(settings.out / LABELS, json.dumps(labels))
-        for name, tiles in zip(LISTS, split(settings, sorted(labels)), strict=True):
-            write_atomically(settings.out / name, "".join(f"{tile}\r\n" for tile in tiles))
+        tiles = sorted(labels)
+        num_test = min(max(round(settings.test_share * len(tiles)), 1), len(tiles) - 1)  # each list gets at least one
+        order = np.random.default_rng([settings.seed, 0x5917]).permutation(tiles).tolist()
+        for name, listed in zip(LISTS, (order[num_test:], order[:num_test]), strict=True):
+            write_atomically(settings.out / name, "".join(f"{tile}\r\n" for tile in sorted(listed)))
     return labels
 
 
 def claim(settings: Settings) -> None:
     """Marks a new folder as generated, or compares the mark that is there. Raises InputError."""
-    mark, wanted = settings.out / MARK, identity(settings)
-    if settings.out.exists() and not settings.out.is_dir():
-        raise InputError(f"{settings.out} is a file: give --out a folder")
+    out, mark = settings.out, settings.out / treesatai.GENERATED
+    wanted: dict[str, object] = {"drawing": DRAWING, **asdict(settings)}
+    del wanted["out"], wanted["processes"]  # the rest makes an archive this archive
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: give --out a folder")
     if not mark.exists():
-        if settings.out.exists() and any(not entry.name.startswith(".") for entry in settings.out.iterdir()):
-            raise InputError(
-                f"{settings.out} is not empty and was not generated here (no {MARK}): choose another --out"
-            )
-        with _writing_to(settings.out):
-            settings.out.mkdir(parents=True, exist_ok=True)
+        if out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+            raise InputError(f"{out} is not empty and was not generated here (no {mark.name}): choose another --out")
+        with _writing_to(out):
+            out.mkdir(parents=True, exist_ok=True)
             write_atomically(mark, json.dumps(wanted, indent=2) + "\n")
         return
     try:
@@ -113,26 +112,9 @@ def claim(settings: Settings) -> None:
     ]
     if differences:
         raise InputError(
-            f"{settings.out} holds an archive with other settings ({'; '.join(differences)}): "
+            f"{out} holds an archive with other settings ({'; '.join(differences)}): "
             "repeat them or choose another --out"
         )
-
-
-def identity(settings: Settings) -> dict[str, object]:
-    """What makes an archive this archive."""
-    fields = asdict(settings)
-    return {"drawing": DRAWING, **{name: fields[name] for name in fields if name not in ("out", "processes")}}
-
-
-def split(settings: Settings, tiles: list[str]) -> tuple[list[str], list[str]]:
-    """Names of the train and the test list, both in order; each gets at least one tile."""
-    count = min(max(round(settings.test_share * len(tiles)), 1), len(tiles) - 1)
-    order = np.random.default_rng([settings.seed, 0x5917]).permutation(len(tiles))
-    test = set(order[:count].tolist())
-    return (
-        [tile for index, tile in enumerate(tiles) if index not in test],
-        [tile for index, tile in enumerate(tiles) if index in test],
-    )
 
 
 def _written(settings: Settings) -> Iterator[tuple[str, Areas]]:
@@ -158,7 +140,7 @@ def _leave_stopping_to_the_parent() -> None:
 
 def write_tile(settings: Settings, index: int) -> tuple[str, Areas]:
     """Writes a tile unless it is there whole; its name and areas."""
-    path = settings.out / TILES / file_name(settings.seed, index)
+    path = settings.out / TILES / plan(settings.seed, index).name
     if is_whole(path, settings.size, settings.compress):
         return path.name, areas(settings.seed, index, settings.size)
     tile = render(settings.seed, index, settings.size)
@@ -168,8 +150,6 @@ def write_tile(settings: Settings, index: int) -> tuple[str, Areas]:
 
 def is_whole(path: Path, size: int, compress: bool) -> bool:
     """Whether the file is a tile of that size with all its pixels."""
-    import rasterio
-
     # Without compression a file that is too short shows at a glance; with it only decoding tells.
     if not path.is_file() or (not compress and path.stat().st_size < 4 * size * size):
         return False
@@ -183,16 +163,13 @@ def is_whole(path: Path, size: int, compress: bool) -> bool:
 
 def encode(tile: Tile, index: int, compress: bool) -> bytes:
     """The GeoTIFF: IR, G, B, R in EPSG:25832, one tile beside the other in rows of 200."""
-    from rasterio import Affine
-    from rasterio.io import MemoryFile
-
     size, (row, column) = len(tile.pixels), divmod(index, 200)
     metres = 0.2 * (304 / size)  # of a pixel; in this order exactly 0.2 where it should be
-    place = Affine(metres, 0.0, CORNER[0] + column * SIDE_M, 0.0, -metres, CORNER[1] - row * SIDE_M)
+    place = rasterio.Affine(metres, 0.0, CORNER[0] + column * SIDE_M, 0.0, -metres, CORNER[1] - row * SIDE_M)
     bands, dtype = treesatai.FORM
     form = {"width": size, "height": size, "count": bands, "dtype": dtype, "crs": "EPSG:25832", "transform": place}
     options = {"photometric": "MINISBLACK", **({"compress": "deflate", "predictor": 2} if compress else {})}
-    with MemoryFile() as memory:
+    with rasterio.MemoryFile() as memory:
         with memory.open(driver="GTiff", **form, **options) as file:
             file.write(np.moveaxis(tile.pixels, 2, 0))
         return bytes(memory.getbuffer())
@@ -209,11 +186,10 @@ def _writing_to(folder: Path) -> Iterator[None]:
 
 def report(settings: Settings, labels: dict[str, Areas]) -> str:
     """Tiles per genus, tiles that show none, and the disk space."""
-    counts, empty = Counter[str](), 0
+    counts = Counter[str]()
     for rows in labels.values():
-        seen = np.array(treesatai.GENERA)[treesatai.genus_labels(rows).astype(bool)].tolist()
-        counts.update(seen)
-        empty += not seen
+        counts.update(np.array(treesatai.GENERA)[treesatai.genus_labels(rows).astype(bool)].tolist() or ["none"])
+    empty = counts.pop("none", 0)
     lines = [f"{genus:12s} {count:7d} tiles" for genus, count in counts.most_common()]
     space = sum(path.stat().st_size for path in (settings.out / TILES).glob("*.tif"))
     none = f"{'none':12s} {empty:7d} tiles (no genus covers more than {treesatai.AREA_THRESHOLD:.0%})"

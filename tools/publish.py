@@ -9,7 +9,6 @@ each is in, and the trials that begin with their labels. Both follow from the se
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,10 +21,8 @@ from aljax.data.archives.open import open_archive
 from aljax.errors import InputError
 from aljax.loop.history import to_text
 from aljax.loop.iterations import initial_labels
-from aljax.runs.run_dir import FinishedRun, read_finished
+from aljax.runs.run_dir import read_finished
 from aljax.system.files import disk_errors, write_atomically
-
-COLUMNS = ("id", "set", "initial in trials")
 
 
 def publish(
@@ -46,7 +43,9 @@ def publish(
     finished = [run for run in map(read_finished, folders) if run is not None]
     if not finished:
         raise InputError(f"{runs} holds no finished runs: give the --run-dir of the figures")
-    copies = {path.relative_to(runs): path.read_bytes() for path in find_files(runs, finished)}
+    figures = [path for pattern in ("*/summary.json", "*/*.png", "*/table.md") for path in sorted(runs.glob(pattern))]
+    as_they_are = (*figures, *(run.run_dir / "config.json" for run in finished))
+    copies = {path.relative_to(runs): path.read_bytes() for path in as_they_are}
     # As the checkpoints have it.
     copies |= {(run.run_dir / "history.jsonl").relative_to(runs): to_text(run.history).encode() for run in finished}
     configs = [run.config for run in finished]
@@ -69,32 +68,22 @@ def publish(
     print(f"{len(copies)} files of figures and {len(configs)} runs, {len(lists)} lists of tiles: {out}")
 
 
-def find_files(runs: Path, finished: Sequence[FinishedRun]) -> list[Path]:
-    """What is copied as it is."""
-    figures = [path for pattern in ("*/summary.json", "*/*.png", "*/table.md") for path in sorted(runs.glob(pattern))]
-    return figures + [run.run_dir / "config.json" for run in finished]
-
-
 def list_tiles(folder: Path, configs: list[dict[str, Any]]) -> dict[str, str]:
     """A list for each seed and number of initial labels that runs on the archive in `folder` used, by file name."""
-    lists = {}
+    alike: dict[str, list[dict[str, Any]]] = {}
     for config in configs:
         name = f"{config['archive'].replace(' ', '-')}-seed{config['seed']}-initial{config['initial']}.csv"
-        if name in lists:
-            continue
+        alike.setdefault(name, []).append(config)
+    lists = {}
+    for name, (config, *others) in alike.items():
         archive = open_archive(folder, config["image_size"], config["seed"])
         if archive.name != config["archive"]:
             continue
         if archive.fingerprint() != config["fingerprint"]:
             raise InputError(f"{folder} does not hold the data that the runs on {archive.name} were made from")
-        trials = range(1, 1 + max(one["first_trial"] + one["trials"] - 1 for one in configs if same(one, config)))
-        lists[name] = as_csv(archive, config["seed"], config["initial"], trials)
+        last = max(one["first_trial"] + one["trials"] - 1 for one in (config, *others))
+        lists[name] = as_csv(archive, config["seed"], config["initial"], range(1, last + 1))
     return lists
-
-
-def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether runs begin with the same tiles."""
-    return all(one[name] == other[name] for name in ("archive", "seed", "initial"))
 
 
 def as_csv(archive: Archive, seed: int, initial: int, trials: range) -> str:
@@ -107,9 +96,8 @@ def as_csv(archive: Archive, seed: int, initial: int, trials: range) -> str:
             begin.setdefault(int(archive.split.pool[row]), []).append(trial)
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
-    for index, tile in enumerate(archive.ids):
-        rows.writerow((tile, sets[index], " ".join(map(str, begin.get(index, [])))))
+    rows.writerow(("id", "set", "initial in trials"))
+    rows.writerows((tile, sets[row], " ".join(map(str, begin.get(row, [])))) for row, tile in enumerate(archive.ids))
     return text.getvalue()
 
 

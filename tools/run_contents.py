@@ -15,16 +15,14 @@ def contents(run_dir: Path) -> dict[str, object]:
     lines = [json.loads(line) for line in (run_dir / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     newest = read_newest(run_dir / "checkpoints")
     assert newest is not None
+    vectors = {name: vector.tobytes() for name, vector in newest.vectors.items()}
     numbers = list_checkpoints(run_dir / "checkpoints")
     complete = {*map(str, numbers), *(f"{number}.sha256" for number in numbers)}
     return {
         **{name: (run_dir / name).read_bytes() for name in FILES},
         "history.jsonl": [{name: value for name, value in line.items() if name not in TIMES} for line in lines],
         "labelled tiles": newest.facts["rounds"],
-        "weights and probabilities": (
-            newest.facts["arrays"],
-            {name: vector.tobytes() for name, vector in newest.vectors.items()},
-        ),
+        "weights and probabilities": (newest.facts["arrays"], vectors),
         "files": sorted(os.listdir(run_dir)),
         "unfinished checkpoints": sorted(set(os.listdir(run_dir / "checkpoints")) - complete),
     }

@@ -3,36 +3,31 @@
 Written from the paper of Huang et al. in the order of operations that it gives, so that it runs with PyTorch alone.
 """
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 (PyTorch's own habit)
 
 
-class Layer(nn.Module):
+class Layer(nn.Sequential):
     """BN, ReLU, 1x1 convolution, BN, ReLU, 3x3 convolution; appends its maps to those it reads."""
 
     def __init__(self, channels: int, growth: int) -> None:
-        super().__init__()
-        self.norm1 = nn.BatchNorm2d(channels)
-        self.conv1 = nn.Conv2d(channels, 4 * growth, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(4 * growth)
-        self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
+        narrow = nn.Conv2d(channels, 4 * growth, 1, bias=False)
+        wide = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
+        first = {"norm1": nn.BatchNorm2d(channels), "relu1": nn.ReLU(), "conv1": narrow}
+        second = {"norm2": nn.BatchNorm2d(4 * growth), "relu2": nn.ReLU(), "conv2": wide}
+        super().__init__(OrderedDict(first | second))
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        narrow = self.conv1(F.relu(self.norm1(maps)))
-        return torch.cat([maps, self.conv2(F.relu(self.norm2(narrow)))], dim=1)
+        return torch.cat([maps, super().forward(maps)], dim=1)
 
 
-class Transition(nn.Module):
+def transition(channels: int) -> nn.Module:
     """BN, ReLU, 1x1 convolution and average pooling."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(channels)
-        self.conv = nn.Conv2d(channels, channels // 2, 1, bias=False)
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return F.avg_pool2d(self.conv(F.relu(self.norm(maps))), 2)
+    conv = nn.Conv2d(channels, channels // 2, 1, bias=False)
+    return nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(channels), relu=nn.ReLU(), conv=conv, pool=nn.AvgPool2d(2)))
 
 
 class TorchDenseNet(nn.Module):
@@ -40,32 +35,25 @@ class TorchDenseNet(nn.Module):
 
     def __init__(self, depths: tuple[int, ...], growth: int, stem: int, classes: int, bands: int = 3) -> None:
         super().__init__()
-        self.depths = depths
-        self.features = nn.Module()
-        self.features.conv0 = nn.Conv2d(bands, stem, 7, stride=2, padding=3, bias=False)
-        self.features.norm0 = nn.BatchNorm2d(stem)
-        channels = stem
+        conv = nn.Conv2d(bands, stem, 7, stride=2, padding=3, bias=False)
+        parts: OrderedDict[str, nn.Module] = OrderedDict(conv0=conv, norm0=nn.BatchNorm2d(stem), relu0=nn.ReLU())
+        parts["pool0"], channels = nn.MaxPool2d(3, stride=2, padding=1), stem
         for block, depth in enumerate(depths, start=1):
-            layers = nn.Module()
-            for index in range(depth):
-                layers.add_module(f"denselayer{index + 1}", Layer(channels, growth))
-                channels += growth
-            self.features.add_module(f"denseblock{block}", layers)
+            layers = {f"denselayer{index + 1}": Layer(channels + index * growth, growth) for index in range(depth)}
+            parts[f"denseblock{block}"] = nn.Sequential(OrderedDict(layers))
+            channels += depth * growth
             if block < len(depths):
-                self.features.add_module(f"transition{block}", Transition(channels))
+                parts[f"transition{block}"] = transition(channels)
                 channels //= 2
-        self.features.norm5 = nn.BatchNorm2d(channels)
+        parts["norm5"] = nn.BatchNorm2d(channels)
+        self.features = nn.Sequential(parts)
         self.classifier = nn.Linear(channels, classes)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
-        maps = F.relu(self.features.norm0(self.features.conv0(images)))
-        maps = F.max_pool2d(maps, 3, stride=2, padding=1)
-        blocks = []
-        for block in range(1, len(self.depths) + 1):
-            for layer in self.features.get_submodule(f"denseblock{block}").children():
-                maps = layer(maps)
-            blocks.append(maps)
-            if block < len(self.depths):
-                maps = self.features.get_submodule(f"transition{block}")(maps)
-        embedding = F.relu(self.features.norm5(maps)).mean((2, 3))
+        maps, blocks = images, []
+        for name, part in self.features.named_children():
+            maps = part(maps)
+            if name.startswith("denseblock"):
+                blocks.append(maps)
+        embedding = F.relu(maps).mean((2, 3))
         return self.classifier(embedding), embedding, blocks

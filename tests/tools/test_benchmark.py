@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from places import SUPPORT
+from places import ROOT, SUPPORT
 from waiting import until
 
 from aljax.errors import InputError
 from tools import benchmark
 from tools.benchmark import Row, lines
 from tools.duel import Timing, Way, Work, duels
-from tools.profile_step import describe, profile, read_program
 
 
 def sleeper(seconds: float) -> Work:
@@ -116,7 +115,7 @@ def test_what_comes_at_first_comes_before_other_threads() -> None:
 DUEL = """if True:
     import sys
     from pathlib import Path
-    sys.path.insert(0, sys.argv[1])
+    sys.path[:0] = sys.argv[1].split(":")
     from test_benchmark import endless
     from tools.duel import Way, duels
     if __name__ == "__main__":
@@ -134,7 +133,7 @@ def endless(log: Path) -> Work:
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     (tmp_path / "duel.py").write_text(DUEL)
     log = tmp_path / "log"
-    arguments = [sys.executable, str(tmp_path / "duel.py"), f"{SUPPORT}:{Path(__file__).parent}", str(log)]
+    arguments = [sys.executable, str(tmp_path / "duel.py"), f"{ROOT}:{SUPPORT}:{Path(__file__).parent}", str(log)]
     with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
         until(lambda: log.exists() and log.read_text().endswith("\n"))
         process.kill()
@@ -162,24 +161,6 @@ def test_table_says_how_many_times_faster_aljax_is() -> None:
     assert third.split() == ["compiled", "RuntimeError:", "no", "compiler"]
 
 
-def test_a_profile_adds_up_kinds_of_operations_and_says_where_they_come_from() -> None:
-    program = read_program(
-        '  %fusion.1 = f32[4,8]{1,0} fusion(%a), metadata={op_name="jit(call)/jit(predict_batch)/DenseNet/stem"}\n'
-        '  ROOT %conv.7 = bf16[2,3]{1,0} custom-call(%b), metadata={op_name="jit(train_on_device)/block1/conv2"}\n'
-    )
-    assert program == {"fusion.1": "f32[4,8] DenseNet/stem", "conv.7": "bf16[2,3] block1/conv2"}
-    events = [{"name": name, "dur": 1000 * ms} for name, ms in (("fusion.1", 2), ("conv.7", 4), ("fusion.2", 3))]
-    total, kinds, single = describe(events, program, 1, "step").split("\n", 1)[1].split("\n\n")
-    assert total == "9 ms in 3 operations"
-    assert kinds.splitlines()[1].split() == ["5.0", "55.6%", "2", "fusion"]
-    assert single.splitlines()[1].split() == ["4.0", "44.4%", "conv.7", "bf16[2,3]", "block1/conv2"]
-    kernels = [{"name": "fusion_1", "dur": 1000}, {"name": "kernel<" + 200 * "x", "dur": 2000}]
-    _, kinds, single = describe(kernels, program, 2, "step").split("\n\n")
-    assert kinds.splitlines()[2].split() == ["1.0", "33.3%", "1", "fusion"]
-    assert single.splitlines()[1].split() == ["2.0", "66.7%", "kernel<" + 73 * "x"]
-    assert single.splitlines()[2].split() == ["1.0", "33.3%", "fusion_1", "f32[4,8]", "DenseNet/stem"]
-
-
 @pytest.mark.parametrize(
     ("gibibytes", "on_cpu", "batches"), [(63, True, [10]), (64, True, [10, 100]), (1, False, [10, 100])]
 )
@@ -193,7 +174,5 @@ def test_a_hundred_tiles_are_left_out_where_a_cpu_has_no_room(gibibytes, on_cpu,
 def test_out_that_is_a_folder_is_refused_before_anything_is_measured(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmark", "--rows", "kmeans (60", "--out", str(tmp_path)])
     monkeypatch.setattr(benchmark, "duels", lambda *arguments: pytest.fail("measured"))
-    monkeypatch.setattr("tools.profile_step.begin_training_step", lambda *arguments: pytest.fail("measured"))
-    for start in (benchmark.main, lambda: profile(out=tmp_path)):
-        with pytest.raises(InputError, match="is a folder: name a file in it"):
-            start()
+    with pytest.raises(InputError, match="is a folder: name a file in it"):
+        benchmark.main()

@@ -19,8 +19,7 @@ from run_command import run
 
 from aljax.data.generated import forests
 from aljax.data.generated.forest_canopy import numbers
-from aljax.data.generated.forest_plan import Plan, Stand, plan, stream
-from aljax.data.generated.forest_species import ALONE, PARTNERS, SPECIES
+from aljax.data.generated.forest_plan import ALONE, PARTNERS, SPECIES, Plan, Stand, plan, stream
 from aljax.errors import InputError
 from tools import generate
 from tools.generate import LABELS, LISTS, TILES, Settings
@@ -35,7 +34,7 @@ DIGEST = "bfa238ad3c0f329862bd134f7b36ca7892cb70529b256d2248312d6d6f1df1c0"
 @pytest.fixture(scope="module")
 def labels() -> dict[str, forests.Areas]:
     """Those of 1,500 tiles."""
-    return {forests.file_name(0, index): forests.areas(0, index, SIZE) for index in range(1500)}
+    return {plan(0, index).name: forests.areas(0, index, SIZE) for index in range(1500)}
 
 
 def settings(out: Path, **changes) -> Settings:
@@ -71,7 +70,7 @@ def test_areas_alone_are_those_of_the_whole_tile() -> None:
     for index in range(40):
         tile = forests.render(3, index, SIZE)
         assert forests.areas(3, index, SIZE) == tile.areas
-        assert forests.file_name(3, index) == tile.name
+        assert plan(3, index).name == tile.name
 
 
 def test_areas_are_the_pixels_of_each_species_that_are_seen() -> None:
@@ -108,7 +107,7 @@ def test_a_stand_beyond_a_line_through_the_middle_covers_half_and_open_ground_co
 def test_a_tile_shows_the_same_ground_at_every_resolution() -> None:
     for index in range(20):
         coarse, fine = (Counter(dict(forests.areas(0, index, size))) for size in (64, 152))
-        assert forests.file_name(0, index) == forests.render(0, index, 64).name
+        assert plan(0, index).name == forests.render(0, index, 64).name
         for genus in coarse.keys() | fine.keys():
             assert coarse[genus] == pytest.approx(fine[genus], abs=0.06)
 
