@@ -20,6 +20,8 @@ class Purpose(IntEnum):
     TRAINING = 5
     RANDOM_QUERY = 6
     CLUSTERING = 7
+    COVERAGE = 8
+    SCORE = 9
 
 
 def derive_key(seed: int, purpose: Purpose, trial: int = 0, iteration: int = 0, epoch: int = 0) -> Array:

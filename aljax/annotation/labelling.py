@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 
 from aljax.data.archive import Archive, Split
 from aljax.data.labels import PART_NAMES
 from aljax.errors import InputError, InputWarning
 from aljax.keys import Purpose, derive_key
+from aljax.loop.iterations import cover
 from aljax.loop.state import RunState
 
 
@@ -76,10 +77,18 @@ def warn_of_unmeasured(labelling: Labelling) -> None:
         warnings.warn(InputWarning(message), stacklevel=2)
 
 
-def draw_first(labelling: Labelling, seed: int, number: int, initial: int, test: int) -> Assignment | None:
-    """Tiles by chance for what is missing of `initial` labelled ones, and `test` for the test where it has none.
+def draw_first(
+    labelling: Labelling,
+    seed: int,
+    number: int,
+    initial: int,
+    test: int,
+    features: Shaped[np.ndarray, "n h w d"] | None = None,
+) -> Assignment | None:
+    """Tiles for what is missing of `initial` labelled ones, and `test` by chance for the test where it has none.
 
-    None if nothing is missing. Raises InputError if the archive has fewer.
+    With the archive's `features` the former cover them, without they are drawn by chance too. None if nothing is
+    missing. Raises InputError if the archive has fewer.
     """
     tests = 0 if len(labelling.split.test) else test
     count = tests + max(initial - int(labelling.labelled.sum()), 0)
@@ -91,6 +100,10 @@ def draw_first(labelling: Labelling, seed: int, number: int, initial: int, test:
             f"there are {len(candidates)} tiles without labels and {count} to begin with: lower --initial or --test"
         )
     order = np.asarray(jax.random.permutation(derive_key(seed, Purpose.INITIAL_LABELS, 0, number), len(candidates)))
+    if features is not None and count > tests:
+        rest = np.sort(order[tests:])
+        covering = cover(derive_key(seed, Purpose.COVERAGE, 0, number), features, candidates[rest], count - tests)
+        order = np.concatenate([order[:tests], rest[covering]])
     return Assignment(candidates[order[:count]], np.where(np.arange(count) < tests, PART_NAMES.index("test"), 0))
 
 

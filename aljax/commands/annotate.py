@@ -18,6 +18,7 @@ column split may say test). A round that was stopped goes on when the same comma
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
@@ -34,27 +35,31 @@ from aljax.annotation.labelling import (
     warn_of_unmeasured,
 )
 from aljax.annotation.rounds import run_round
+from aljax.commands.on_features import FeatureSettings, choose_network
 from aljax.commands.process import parse_settings, prepare_process
 from aljax.data.archives.folder import open_folder
+from aljax.data.features.reader import open_features
 from aljax.data.labels import SPLIT_COLUMN, CsvLabels, class_names_in, classes_of, count_tiles, read_csv
 from aljax.data.storage import keep_tiles
 from aljax.errors import InputError
-from aljax.loop.settings import LARGEST, ArchiveSettings
+from aljax.loop.settings import FEATURES, LARGEST, QueryName
 from aljax.loop.state import RunState
-from aljax.networks.densenet import DenseNet121
 from aljax.reports.contact_sheet import parse_bands
 from aljax.runs.experiment import check_report_place, write_report
 from aljax.runs.run_dir import check_name
 from aljax.system.stopping import StopRequest
 
 ANY = LARGEST
+AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnnotationSettings(ArchiveSettings):
+class AnnotationSettings(FeatureSettings):
     """Settings of annotation by a person; those of the training may change from round to round."""
 
     images: Path  # folder of the tiles: GeoTIFF, PNG or JPEG, nested or not
+    query: QueryName = AUTO  # what tells which tiles to label; auto: rarity on --features, else mge
+    first: Literal["random", "coverage"] = "coverage"  # tiles at the start, on --features: covering them, or by chance
     classes: str = ""  # names of the classes between commas, where there is no --labels
     labels: Path | None = None  # CSV file with labels that there are already
     label_separator: str = ";"  # between the class names of a cell, in a CSV with the columns id,labels
@@ -67,6 +72,10 @@ class AnnotationSettings(ArchiveSettings):
     max_labels: tyro.conf.Fixed[int] = ANY
     patience: tyro.conf.Fixed[int] = 0
     min_gain: tyro.conf.Fixed[float] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.query == AUTO:
+            object.__setattr__(self, "query", "mge" if self.features is None else "rarity")
 
 
 RESERVED = frozenset({"id", SPLIT_COLUMN, "labels"})  # what no class can be called in a form
@@ -134,20 +143,41 @@ def check_classes(classes: tuple[str, ...], before: tuple[str, ...]) -> None:
         )
 
 
+def on_features(settings: AnnotationSettings, labelling: Labelling) -> Labelling:
+    """The same with the tiles' features in place of their pixels, where there are some. Raises InputError."""
+    if settings.features is None:
+        return labelling
+    pictures, features = labelling.archive, open_features(settings.features, None)
+    places = {tile: row for row, tile in enumerate(features.ids)}
+    if missing := [tile for tile in pictures.ids if tile not in places]:
+        raise InputError(
+            f"{len(missing)} of {len(pictures.ids)} tiles have no features in {settings.features}, as {missing[0]}: "
+            "make them with `aljax embed`, or move these tiles away"
+        )
+    rows = np.array([places[tile] for tile in pictures.ids])
+    images = features.images if (rows == np.arange(len(features.ids))).all() else np.asarray(features.images)[rows]
+    return replace(labelling, archive=replace(pictures, images=images, digest=features.digest))
+
+
 def make_round(
     settings: AnnotationSettings, labelling: Labelling, classes: tuple[str, ...], number: int, last: bool
 ) -> RunState | None:
     """Draws or chooses tiles, and writes the round's files; the state after it if it trained."""
     folder = round_dir(settings.run_dir, number)
     bands = parse_bands(settings.bands, labelling.archive)
-    drawn = None if last else draw_first(labelling, settings.seed, number, settings.initial, settings.test)
+    learnt = on_features(settings, labelling)
+    covered = settings.features is not None and settings.first == "coverage"
+    features = np.asarray(learnt.archive.images) if covered else None
+    drawn = None if last else draw_first(labelling, settings.seed, number, settings.initial, settings.test, features)
     if drawn is not None:
         round_files.write_round(folder, labelling, drawn, classes, bands)
         return None
     warn_of_unmeasured(labelling)
-    kept = replace(labelling, archive=keep_tiles(labelling.archive, settings.tiles_in, settings.cache_dir))
+    kept = replace(learnt, archive=keep_tiles(learnt.archive, settings.tiles_in, settings.cache_dir))
+    if settings.features is not None:
+        settings = replace(settings, image_size=FEATURES)
     with StopRequest() as stop:
-        state = run_round(settings, kept, DenseNet121(len(classes)), number, stop, last)
+        state = run_round(settings, kept, choose_network(settings, len(classes)), number, stop, last)
     # Rounds may have had different query functions.
     write_report(settings.run_dir, {"annotation": state.history}, f"{labelling.archive.name}, annotation in rounds")
     if not last:

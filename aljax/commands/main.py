@@ -14,6 +14,7 @@ COMMANDS = {
     "run": "simulate it on labelled tiles: what would each query save?",
     "compare": "put runs side by side: curves, differences, labels saved",
     "predict": "say what is on new tiles, by what a run or round has learnt",
+    "embed": "make features of tiles once, by a run or published weights",
     "prepare": "get UC Merced or TreeSatAI ready: download, check, pack",
     "convert-weights": "make weights, published or a run's, a start for other runs",
 }

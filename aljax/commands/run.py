@@ -1,37 +1,55 @@
-"""Your own archive: a folder of tiles and a CSV with all their labels, one query function, simulated annotation.
+"""An archive with all its labels, one query function, simulated annotation.
 
     aljax run --images DIR --labels CSV --query mge --run-dir runs/mine
+    aljax run --features FILE --labels CSV --query rarity --first coverage --run-dir runs/mine
 
-DIR holds GeoTIFF, PNG or JPEG tiles of any band count in uint8, uint16 or float32, nested or not. The CSV has a
-row per tile: `id,CLASS,CLASS,...` with cells 0 or 1, or `id,labels` with class names between semicolons; a column
-`split` (pool, validation, test) fixes the split, otherwise it is drawn. Before you spend a budget this tells what
-each query function would have saved on an archive like yours; `aljax annotate` is for spending it. A run that was
-stopped goes on when the same command is repeated.
+DIR holds GeoTIFF, PNG or JPEG tiles of any band count in uint8, uint16 or float32, nested or not; DenseNet121 is
+trained on them. FILE holds features of the tiles, made by a network that was trained elsewhere: a `.npy`, a `.npz` with
+`ids` and `embeddings`, or Parquet with a column of ids and one of lists of floats; a head is trained on them, in a
+second. The CSV has a row per tile: `id,CLASS,CLASS,...` with cells 0 or 1, or `id,labels` with class names between
+semicolons; a column `split` (pool, validation, test) fixes the split, otherwise it is drawn. Before you spend a budget
+this tells what each query function would have saved on an archive like yours; `aljax annotate` is for spending it. A
+run that was stopped goes on when the same command is repeated.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aljax.commands.on_features import FeatureSettings, choose_network
 from aljax.commands.process import parse_settings, prepare_process
 from aljax.data.archive import Archive, Split, random_split
 from aljax.data.archives.folder import open_folder
+from aljax.data.features.reader import open_features
 from aljax.data.storage import keep_tiles
 from aljax.errors import InputError
-from aljax.loop.settings import ArchiveSettings
-from aljax.networks.densenet import DenseNet121
+from aljax.loop.settings import FEATURES
 from aljax.runs.experiment import print_report, run_experiment
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnArchiveSettings(ArchiveSettings):
+class OwnArchiveSettings(FeatureSettings):
     """Settings of a run on an archive of your own; the defaults are the paper's for UC Merced."""
 
-    images: Path  # folder of the tiles
+    images: Path | None = None  # folder of the tiles, on which DenseNet121 is trained
     labels: Path  # CSV file of the labels
     label_separator: str = ";"  # between the class names of a cell, in a CSV with the columns id,labels
     validation_share: float = 0.15  # of the tiles, unless the CSV has a column split
     test_share: float = 0.2  # of the tiles, unless the CSV has a column split
     run_dir: Path = Path("runs/archive")  # folder for history, curve, summary, checkpoints; a run there is continued
+
+
+def open_own(settings: OwnArchiveSettings) -> Archive:
+    """The tiles or their features, with the labels. Raises InputError."""
+    if (settings.images is None) == (settings.features is None):
+        raise InputError(
+            "give either --images, a folder of tiles, or --features, a file of what a network made of them"
+        )
+    if settings.features is not None:
+        return open_features(settings.features, settings.labels, settings.label_separator)
+    assert settings.images is not None
+    if settings.first == "coverage":
+        raise InputError("--first coverage looks at features before anything is learnt: give --features")
+    return open_folder(settings.images, settings.labels, settings.image_size, settings.label_separator)
 
 
 def choose_split(settings: OwnArchiveSettings, archive: Archive) -> Split:
@@ -59,8 +77,10 @@ def main() -> None:
     """Reads the archive and runs."""
     settings = parse_settings(OwnArchiveSettings, "aljax run", __doc__)
     prepare_process()
-    archive = open_folder(settings.images, settings.labels, settings.image_size, settings.label_separator)
+    archive = open_own(settings)
     split = choose_split(settings, archive)
+    if settings.features is not None:
+        settings = replace(settings, image_size=FEATURES)
     archive = keep_tiles(archive, settings.tiles_in, settings.cache_dir)
-    histories = run_experiment(settings, archive, split, DenseNet121(len(archive.class_names)))
+    histories = run_experiment(settings, archive, split, choose_network(settings, len(archive.class_names)))
     print_report(settings.run_dir, histories)

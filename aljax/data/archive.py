@@ -21,6 +21,7 @@ MAX_TILES_FOR_STATISTICS = 1000
 CONSTANT = 1e-7  # deviation of a band by its mean that float32 does not tell from none
 # Of the accelerator's free memory; the rest is for the model and its activations.
 MEMORY_SHARE_FOR_TILES = 0.5
+FEATURES_AT_ONCE = 8192  # of 1024 features each 32 MiB, in float32
 
 
 class Split(NamedTuple):
@@ -85,9 +86,20 @@ class Tiles:
         return len(self.indices)
 
     @property
+    def are_features(self) -> bool:
+        """Whether tiles are vectors of features, kept as those of one pixel."""
+        return self.images.shape[1:3] == (1, 1)
+
+    @property
     def at_once(self) -> int:
         """Tiles to predict at once."""
+        if self.are_features:
+            return min(FEATURES_AT_ONCE, -(-self.num_tiles // 1024) * 1024)
         return tiles_at_once(*self.images.shape[1:3])
+
+    def read(self, rows: Int[np.ndarray, " m"]) -> Shaped[np.ndarray, "m h w bands"]:
+        """Pixels of the set's tiles `rows`, on the host."""
+        return next(iter(stream(self.images, self.indices[rows], len(rows))))
 
     def batches(self, rows: Int[np.ndarray, " m"], batch_size: int) -> Iterator[Shaped[AnyArray, "b h w bands"]]:
         """Pixels of the set's tiles `rows`, in that order, on the devices; m is a multiple of the batch size."""
@@ -146,6 +158,8 @@ def place(
         sample = jax.random.permutation(derive_key(seed, Purpose.NORMALISATION), len(split.pool))
         sample = split.pool[np.asarray(sample[:MAX_TILES_FOR_STATISTICS])]
         statistics = band_statistics(archive.images, np.sort(sample))
+        if archive.images.shape[1:3] == (1, 1):  # of features each tile's own length is taken off, by the head
+            statistics = statistics._replace(deviation=np.ones_like(statistics.deviation))
     resident = _fits_on_device(archive.images) if on_device is None else on_device
 
     def tiles(indices: np.ndarray) -> Tiles:

@@ -6,9 +6,10 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from aljax.data.archive import SplitTiles, Tiles
+from aljax.data.augmentation import BandStatistics
 from aljax.errors import DivergedError
 from aljax.keys import Purpose, derive_key
 from aljax.loop.history import Record
@@ -16,9 +17,13 @@ from aljax.loop.pool import Pool
 from aljax.loop.querying import choose, predict
 from aljax.loop.settings import Settings
 from aljax.loop.state import Fitted, Predicted, RunState, Seconds, Training
+from aljax.networks.head import unit_features
 from aljax.networks.model import Model, init_variables
+from aljax.queries.diversity import coverage
 from aljax.training.fitting import Fit, begin_fit, fit
 from aljax.training.weights import Weights, start_from
+
+COVERED = 20_000  # tiles whose features the first batch covers at most
 
 
 @runtime_checkable
@@ -76,9 +81,39 @@ def run(
 
 def begin_trial(pool: Tiles, settings: Settings, trial: int, history: tuple[Record, ...]) -> RunState:
     """A trial before its first iteration, with initial labels of its own."""
-    initial = initial_labels(settings.seed, trial, pool.num_tiles, settings.initial)
+    initial = first_tiles(pool, settings, trial)
     unknown = np.full(pool.labels.shape, np.nan, np.float32)
     return RunState(trial, 0, Pool(pool.num_tiles).label(initial), None, unknown, history)
+
+
+def first_tiles(pool: Tiles, settings: Settings, trial: int) -> Int[np.ndarray, " k"]:
+    """The tiles that are labelled before anything is learnt: by chance, or the ones that cover the pool's features.
+
+    Of a large pool a sample is covered, drawn by the trial's key.
+    """
+    if settings.first == "random":
+        return initial_labels(settings.seed, trial, pool.num_tiles, settings.initial)
+    key = derive_key(settings.seed, Purpose.COVERAGE, trial)
+    return cover(key, np.asarray(pool.images), pool.indices, settings.initial, pool.statistics)
+
+
+def cover(
+    key: jax.Array,
+    features: Shaped[np.ndarray, "n h w d"],
+    rows: Int[np.ndarray, " m"],
+    count: int,
+    statistics: BandStatistics | None = None,
+) -> Int[np.ndarray, " k"]:
+    """Places among `rows` of tiles that cover the features of all of them; of many a sample is covered.
+
+    Without `statistics` the features' mean over the rows is taken off.
+    """
+    sample = np.arange(len(rows))
+    if len(sample) > COVERED:
+        sample = np.sort(np.asarray(jax.random.permutation(key, len(sample))[:COVERED]))
+    vectors = features[rows[sample]].astype(np.float32).reshape(len(sample), -1)
+    mean = vectors.mean(0) if statistics is None else statistics.mean
+    return sample[coverage(key, unit_features(vectors - mean), count)]
 
 
 def initial_labels(seed: int, trial: int, pool_size: int, count: int) -> Int[np.ndarray, " k"]:
@@ -110,16 +145,18 @@ def advance(
 ) -> RunState:
     """The rest of an iteration: trains, evaluates and, unless the trial ends here, chooses and labels new tiles."""
     if isinstance(state.stage, Training):
-        state = train(model, tiles.pool, settings, state, store, watcher)
+        state = train(model, tiles, settings, state, store, watcher)
         store.offer(state)
     if isinstance(state.stage, Fitted):
         state = predict(model, tiles, settings, state, partial(store.offer, state))
         store.offer(state)
-    state, chosen = choose(settings, state)
+    state, chosen = choose(settings, state, model, tiles.pool)
     return label(state, chosen, tiles.pool_ids)
 
 
-def train(model: Model, pool: Tiles, settings: Settings, state: RunState, store: Store, watcher: Watcher) -> RunState:
+def train(
+    model: Model, tiles: SplitTiles, settings: Settings, state: RunState, store: Store, watcher: Watcher
+) -> RunState:
     """Fits the model to the labelled tiles, from the step at which the state is."""
     assert isinstance(state.stage, Training)
     before = time.perf_counter() - state.seconds.train
@@ -135,7 +172,9 @@ def train(model: Model, pool: Tiles, settings: Settings, state: RunState, store:
 
     start, labelled = state.stage.fit, state.pool.mask
     try:
-        variables = fit(model, settings.recipe, start, pool, labelled, key, watcher.end_epoch, on_step)
+        variables = fit(
+            model, settings.recipe, start, tiles.pool, labelled, key, watcher.end_epoch, on_step, tiles.validation
+        )
     except DivergedError as error:
         raise DivergedError(f"trial {state.trial + 1}, iteration {state.iteration}: {error}") from error
     return state._replace(variables=variables, stage=Fitted(), seconds=seconds())

@@ -15,10 +15,13 @@ from aljax.loop.metrics import Metrics, evaluate
 from aljax.loop.settings import Settings
 from aljax.loop.state import Fitted, Predicted, RunState
 from aljax.networks.model import Model, last_layer
+from aljax.queries.diversity import badge, coreset
 from aljax.queries.shortlist import Shortlist
 from aljax.queries.table import Candidates, find_query
 from aljax.training.prediction import Predictions, predict_batches, predict_probabilities
 from aljax.xla.devices import broadcast_from_first
+
+POOL_WIDE = 100_000  # tiles of the highest scores that a choice without clusters is made from: all of most pools
 
 
 def predict(
@@ -34,7 +37,7 @@ def predict(
     wanted = _labels_wanted(settings, state, validation.micro_f1)
     started = time.perf_counter()
     probabilities, unlabelled = state.probabilities, state.pool.unlabelled
-    shortlist = Shortlist(min(_multiplier(settings, state) * wanted, len(unlabelled))) if wanted else None
+    shortlist = Shortlist(min(_candidates(settings, state, wanted), len(unlabelled))) if wanted else None
     if shortlist is None:
         pass
     elif find_query(settings.query).score is None:
@@ -56,17 +59,42 @@ def predict(
     )
 
 
-def choose(settings: Settings, state: RunState) -> tuple[RunState, Int[np.ndarray, " b"]]:
-    """The tiles to label, highest score first, and the state with the time it took to choose them."""
+def choose(
+    settings: Settings, state: RunState, model: Model | None = None, pool: Tiles | None = None
+) -> tuple[RunState, Int[np.ndarray, " b"]]:
+    """The tiles to label, highest score first, and the state with the time it took to choose them.
+
+    `model` and `pool` are for core-set, which looks at the labelled tiles too.
+    """
     assert isinstance(state.stage, Predicted)
     started = time.perf_counter()
     chosen = np.array([], np.int64)
     if state.stage.shortlist is not None:
-        key = derive_key(settings.seed, Purpose.CLUSTERING, state.trial, state.iteration)
-        chosen = state.stage.shortlist.select(key, state.stage.wanted, _multiplier(settings, state))
-    return state._replace(seconds=state.seconds._replace(select=time.perf_counter() - started)), broadcast_from_first(
-        chosen
-    )
+        chosen = broadcast_from_first(_choose(settings, state, state.stage.shortlist, model, pool))
+    return state._replace(seconds=state.seconds._replace(select=time.perf_counter() - started)), chosen
+
+
+def _choose(
+    settings: Settings, state: RunState, shortlist: Shortlist, model: Model | None, pool: Tiles | None
+) -> Int[np.ndarray, " b"]:
+    assert isinstance(state.stage, Predicted)
+    key = derive_key(settings.seed, Purpose.CLUSTERING, state.trial, state.iteration)
+    wanted, choice = state.stage.wanted, find_query(settings.query).choice
+    order = np.argsort(shortlist.rows)
+    rows, embeddings = shortlist.rows[order], shortlist.embeddings[order]
+    if choice == "gradients":
+        probabilities = state.probabilities[rows]
+        return rows[badge(key, embeddings, probabilities - (probabilities > 0.5), wanted)]
+    if choice == "centres":
+        assert model is not None
+        assert pool is not None
+        assert state.variables is not None
+        labelled = np.sort(state.pool.labelled)
+        known = np.empty((len(labelled), embeddings.shape[1]), np.float32)
+        for batch_rows, batch in predict_batches(model, state.variables, pool, labelled):
+            known[np.searchsorted(labelled, batch_rows)] = batch.embeddings
+        return rows[coreset(embeddings, known, wanted)]
+    return shortlist.select(key, wanted, _multiplier(settings, state))
 
 
 def uncertainty(
@@ -80,12 +108,14 @@ def uncertainty(
     assert query.score is not None
     assert state.variables is not None
     score, layer, labels = query.score, last_layer(state.variables), pool.labels[state.pool.labelled]
+    key = derive_key(settings.seed, Purpose.SCORE, state.trial, state.iteration)
 
     def scores(rows: Int[np.ndarray, " b"], batch: Predictions) -> Float[np.ndarray, " b"]:
         previous = state.probabilities[rows] if query.needs_previous else None
-        found = np.asarray(
-            score(Candidates(batch.probabilities, batch.embeddings, layer, batch.predicted_losses, previous, labels))
+        candidates = Candidates(
+            batch.probabilities, batch.embeddings, layer, batch.predicted_losses, previous, labels, key
         )
+        found = np.asarray(score(candidates))
         if found.shape != rows.shape:
             raise InputError(f"--query {query.name} gives the shape {found.shape} for {len(rows)} tiles: give one each")
         return found
@@ -126,6 +156,11 @@ def _multiplier(settings: Settings, state: RunState) -> int:
     """Candidates for the clustering per tile to choose; 1 where tiles are chosen without it."""
     by_chance = find_query(settings.query).score is None or _without_reference(settings, state)
     return settings.multiplier if settings.clustering and not by_chance else 1
+
+
+def _candidates(settings: Settings, state: RunState, wanted: int) -> int:
+    """Tiles that the choice is made from."""
+    return POOL_WIDE if find_query(settings.query).is_pool_wide else _multiplier(settings, state) * wanted
 
 
 def _by_chance(settings: Settings, state: RunState) -> Float[np.ndarray, " n"]:

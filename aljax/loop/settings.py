@@ -16,13 +16,18 @@ QueryName = Annotated[str, tyro.conf.arg(metavar="{random,ll,tpd,mge}|module:fun
 
 # Settings that change where files are and when they are written, not what a run does.
 WHERE_AND_WHEN = (
-    *("run_dir", "data_dir", "images", "labels", "label_separator", "tiles_in", "cache_dir"),
+    *("run_dir", "data_dir", "images", "features", "labels", "label_separator", "tiles_in", "cache_dir"),
+    *("head", "width"),  # which the network says
     "checkpoint_seconds",
     *("bands", "classes", "test"),  # of annotation: what its data, which are compared, follow from, and its pictures
 )
 
 
+# Settings that older versions did not have, with the values that they worked by: a run does not name those.
+LATER = {"first": "random", "l2": 0.01}
+
 LARGEST = 2**31 - 1
+FEATURES = 1  # the size of "tiles" that are vectors of features
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Settings:
 
     run_dir: Path = Path("runs/run")  # folder for history, curve, summary, checkpoints; a run there is continued
     query: QueryName = "mge"  # what tells which tiles to label; module:function is one of your own
+    first: Literal["random", "coverage"] = "random"  # tiles labelled at the start: by chance, or covering the features
     clustering: bool = True  # choose diverse tiles by k-means++ among the most uncertain (not for random)
     start: Literal["cold", "warm"] = "warm"  # weights of an iteration: fresh, or those of the last one
     trials: int = 3  # repetitions with another initial labelled set (paper: 3)
@@ -70,7 +76,7 @@ def check_settings(settings: Settings) -> None:
         ("--multiplier", settings.multiplier, 1),
         ("--patience", settings.patience, 0),
         ("--seed", settings.seed, 0),
-        ("--image-size", settings.image_size, 32),
+        ("--image-size", settings.image_size, 1 if settings.image_size == FEATURES else 32),
         ("--epochs", recipe.epochs, 1),
         ("--batch-size", recipe.batch_size, 2 if find_query(settings.query).needs_loss_head else 1),
     ):
@@ -85,6 +91,8 @@ def check_settings(settings: Settings) -> None:
         raise InputError(f"--learning-rate is {recipe.learning_rate}: it must be above 0")
     if not recipe.head_rate > 0.0:
         raise InputError(f"--head-rate is {recipe.head_rate}: it must be above 0")
+    if not recipe.l2 >= 0.0:
+        raise InputError(f"--l2 is {recipe.l2}: it must be at least 0")
     for flag, fraction in (("--decay-at", recipe.decay_at), ("--cut-at", recipe.cut_at)):
         if not 0.0 <= fraction <= 1.0:
             raise InputError(f"{flag} is {fraction}: it is a fraction of the epochs, from 0 to 1")

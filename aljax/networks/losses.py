@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Num
 
-from aljax.arrays import AnyArray, at_least_float32
+from aljax.arrays import AnyArray, as_array, as_key, at_least_float32
 
 
 def bce_loss(logits: Float[AnyArray, "b c"], labels: Num[AnyArray, "b c"]) -> Float[Array, " b"]:
@@ -28,14 +28,15 @@ def ranking_loss(
     `predicted` and `true` (P, 2) hold the losses of the two tiles of each pair; `margin` is xi. The true
     losses are targets: no gradient flows through them. Returns (P,). Raises ValueError for other shapes.
     """
-    predicted, true = jnp.asarray(predicted), jax.lax.stop_gradient(jnp.asarray(true))
+    predicted, true = (jnp.asarray(as_array(losses)) for losses in (predicted, true))
+    true = jax.lax.stop_gradient(true)
     if predicted.shape != true.shape or predicted.shape[1:] != (2,):
         raise ValueError(f"predicted has the shape {predicted.shape} and true {true.shape}: give (P, 2) for both")
     order = jnp.sign(true[:, 0] - true[:, 1])
     return jnp.maximum(0.0, margin - order * (predicted[:, 0] - predicted[:, 1]))
 
 
-def random_pairs(key: Array, batch_size: int) -> Int[Array, "p 2"]:
+def random_pairs(key: Array | int, batch_size: int) -> Int[Array, "p 2"]:
     """Disjoint random pairs of positions in a mini-batch: (batch_size // 2, 2)."""
     pairs = batch_size // 2
-    return jax.random.permutation(key, batch_size)[: 2 * pairs].reshape(pairs, 2)
+    return jax.random.permutation(as_key(key), batch_size)[: 2 * pairs].reshape(pairs, 2)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from aljax.arrays import AnyArray
+from aljax.arrays import AnyArray, as_array, as_key
 
 # Of the distances between all points, which seeding looks up where it draws more candidates than there are points:
 # 2 GiB hold those of 23,170.
@@ -27,13 +27,14 @@ class KMeans(NamedTuple):
     """Sum of the squared distances of the points to their centres."""
 
 
-def kmeans(key: Array, points: Float[AnyArray, "n d"], num_clusters: int, max_iterations: int = 100) -> KMeans:
+def kmeans(key: Array | int, points: Float[AnyArray, "n d"], num_clusters: int, max_iterations: int = 100) -> KMeans:
     """Clusters `points` (N, D) into `num_clusters`: one k-means++ seeding, then Lloyd until nothing moves.
 
     A cluster that loses all its points keeps its centre. Compiles once per shape. Raises ValueError if
     `num_clusters` is not between 1 and N or (outside of other jitted functions) if a distance is not finite. Computes
     in float32, whatever the points are.
     """
+    key, points = as_key(key), as_array(points)
     if len(points.shape) != 2:
         raise ValueError(f"points have the shape {points.shape}: give (n, d)")
     count = points.shape[0]

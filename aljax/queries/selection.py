@@ -3,12 +3,12 @@
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from aljax.arrays import AnyArray
+from aljax.arrays import AnyArray, as_array, as_key
 from aljax.queries.kmeans import kmeans
 
 
 def select(
-    key: Array,
+    key: Array | int,
     scores: Float[AnyArray, " n"],
     features: Float[AnyArray, "n d"],
     budget: int,
@@ -23,7 +23,7 @@ def select(
     of them where N < budget. Raises ValueError for a budget or multiplier below 1, a score that is NaN, or
     features that are not those of N tiles. Not for use inside `jit`: it returns NumPy indices.
     """
-    scores = np.asarray(scores)
+    scores, features = np.asarray(scores), as_array(features)
     if not np.issubdtype(scores.dtype, np.floating):
         scores = scores.astype(np.float64)  # of whole numbers without a sign there is no negative
     if scores.ndim != 1 or len(features.shape) != 2:
@@ -37,7 +37,7 @@ def select(
     candidates = np.argsort(-scores, kind="stable")[: multiplier * budget]
     if len(candidates) <= budget or multiplier == 1:
         return candidates[:budget]
-    assignment = np.asarray(kmeans(key, features[candidates], budget).assignment)
+    assignment = np.asarray(kmeans(as_key(key), features[candidates], budget).assignment)
     # Candidates are sorted, so the first member of a cluster is its most uncertain one.
     best = np.unique(assignment, return_index=True)[1]
     refill = np.setdiff1d(np.arange(len(candidates)), best)[: budget - len(best)]

@@ -1,4 +1,7 @@
-"""The query functions by name: what each needs of a prediction, and its score. A user's own is one function more."""
+"""The query functions by name: what each needs of a prediction, its score, and how tiles are chosen by it.
+
+A user's own is one function more.
+"""
 
 import inspect
 import sys
@@ -6,14 +9,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from aljax.arrays import AnyArray
 from aljax.errors import InputError
-from aljax.queries.scores import LastLayer, ll_scores, mge_scores, tpd_scores
+from aljax.queries.scores import (
+    LastLayer,
+    bald_scores,
+    entropy_scores,
+    least_confidence_scores,
+    ll_scores,
+    margin_scores,
+    mge_scores,
+    rarity_scores,
+    tpd_scores,
+)
+
+DROPOUT, PASSES = 0.25, 16  # of BALD: share of the last layer's inputs that a pass leaves out, and passes
 
 
 class Candidates(NamedTuple):
@@ -30,6 +47,8 @@ class Candidates(NamedTuple):
     """Probabilities in the last iteration, for a query that needs them."""
     labels: UInt8[np.ndarray, "n c"]
     """Of the labelled tiles."""
+    key: Array
+    """The same for all batches of an iteration."""
 
 
 Score = Callable[[Candidates], Float[AnyArray, " b"]]
@@ -46,11 +65,17 @@ class Query:
     """In legends and tables."""
     score: Score | None
     """None: by chance."""
+    choice: Literal["clusters", "gradients", "centres"] = "clusters"
+    """Clusters of the m * b highest scores and the best of each (the paper); or, pool-wide, `badge` or `coreset`."""
     needs_loss_head: bool = False
     needs_previous: bool = False
     """Probabilities of the last iteration: in the first one it chooses by chance."""
     source: Path | None = None
     """The file that a user's own is from."""
+
+    @property
+    def is_pool_wide(self) -> bool:
+        return self.choice != "clusters"
 
 
 def _ll(candidates: Candidates) -> Float[Array, " b"]:
@@ -67,6 +92,23 @@ def _mge(candidates: Candidates) -> Float[Array, " b"]:
     return mge_scores(candidates.last_layer, candidates.embeddings)
 
 
+def _rarity(candidates: Candidates) -> Float[Array, " b"]:
+    labels = candidates.labels
+    return rarity_scores(candidates.probabilities, labels.sum(0, dtype=int), len(labels))
+
+
+def _bald(candidates: Candidates) -> Float[Array, " b"]:
+    layer = candidates.last_layer
+    return bald_scores(_passes(candidates.key, candidates.embeddings, layer["kernel"], layer["bias"]))
+
+
+@jax.jit
+def _passes(key: Array, embeddings: Array, kernel: Array, bias: Array) -> Float[Array, "k b c"]:
+    """Probabilities with dropout of the last layer's inputs; a pass leaves the same inputs out for every tile."""
+    kept = jax.random.bernoulli(key, 1.0 - DROPOUT, (PASSES, kernel.shape[0], 1)) / (1.0 - DROPOUT)
+    return jax.nn.sigmoid(jnp.einsum("bd,kdc->kbc", embeddings, kept * kernel) + bias)
+
+
 QUERIES: Mapping[str, Query] = {
     query.name: query
     for query in (
@@ -74,6 +116,13 @@ QUERIES: Mapping[str, Query] = {
         Query("ll", "LL", _ll, needs_loss_head=True),
         Query("tpd", "TPD", _tpd, needs_previous=True),
         Query("mge", "MGE", _mge),
+        Query("entropy", "Entropy", lambda candidates: entropy_scores(candidates.probabilities)),
+        Query("margin", "Margin", lambda candidates: margin_scores(candidates.probabilities)),
+        Query("least-confidence", "Least confidence", lambda given: least_confidence_scores(given.probabilities)),
+        Query("bald", "BALD", _bald),
+        Query("rarity", "Rarity", _rarity),
+        Query("coreset", "Core-set", _mge, "centres"),
+        Query("badge", "BADGE", _mge, "gradients"),
     )
 }
 
@@ -104,7 +153,6 @@ def find_query(name: str) -> Query:
 
 def series_name(query: str, clustering: bool) -> str:
     """The paper's name of a query function: "MGE+Clustering"."""
-    found = QUERIES.get(query)
-    if found is None:
-        return query + ("+Clustering" if clustering else "")
-    return found.title + ("+Clustering" if clustering and found.score is not None else "")
+    found = QUERIES.get(query) or Query(query, query, _mge)
+    clustered = clustering and found.score is not None and not found.is_pool_wide
+    return found.title + ("+Clustering" if clustered else "")

@@ -17,8 +17,9 @@ from aljax.data.archive import Archive, Split, SplitTiles, place
 from aljax.errors import InputError
 from aljax.loop.history import Record
 from aljax.loop.iterations import Watcher, run
-from aljax.loop.settings import WHERE_AND_WHEN, Settings, check_pool, check_settings
+from aljax.loop.settings import LATER, WHERE_AND_WHEN, Settings, check_pool, check_settings
 from aljax.networks.densenet import DenseNet
+from aljax.networks.head import Head
 from aljax.networks.loss_head import LossHead
 from aljax.networks.model import Model, check_network, init_variables
 from aljax.queries.table import find_query, series_name
@@ -63,7 +64,8 @@ def prepare_run(settings: Settings, archive: Archive, split: Split, network: nn.
     given: dict[str, Any] = {"num_classes": len(archive.class_names), "dtype": jnp.dtype(settings.precision)}
     network = replace(network, **{name: value for name, value in given.items() if hasattr(network, name)})
     model = Model(network, LossHead() if find_query(settings.query).needs_loss_head else None)
-    check_network(model, settings.image_size, tiles.pool.images.shape[-1], len(archive.class_names))
+    _, _, size, bands = tiles.pool.images.shape
+    check_network(model, size, bands, len(archive.class_names))
     check_start(settings, model, tiles, published)
     return Prepared(model, tiles, published, configuration(settings, archive, model, tiles, published))
 
@@ -182,7 +184,7 @@ def configuration(
     # Another score under the same name is another run.
     source = find_query(settings.query).source
     own_query = {} if source is None else {"query_sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
-    return {
+    everything = {
         "archive": archive.name,
         "fingerprint": archive.fingerprint(),
         "split": _digest(tiles),
@@ -196,10 +198,13 @@ def configuration(
         "mean": tiles.pool.statistics.mean.tolist(),
         "deviation": tiles.pool.statistics.deviation.tolist(),
     }
+    return {name: value for name, value in everything.items() if not (name in LATER and value == LATER[name])}
 
 
 def describe_network(network: nn.Module) -> dict[str, Any]:
     """What makes a network this network, as JSON can hold it."""
+    if isinstance(network, Head):
+        return {"head": "mlp", "width": network.width} if network.width else {"head": "linear"}
     if isinstance(network, DenseNet):
         return {"depths": list(network.depths), "growth": network.growth, "stem_channels": network.stem_channels}
     own = {field.name: str(getattr(network, field.name)) for field in fields(network) if field.name not in NOT_OWN}

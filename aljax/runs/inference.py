@@ -14,7 +14,9 @@ from aljax.data.augmentation import BandStatistics
 from aljax.data.tiles.decoding import resize
 from aljax.data.tiles.images import Images
 from aljax.errors import InputError
+from aljax.loop.settings import LATER
 from aljax.networks.densenet import DenseNet
+from aljax.networks.head import Head
 from aljax.networks.loss_head import LossHead
 from aljax.networks.model import Model, Variables
 from aljax.training.prediction import predict_probabilities
@@ -132,7 +134,7 @@ def load(run_dir: str | Path, network: nn.Module | None = None) -> Classifier:
                 f"{run_dir} has no checkpoints beside its history: bring them back, the network is in them"
             )
         raise InputError(f"{run_dir} has no fitted model yet: wait for its first iteration")
-    recipe = Recipe(**{field.name: config[field.name] for field in fields(Recipe)})
+    recipe = Recipe(**{field.name: config.get(field.name, LATER.get(field.name)) for field in fields(Recipe)})
     state = unpack(checkpoint.vectors, checkpoint.facts, recipe)
     assert state.variables is not None
     complete = state.stage is None
@@ -149,6 +151,8 @@ def load(run_dir: str | Path, network: nn.Module | None = None) -> Classifier:
 
 
 def _model(config: dict[str, Any], network: nn.Module | None, has_loss_head: bool) -> Model:
+    if "head" in config:
+        network = Head(len(config["class_names"]), config.get("width", 0))
     if "depths" not in config and network is None:
         raise InputError(f"the run was made with the network {config['network']['class']}: give it, load(run, network)")
     network = network or DenseNet(

@@ -10,7 +10,9 @@ from jaxtyping import Array, Bool, Int
 
 from aljax.data.archive import Tiles
 from aljax.errors import DivergedError
+from aljax.networks.head import Head
 from aljax.networks.model import Model, Variables
+from aljax.training.head_fitting import fit_head
 from aljax.training.recipe import Recipe, learning_rate, read_by_a_step
 from aljax.training.steps import (
     Batch,
@@ -54,6 +56,7 @@ def fit(
     epoch_key: Callable[[int], Array],
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
     on_step: Callable[[Fit], None] = lambda fit: None,
+    validation: Tiles | None = None,
 ) -> Variables:
     """Trains on the tiles where `labelled` (N,) is True, from `start` to the last epoch; returns the new variables.
 
@@ -61,8 +64,11 @@ def fit(
     all of them. `epoch_key(e)` gives the key of epoch e; `on_epoch(e, mean loss)` is told of each finished epoch.
     `on_step` gets the fit as it stands after a step (on an accelerator that holds the tiles: after some steps),
     valid until it returns: a fit that starts from there ends with the same bytes. The arrays of `start` are used up.
+    A head on features is fitted to all of them at once instead, by `fit_head`, which `validation` is for.
     Raises DivergedError that names epoch and step.
     """
+    if isinstance(model.network, Head):
+        return fit_head(model, recipe, start.state.variables, tiles, labelled, validation, epoch_key(0))
     num_labelled = int(labelled.sum())
     batch_size = min(recipe.batch_size, num_labelled)
     num_steps = num_labelled // batch_size

@@ -21,6 +21,7 @@ class Recipe:
     ranking_margin: float = 1.0  # xi of eq. 2 (paper: 1)
     head_rate: float = 1.0  # learning rate of F_L as a multiple of F's (paper: 1)
     cut_at: float = 0.6  # fraction of the epochs after which F_L no longer trains F (paper: 60 of 100)
+    l2: float = 0.01  # of a head on features, on its kernels; 0: the best of four on the validation tiles
 
 
 def read_by_a_step(recipe: Recipe) -> Recipe:

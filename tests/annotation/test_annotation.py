@@ -13,7 +13,7 @@ from run_command import run
 from tiny import make_archive, tiny_network
 
 import aljax
-from aljax.commands import annotate
+from aljax.commands import annotate, on_features
 from aljax.runs.run_dir import RunStore
 
 ARCHIVE = make_archive(60)
@@ -24,7 +24,7 @@ SMALL = ["--test", 8, "--initial", 8, "--budget", 4, "--epochs", 2, "--batch-siz
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch):
     """The command on a folder of tiles; gives its exit status."""
-    monkeypatch.setattr(annotate, "DenseNet121", tiny_network)
+    monkeypatch.setattr(on_features, "DenseNet121", tiny_network)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "tiles").mkdir()
     for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
@@ -424,3 +424,39 @@ def test_rounds_write_over_nothing_else(call, tmp_path, capsys, monkeypatch, arg
     assert call(*arguments, first=first) == 2
     assert message in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == files
+
+
+def write_features(path: Path, tiles: int = 60) -> Path:
+    """What a network trained elsewhere might say of the tiles, in another order than the folder's."""
+    pixels = np.asarray(ARCHIVE.images).reshape(60, -1, 3).astype(np.float32)
+    vectors = np.concatenate([pixels.mean(1), pixels.std(1)], axis=1)[::-1][:tiles]
+    np.savez(path, ids=np.array([f"{tile}.png" for tile in ARCHIVE.ids[::-1][:tiles]]), embeddings=vectors)
+    return path
+
+
+def test_rounds_on_features_cover_them_first_and_learn_a_head(call, tmp_path, capsys) -> None:
+    features = write_features(tmp_path / "features.npz")
+    first, second, third = rounds(call, tmp_path / "run", 3, "--features", features)
+    assert [row["split"] for row in first] == ["test"] * 8 + ["pool"] * 8
+    assert [len(second), len(third)] == [4, 4]
+    config = json.loads((tmp_path / "run/round-3/config.json").read_text())
+    assert (config["query"], config["head"]) == ("rarity", "linear")
+    covering = {row["id"] for row in first if row["split"] == "pool"}
+    (chance,) = rounds(call, tmp_path / "chance", 1, "--features", features, "--first", "random")
+    assert {row["id"] for row in chance if row["split"] == "test"} == {r["id"] for r in first if r["split"] == "test"}
+    assert {row["id"] for row in chance if row["split"] == "pool"} != covering
+    assert b"data:image/jpeg" in (tmp_path / "run/round-3/label.html").read_bytes()
+    trained = aljax.load(tmp_path / "run/round-3")
+    rows = read(tmp_path / "run/round-3/predictions.csv")
+    with np.load(features) as file:
+        vectors = dict(zip(file["ids"].tolist(), file["embeddings"], strict=True))
+    images = np.stack([vectors[row["id"]] for row in rows])[:, None, None]
+    written = [[float(row[name]) for name in ARCHIVE.class_names] for row in rows]
+    np.testing.assert_allclose(trained.predict(images), written, atol=1e-4)
+
+
+def test_tiles_without_features_are_named(call, tmp_path, capsys) -> None:
+    features = write_features(tmp_path / "features.npz", 58)
+    assert call("--features", features) == 2
+    error = capsys.readouterr().err
+    assert re.match(r"error: 2 of 60 tiles have no features in \S*features.npz, as tile00", error)

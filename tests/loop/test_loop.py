@@ -13,11 +13,12 @@ from aljax.errors import DivergedError, InputError
 from aljax.keys import Purpose, derive_key
 from aljax.loop import querying
 from aljax.loop.history import TIMES, Record
-from aljax.loop.iterations import advance, begin_iteration, begin_trial
+from aljax.loop.iterations import Watcher, advance, begin_iteration, begin_trial
 from aljax.loop.settings import Settings
 from aljax.loop.state import RunState
 from aljax.networks.densenet import DenseNet
 from aljax.networks.model import Model
+from aljax.queries import table
 from aljax.runs.experiment import run_experiment
 from aljax.training.recipe import Recipe
 
@@ -50,12 +51,12 @@ def lines_without_times(run_dir: Path) -> list[dict]:
     return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
 
 
-class Nothing:
+class Nothing(Watcher):
     """A store that keeps nothing and a watcher that is told in vain."""
 
     def offer(self, *arguments: object) -> None: ...
 
-    save = restore = begin_iteration = end_epoch = end_iteration = offer
+    save = restore = offer
 
 
 def iterate(model: Model, tiles: SplitTiles, chosen: Settings, state: RunState) -> RunState:
@@ -226,7 +227,7 @@ def test_network_whose_predictions_are_not_finite_is_named(archive, network, tmp
 
 
 def test_scores_that_are_not_finite_are_named(archive, network, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(querying, "mge_scores", lambda layer, embeddings: embeddings[:, 0] * np.nan)
+    monkeypatch.setattr(table, "mge_scores", lambda layer, embeddings: embeddings[:, 0] * np.nan)
     with pytest.raises(DivergedError, match="trial 1, iteration 1: what the network predicts is not finite"):
         run(archive, network, settings(tmp_path))
 

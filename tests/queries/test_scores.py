@@ -1,5 +1,6 @@
 """Eq. 4 to 7: by hand, against automatic differentiation, and within the memory they promise."""
 
+import inspect
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from aljax import DenseNet, bce_loss, gradient_embeddings, ll_scores, mge_scores, tpd_scores
+from aljax.queries import pseudo_residuals
+from aljax.queries.scores import _mge_scores
 
 
 def random_layer(n: int = 20, d: int = 16, c: int = 5) -> tuple[dict[str, jax.Array], jax.Array]:
@@ -53,7 +56,7 @@ def test_gradient_embedding_is_the_whole_networks_gradient_for_its_last_layer(ne
 def test_mge_never_holds_an_array_of_n_times_d_times_c() -> None:
     n, d, c = 1_000_000, 1024, 17
     layer = {"kernel": jax.ShapeDtypeStruct((d, c), jnp.float32), "bias": jax.ShapeDtypeStruct((c,), jnp.float32)}
-    lowered = mge_scores.lower(layer, jax.ShapeDtypeStruct((n, d), jnp.float32))
+    lowered = _mge_scores.lower(layer, jax.ShapeDtypeStruct((n, d), jnp.float32))
     # Beside its input a million rows may cost a few numbers per class each, nothing of the size of the input.
     assert lowered.compile().memory_analysis().temp_size_in_bytes < 6 * 4 * n * c
 
@@ -117,9 +120,55 @@ def test_half_precision_loses_nothing_more() -> None:
     )
 
 
+def test_a_layer_without_bias_is_one_whose_bias_is_zero() -> None:
+    layer, embeddings = random_layer()
+    zero = {"kernel": layer["kernel"], "bias": jnp.zeros(5)}
+    for without in ({"kernel": layer["kernel"]}, {"kernel": layer["kernel"], "bias": None}):
+        np.testing.assert_array_equal(inspect.unwrap(mge_scores)(without, embeddings), mge_scores(zero, embeddings))
+        gradient = inspect.unwrap(gradient_embeddings)(without, embeddings)
+        expected = gradient_embeddings(zero, embeddings)
+        np.testing.assert_array_equal(gradient["kernel"], expected["kernel"])
+        np.testing.assert_array_equal(gradient["bias"], expected["bias"])
+
+
+def test_a_kernel_as_pytorch_keeps_it_is_told_from_other_shapes() -> None:
+    layer, embeddings = random_layer()
+    transposed = {"kernel": layer["kernel"].T, "bias": layer["bias"]}
+    for function in (mge_scores, gradient_embeddings):
+        with pytest.raises(ValueError, match=r"give kernel\.T"):
+            function(transposed, embeddings)
+        with pytest.raises(ValueError, match=r"bias \(1,\)") as told:  # nothing is wrong with a square kernel
+            function({"kernel": np.zeros((16, 16), np.float32), "bias": np.zeros(1, np.float32)}, embeddings)
+        assert "kernel.T" not in str(told.value)
+
+
+def test_lists_and_whole_numbers_score_like_arrays_of_floats() -> None:
+    layer, embeddings = {"kernel": [[1, -2], [0, 3]], "bias": [0, 1]}, [[1, 2], [-1, 0], [0, 0]]
+    as_floats = {name: np.array(part, np.float32) for name, part in layer.items()}, np.array(embeddings, np.float32)
+    np.testing.assert_array_equal(inspect.unwrap(mge_scores)(layer, embeddings), mge_scores(*as_floats))
+    gradient = inspect.unwrap(gradient_embeddings)(layer, embeddings)
+    np.testing.assert_array_equal(gradient["kernel"], gradient_embeddings(*as_floats)["kernel"])
+    scores = inspect.unwrap(ll_scores)([3, -1])
+    assert (scores.tolist(), scores.dtype) == ([3.0, -1.0], np.float32)
+    np.testing.assert_allclose(inspect.unwrap(tpd_scores)([[0, 1]], [[1, 1]]), [1.0])
+
+
+def test_pseudo_residuals_are_the_gradient_for_the_bias_also_at_probability_one_half() -> None:
+    logits = np.array([[0.0, -0.0, 1e-6, -3.0, 9.0]], np.float32)  # a head that has learnt nothing gives zeros
+    layer = {"kernel": np.zeros((1, 5), np.float32), "bias": logits[0]}
+    gradient = gradient_embeddings(layer, np.zeros((1, 1), np.float32))["bias"]
+    np.testing.assert_allclose(pseudo_residuals(logits), gradient, rtol=1e-3)
+    np.testing.assert_allclose(pseudo_residuals(logits)[0, :2], [0.5, 0.5])
+
+
+def test_pseudo_residuals_keep_what_is_left_near_certainty() -> None:
+    logits = np.array([[-60.0, 60.0]], np.float32)
+    np.testing.assert_allclose(pseudo_residuals(logits)[0], [np.exp(-60.0), -np.exp(-60.0)], rtol=1e-5)
+
+
 # Each would broadcast. Without the checks of shapes that the tests add: what a user meets.
 WRONG = """
-import aljax, numpy as np, jax
+import aljax, aljax.queries as queries, numpy as np, jax
 z, key = np.zeros, jax.random.key(0)
 layer = {"kernel": z((5, 3)), "bias": z(3)}
 for call in (
@@ -136,6 +185,17 @@ for call in (
     lambda: aljax.mge_scores(layer, z(5)),
     lambda: aljax.mge_scores({"kernel": z((5, 3)), "bias": z(1)}, z((7, 5))),
     lambda: aljax.gradient_embeddings(layer, z((7, 4))),
+    lambda: queries.entropy_scores(z(3)),
+    lambda: queries.margin_scores(z((2, 5, 3))),
+    lambda: queries.least_confidence_scores(z(3)),
+    lambda: queries.rarity_scores(z((5, 3)), z(1), 8),
+    lambda: queries.rarity_scores(z((5, 3)), 0.0, 8),
+    lambda: queries.bald_scores(z((5, 3))),
+    lambda: queries.badge(0, z((5, 3)), z(5), 2),
+    lambda: queries.badge(0, z((5, 3)), z((1, 2)), 2),
+    lambda: queries.coreset(z((5, 3)), z((4, 1)), 2),
+    lambda: queries.coreset(z((5, 3)), z(3), 2),
+    lambda: queries.coverage(0, z(5), 2),
 ):
     try:
         print(call())
@@ -147,4 +207,4 @@ for call in (
 
 def test_shapes_that_would_broadcast_are_refused() -> None:
     told = subprocess.run([sys.executable, "-c", WRONG], capture_output=True, text=True, check=True).stdout
-    assert told.split() == ["refused"] * 13
+    assert told.split() == ["refused"] * 24

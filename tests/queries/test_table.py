@@ -10,9 +10,12 @@ import pytest
 from places import ROOT
 from small_runs import run, settings
 
+from aljax.data.archive import Archive, random_split
 from aljax.errors import InputError
+from aljax.networks.head import Head
 from aljax.queries import QUERIES, find_query
 from aljax.queries.table import series_name
+from aljax.runs.experiment import run_experiment
 
 SOURCE = """
 import numpy as np
@@ -66,7 +69,7 @@ def test_its_scores_decide(theirs: Path, tmp_path: Path, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("entropyy", "--query entropyy is none of random, ll, tpd, mge: use one of them, or module:function"),
+        ("entropyy", "--query entropyy is none of random, ll, tpd, mge, .*badge: use one of them, or module:function"),
         ("nowhere:score", "--query nowhere:score is not to be found .*start where nowhere.py is"),
         ("theirs:missing", "--query theirs:missing is not to be found"),
         ("theirs:number", "--query theirs:number is no function"),
@@ -83,13 +86,51 @@ def test_scores_of_another_shape_are_refused(theirs: Path, tmp_path: Path) -> No
 
 
 def test_the_papers_names() -> None:
-    assert [series_name(name, True) for name in QUERIES] == [
+    assert [series_name(name, True) for name in ("random", "ll", "tpd", "mge")] == [
         "Random",
         "LL+Clustering",
         "TPD+Clustering",
         "MGE+Clustering",
     ]
     assert series_name("mge", False) == "MGE"
+
+
+def test_only_what_is_chosen_by_clusters_is_named_so() -> None:
+    assert {name: series_name(name, True) for name in QUERIES if name not in ("random", "ll", "tpd", "mge")} == {
+        "entropy": "Entropy+Clustering",
+        "margin": "Margin+Clustering",
+        "least-confidence": "Least confidence+Clustering",
+        "bald": "BALD+Clustering",
+        "rarity": "Rarity+Clustering",
+        "coreset": "Core-set",
+        "badge": "BADGE",
+    }
+    assert [series_name(name, False) for name in ("random", "bald", "badge")] == ["Random", "BALD", "BADGE"]
+
+
+HEAD = Head(3)
+
+
+def feature_archive() -> Archive:
+    """Features that tell the classes, a vector for each tile."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((70, 3)) < 0.4).astype(np.uint8)
+    features = rng.normal(0, 0.5, (70, 6)) + labels @ rng.normal(size=(3, 6))
+    ids = tuple(f"tile{index}" for index in range(70))
+    return Archive("features", features[:, None, None].astype(np.float32), labels, ids, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_every_query_makes_a_whole_run_on_features(query: str, tmp_path: Path) -> None:
+    archive = feature_archive()
+    chosen = settings(tmp_path / "run", query=query, image_size=1, checkpoint_seconds=60.0)
+    histories = run_experiment(chosen, archive, random_split(0, 70, 10, 10), HEAD)
+    (records,) = histories.values()
+    assert list(histories) == [series_name(query, True)]
+    assert [(record.num_labelled, len(record.selected)) for record in records] == [(8, 4), (12, 4), (16, 0)]
+    chosen_ids = [tile for record in records for tile in record.selected]
+    assert len(set(chosen_ids)) == 8
+    assert set(chosen_ids) < set(archive.ids)
 
 
 def test_the_example_of_the_readme_runs(tmp_path: Path, monkeypatch) -> None:

@@ -1,0 +1,174 @@
+"""Writes what a network makes of each tile before its last layer: features, on which `aljax run` trains a head.
+
+    aljax embed --images DIR --init-weights weights/rgb.safetensors --out features.parquet
+    aljax embed --images DIR --run-dir runs/mine --out features.npz
+
+The network is that of a run or a round, or DenseNet121 with weights that `aljax convert-weights` made; for the latter
+tiles are standardised by mean and deviation of their own bands. Tiles are GeoTIFF, PNG or JPEG files, nested or not.
+Parquet has the columns `id`, the tile's path below DIR, and `embedding`; `.npz` the arrays `ids` and `embeddings`; the
+ids of a `.npy` file are in a `.ids.csv` beside it. What is done so far lies in OUT.part: a command that was stopped or
+killed goes on when it is repeated, and writes the same bytes.
+"""
+
+import hashlib
+import math
+import shlex
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from aljax.commands.options import read_options
+from aljax.commands.process import prepare_process
+from aljax.data.archive import Archive, Split, Tiles, place
+from aljax.data.archives.folder import open_folder
+from aljax.data.features.unfinished import Unfinished
+from aljax.data.features.writer import FORMATS, Store, check_range, write_features
+from aljax.data.tiles.images import EncodedImages
+from aljax.errors import InputError
+from aljax.networks.densenet import DenseNet121
+from aljax.networks.head import Head
+from aljax.networks.model import Model, Variables, init_variables, last_layer
+from aljax.runs.inference import Classifier, load
+from aljax.system.files import check_output, disk_errors, remove_leftovers
+from aljax.system.stopping import StoppedError, StopRequest
+from aljax.training.prediction import predict_batches
+from aljax.training.weights import Weights, check_weights, load_weights, start_from
+
+IMAGE_SIZE, SMALLEST = 224, 32  # of ImageNet, where published weights are from; of a DenseNet
+
+
+class Embedder(NamedTuple):
+    """A network and the tiles as it takes them."""
+
+    model: Model
+    variables: Variables
+    tiles: Tiles
+
+
+def embed(
+    images: Path,
+    out: Path,
+    run_dir: Path | None = None,
+    init_weights: Path | None = None,
+    image_size: int | None = None,
+    store: Store = "float32",
+) -> None:
+    """Embeds and writes the file.
+
+    Args:
+        images: folder of the tiles
+        out: file to write, .parquet, .npy or .npz
+        run_dir: folder of a run or a round, whose newest network is taken
+        init_weights: file of aljax convert-weights, in place of --run-dir
+        image_size: height and width in pixels to which tiles are resized with --init-weights (None: 224); a run has its
+            own
+        store: type of the numbers in the file; float16 takes half the room
+    """
+    _check(out, run_dir, init_weights, image_size)
+    prepare_process()
+    size = image_size or IMAGE_SIZE
+    if run_dir is not None:
+        trained = _load(run_dir)
+        archive = open_folder(images, None, trained.image_size)
+        embedder = Embedder(trained.model, trained.variables, trained.tiles(archive.images))
+    else:
+        assert init_weights is not None
+        weights = load_weights(init_weights)
+        archive = open_folder(images, None, size)
+        embedder = _of_weights(weights, archive)
+    width = last_layer(embedder.variables)["kernel"].shape[0]
+    with disk_errors(out), _begin(out, archive, embedder, width) as unfinished:
+        _embed(embedder, archive.ids, unfinished, store)
+        write_features(out, archive.ids, unfinished.rows(), store)
+        unfinished.remove()
+    by = f"the network of {run_dir}" if run_dir else f"DenseNet121 with the weights {init_weights}"
+    print(f"{len(archive.ids)} tiles, {width} features each in {store}, by {by}: {out}")
+    print(f"to use them: aljax run --features {shlex.quote(str(out))} --labels LABELS.csv --run-dir RUN")
+
+
+def _check(out: Path, run_dir: Path | None, init_weights: Path | None, image_size: int | None) -> None:
+    """Raises InputError for options that can never work."""
+    if (run_dir is None) == (init_weights is None):
+        raise InputError("give either --run-dir, a run whose network is taken, or --init-weights, a file of weights")
+    if out.suffix.lower() not in FORMATS:
+        raise InputError(f"--out {out} does not end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}: name such a file")
+    check_output(out)
+    if image_size is not None and run_dir is not None:
+        raise InputError("--image-size is for --init-weights, and the network of a --run-dir has its own: leave it out")
+    if image_size is not None and image_size < SMALLEST:
+        raise InputError(f"--image-size is {image_size}: it must be at least {SMALLEST}")
+
+
+def _load(run_dir: Path) -> Classifier:
+    trained = load(run_dir)
+    if isinstance(trained.model.network, Head):
+        raise InputError(f"{run_dir} is a run on features, whose network saw no tiles: name a run on tiles")
+    return trained
+
+
+def _of_weights(weights: Weights, archive: Archive) -> Embedder:
+    """DenseNet121 and the archive's tiles, normalised as the weights ask for. Raises InputError if they do not fit."""
+    if weights.normalisation == "scale" and archive.images.dtype.kind != "u":
+        raise InputError(
+            f"--init-weights {weights.path} is for pixels scaled from 0 to 1, which those of type "
+            f"{archive.images.dtype.name} cannot be: use other weights"
+        )
+    _, size, _, bands = archive.images.shape
+    model = Model(DenseNet121(1))
+    shapes = jax.eval_shape(lambda key: init_variables(key, model, size, bands), jax.random.key(0))
+    check_weights(weights, shapes)
+    # The head is left as it is: nothing of it is written.
+    variables = start_from(weights, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+    everything, nothing = np.arange(len(archive.ids)), np.arange(0)
+    split = Split(everything, nothing, nothing)
+    return Embedder(model, variables, place(archive, split, 0, normalisation=weights.normalisation).pool)
+
+
+def _begin(out: Path, archive: Archive, embedder: Embedder, width: int) -> Unfinished:
+    """Where the features are gathered, empty or as an earlier command left it."""
+    stamp = archive.images.stamp if isinstance(archive.images, EncodedImages) else ""
+    network, params = str(embedder.model.network), embedder.variables["params"]["network"]
+    backbone = {name: leaves for name, leaves in params.items() if name != "head"}
+    made_of: dict[str, Any] = {
+        "tiles": _digest([archive.digest, stamp, *archive.ids], ()),
+        "normalisation": _digest([], embedder.tiles.statistics),
+        "weights": _digest([network], (backbone, embedder.variables["batch_stats"])),
+        "image size": embedder.tiles.images.shape[1],
+    }
+    remove_leftovers(out.parent)
+    return Unfinished(out, made_of, len(archive.ids), width, embedder.tiles.at_once)
+
+
+def _digest(texts: list[str], arrays: Any) -> str:
+    digest = hashlib.sha256("\n".join(texts).encode())
+    for path, array in jax.tree.leaves_with_path(arrays):
+        digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _embed(embedder: Embedder, ids: tuple[str, ...], unfinished: Unfinished, store: Store) -> None:
+    """Makes the rows that are not there yet. Raises StoppedError at a signal, with all that is made saved."""
+    model, variables, tiles = embedder
+    first, size = unfinished.done, unfinished.batch_size
+    total, before = math.ceil(tiles.num_tiles / size), math.ceil(first / size)
+    with (
+        StopRequest() as stop,
+        tqdm(total=total, initial=before, unit="batch", disable=None, leave=False) as bar,
+    ):
+        for _, batch in predict_batches(model, variables, tiles, np.arange(first, tiles.num_tiles), size):
+            row = unfinished.done
+            made = np.asarray(batch.embeddings)[: tiles.num_tiles - row]
+            check_range(made, ids[row : row + len(made)], store)
+            unfinished.append(made)
+            bar.update()
+            if number := stop.check():
+                raise StoppedError(number)
+
+
+def main() -> None:
+    """Reads the command line and embeds."""
+    read_options(embed, "aljax embed", __doc__)

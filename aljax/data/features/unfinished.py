@@ -1,0 +1,102 @@
+"""Features that are being made: rows in a file beside the one to come, and how many of them are done."""
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from aljax.errors import InputError
+from aljax.system.files import write_atomically
+
+SECONDS_BETWEEN_SAVES = 5.0
+
+
+class Unfinished:
+    """The rows made so far, in `OUT.part`, raw float32; `OUT.part.json` says of what, and how many are safe.
+
+    `made_of` are the digests and settings that decide every number, by the name that a refusal gives them. Batches
+    are as large as those of whoever began, so each tile is computed in the company that it would have had. Raises
+    InputError if other features were begun there, or if another process is at it.
+    """
+
+    def __init__(self, out: Path, made_of: dict[str, Any], num_rows: int, width: int, batch_size: int) -> None:
+        self.path = out.with_name(out.name + ".part")
+        self.about = out.with_name(out.name + ".part.json")
+        self._made_of, self._shape = made_of, (num_rows, width)
+        self.done, self.batch_size = 0, batch_size
+        is_new = not self.path.exists()
+        self._file = open(self.path, "w+b" if is_new else "r+b")  # noqa: SIM115
+        try:
+            self._lock()
+            if self.about.exists() and not is_new:
+                self._go_on()
+            elif os.path.getsize(self.path):
+                raise InputError(f"{self.path} is there without {self.about.name}: {self._way_out()}")
+            self._file.truncate(self.done * width * 4)
+            self._file.seek(0, os.SEEK_END)
+            self._save()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, rows: Float[np.ndarray, "m d"]) -> None:
+        """Adds the next rows; they are safe after the next save, which is seconds away."""
+        self._file.write(np.ascontiguousarray(rows, "<f4").data)
+        self.done += len(rows)
+        if time.monotonic() - self._saved_at >= SECONDS_BETWEEN_SAVES:
+            self._save()
+
+    def rows(self) -> Float[np.ndarray, "n d"]:
+        """All rows, memory-mapped, when they are done."""
+        self._save()
+        return np.memmap(self.path, "<f4", "r", shape=self._shape)
+
+    def remove(self) -> None:
+        """When the file itself is written."""
+        self.path.unlink()
+        self.about.unlink()
+
+    def __enter__(self) -> "Unfinished":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.path.exists() and not isinstance(error, OSError):  # a full disk would be full again
+            self._save()
+        self._file.close()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another process is writing {self.path}: wait for it, or name another --out") from error
+        except OSError:
+            pass  # a file system without locks
+
+    def _go_on(self) -> None:
+        try:
+            about = json.loads(self.about.read_bytes())
+            made_of, self.done, self.batch_size = about["made_of"], int(about["done"]), int(about["batch_size"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.about} is damaged ({error}): {self._way_out()}") from error
+        if others := [name for name, value in self._made_of.items() if made_of.get(name) != value]:
+            raise InputError(f"{self.path} was begun with other {' and other '.join(others)}: {self._way_out()}")
+        if os.path.getsize(self.path) < self.done * self._shape[1] * 4:
+            raise InputError(f"{self.path} has fewer than the {self.done} rows that were made: {self._way_out()}")
+
+    def _way_out(self) -> str:
+        return f"name another --out, or remove {self.path.name} and {self.about.name} to begin anew"
+
+    def _save(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        about = {"made_of": self._made_of, "done": self.done, "batch_size": self.batch_size}
+        write_atomically(self.about, json.dumps(about, indent=2) + "\n")
+        self._saved_at = time.monotonic()

@@ -1,0 +1,160 @@
+"""What the comparison of regimes writes: curves, labels needed and rare classes found of each, and a map of all."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from aljax.data.archive import Archive, Split
+from aljax.loop.history import Record
+from aljax.queries.table import QUERIES
+from aljax.reports.comparison import area_difference, areas
+from aljax.reports.curves import draw_curves, new_figure, save_figure
+from aljax.system.files import disk_errors, write_atomically
+
+METRICS = ("micro_f1", "macro_f1", "mean_average_precision")
+BASELINE = ("random", "random")
+RESAMPLES = 2000  # of the trials, for the intervals of labels needed
+RARE = 0.05  # share of the pool below which a class counts as rare
+Series = Mapping[tuple[str, str], Sequence[Record]]
+
+
+def series_title(query: str, first: str) -> str:
+    """ "coverage, then Rarity"."""
+    return f"{'coverage, then ' if first == 'coverage' else ''}{QUERIES[query].title}"
+
+
+def curves(history: Sequence[Record], metric: str) -> tuple[list[int], Float[np.ndarray, "trials points"]]:
+    """Numbers of labels, and the metric of each trial there."""
+    labels = sorted({record.num_labeled for record in history})
+    trials = sorted({record.trial for record in history})
+    found = {(record.trial, record.num_labeled): getattr(record, metric) for record in history}
+    return labels, np.array([[found[trial, count] for count in labels] for trial in trials])
+
+
+def labels_needed(history: Sequence[Record], baseline: Sequence[Record], metric: str) -> dict[str, float | None]:
+    """Labels for the baseline's mean score with all of its labels, and their 95 % interval over resampled trials.
+
+    Trials are resampled together: they begin with the same tiles. None: the score is not reached.
+    """
+    labels, ours = curves(history, metric)
+    _, theirs = curves(baseline, metric)
+    rng = np.random.default_rng(0)
+    drawn = [np.arange(len(ours)), *rng.integers(0, len(ours), (RESAMPLES, len(ours)))]
+    found = [_first_reached(labels, ours[rows].mean(0), theirs[rows].mean(0)[-1]) for rows in drawn]
+    low, high = np.percentile(found[1:], [2.5, 97.5], method="nearest")
+    return {
+        name: None if np.isinf(value) else float(value)
+        for name, value in (("labels", found[0]), ("low", low), ("high", high))
+    }
+
+
+def _first_reached(labels: Sequence[int], values: np.ndarray, level: float) -> float:
+    """On straight lines between points; infinite if never."""
+    reached = np.flatnonzero(values >= level)
+    if not len(reached):
+        return float("inf")
+    place = int(reached[0])
+    if place == 0:
+        return float(labels[0])
+    share = (level - values[place - 1]) / (values[place] - values[place - 1])
+    return float(labels[place - 1] + share * (labels[place] - labels[place - 1]))
+
+
+def rare_tiles(history: Sequence[Record], archive: Archive, split: Split) -> float:
+    """Share of the pool's tiles with a rare class that were chosen, after the first batch, in the mean over trials."""
+    share = archive.labels[split.pool].mean(0)
+    rare = np.asarray(archive.labels[:, (share > 0.0) & (share < RARE)].any(1))
+    places = {tile: index for index, tile in enumerate(archive.ids)}
+    trials = {record.trial for record in history}
+    chosen = [places[tile] for record in history for tile in record.selected]
+    return float(np.asarray(rare)[chosen].sum() / len(trials) / max(rare[split.pool].sum(), 1))
+
+
+def write_regime(folder: Path, title: str, series: Series, archive: Archive, split: Split) -> dict[str, Any]:
+    """Pictures and `summary.json` of a regime; returns what the latter holds."""
+    baseline = series[BASELINE]
+    rows = {}
+    for (query, first), history in series.items():
+        row: dict[str, Any] = {"query": query, "first": first, "rare_tiles_chosen": rare_tiles(history, archive, split)}
+        for metric in METRICS:
+            labels, values = curves(history, metric)
+            area = area_difference(history, baseline, metric)
+            assert area is not None
+            row[metric] = {
+                "mean": dict(zip(map(str, labels), values.mean(0).tolist(), strict=True)),
+                "area": float(np.mean(list(areas(history, metric).values()))),
+                "area_difference": area._asdict(),
+                "labels_needed": labels_needed(history, baseline, metric),
+            }
+        rows[series_title(query, first)] = row
+    budget = max(record.num_labeled for record in baseline)
+    best = {metric: max(rows, key=lambda name: rows[name][metric]["area"]) for metric in METRICS[:2]}
+    summary = {"title": title, "pool": len(split.pool), "test": len(split.test), "labels": budget, "best": best}
+    summary["series"] = rows
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for first in ("random", "coverage"):
+            shown = {series_title(*BASELINE): baseline}
+            shown |= {
+                series_title(query, begun): history for (query, begun), history in series.items() if begun == first
+            }
+            draw_curves(folder / f"{first}-first.png", shown, f"{title}, {first} first batch", METRICS[:2])
+        write_atomically(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def write_map(folder: Path, titles: Mapping[str, str], summaries: Mapping[str, Any]) -> None:
+    """`map.png`, the areas under all curves against random choice in one picture, and `table.md`."""
+    names = list(next(iter(summaries.values()))["series"])
+    columns = [(name, metric) for name in summaries for metric in METRICS[:2]]
+    points = np.array(
+        [
+            [100 * summaries[name]["series"][row][metric]["area_difference"]["mean"] for name, metric in columns]
+            for row in names
+        ]
+    )
+    figure = new_figure(1.6 * len(columns) + 3.5, 0.36 * len(names) + 1.8)
+    axes = figure.subplots()
+    reach = float(np.abs(points).max()) or 1.0
+    axes.imshow(points, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto")
+    for row, column in np.ndindex(points.shape):
+        dark = abs(points[row, column]) > 0.6 * reach
+        axes.text(column, row, f"{points[row, column]:+.1f}", ha="center", va="center", color="w" if dark else "k")
+    axes.set_yticks(range(len(names)), names)
+    words = {"micro_f1": "micro F1", "macro_f1": "macro F1"}
+    axes.set_xticks(range(len(columns)), [f"{titles[name]}\n{words[metric]}" for name, metric in columns], fontsize=8)
+    figure.suptitle("Mean score along the curve against random choice (points)", fontsize="medium")
+    with disk_errors(folder):
+        save_figure(figure, folder / "map.png")
+        write_atomically(folder / "table.md", "\n\n".join(map(as_markdown, summaries.values())) + "\n")
+
+
+def as_markdown(summary: Mapping[str, Any]) -> str:
+    """A row per series: differences along the curve with their intervals, and labels needed."""
+    count = summary["labels"]
+    lines = [
+        f"**{summary['title']}** ({summary['pool']:,} tiles in the pool, {summary['test']} for the test)",
+        "",
+        f"| | micro F1 along the curve | labels for random's {count} in micro F1 | macro F1 along the curve | "
+        f"labels for random's {count} in macro F1 | tiles with rare classes |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in summary["series"].items():
+        cells = []
+        for metric in METRICS[:2]:
+            area, needed = row[metric]["area_difference"], row[metric]["labels_needed"]
+            cells.append(f"{100 * area['mean']:+.1f} [{100 * area['low']:+.1f}, {100 * area['high']:+.1f}]")
+            cells.append(_needed(needed, count))
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['rare_tiles_chosen']:.0%} |")
+    return "\n".join(lines)
+
+
+def _needed(needed: Mapping[str, float | None], count: int) -> str:
+    if needed["labels"] is None:
+        return f"more than {count}"
+    high = "more" if needed["high"] is None else f"{needed['high']:.0f}"
+    return f"{needed['labels']:.0f} [{needed['low']:.0f}, {high}]"
