@@ -24,7 +24,7 @@ from aljax.errors import InputError
 from aljax.loop.history import Record
 from aljax.queries.table import QUERIES, series_name
 from aljax.reports.comparison import Difference, describe_series
-from aljax.reports.curves import draw_classes, draw_curves, table
+from aljax.reports.curves import draw_classes, draw_classes_at, draw_curves, table
 from aljax.runs.run_dir import read_history
 from aljax.system.files import disk_errors, write_atomically
 
@@ -55,6 +55,7 @@ def compare(
     out: Path = Path("compared.png"),
     title: str = "",
     baseline: Path | None = None,
+    at: int | None = None,
 ) -> None:
     """Reads the runs, writes pictures and numbers, and prints the table.
 
@@ -63,6 +64,7 @@ def compare(
         out: PNG file to write; a JSON file of the same name goes beside it, and a picture of the classes
         title: first line above the curves; left out, the runs' archive and start
         baseline: the run that the others are compared with; left out, the one with random choice
+        at: number of labelled tiles at which a further picture shows the F1 of each class by query: who gains
     """
     found = [read_run(run) for run in runs if run.suffix != ".log"]  # what figures leave beside their runs
     check(found, out)
@@ -88,6 +90,21 @@ def compare(
         classes, config = out.with_stem(out.stem + "-classes"), series[0][0].config
         draw_classes(classes, histories, config["class_names"], config["class_tiles"], heading)
         print(f"classes: {classes}")
+        if at is not None:
+            check_at(at, histories)
+            gains = out.with_stem(f"{out.stem}-classes-at-{at}")
+            draw_classes_at(gains, histories, config["class_names"], config["class_tiles"], at, heading)
+            print(f"classes with {at} labels: {gains}")
+
+
+def check_at(at: int, histories: dict[str, list[Record]]) -> None:
+    """Raises InputError unless every series has scores with so many labels."""
+    for name, history in histories.items():
+        known = sorted({record.num_labeled for record in history})
+        if at not in known:
+            raise InputError(
+                f"--at {at}: {name} has scores with {', '.join(map(str, known))} labels; choose a shared one"
+            )
 
 
 def check(runs: Sequence[Run], out: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -121,7 +122,7 @@ def _of_weights(weights: Weights, archive: Archive) -> Embedder:
     shapes = jax.eval_shape(lambda key: init_variables(key, model, size, bands), jax.random.key(0))
     check_weights(weights, shapes)
     # The head is left as it is: nothing of it is written.
-    variables = start_from(weights, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+    variables = start_from(weights, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
     everything, nothing = np.arange(len(archive.ids)), np.arange(0)
     split = Split(everything, nothing, nothing)
     return Embedder(model, variables, place(archive, split, 0, normalisation=weights.normalisation).pool)

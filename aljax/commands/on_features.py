@@ -6,22 +6,32 @@ from typing import Literal
 
 import flax.linen as nn
 
+from aljax.errors import InputError
 from aljax.loop.settings import ArchiveSettings
 from aljax.networks.densenet import DenseNet121
 from aljax.networks.head import Head
+from aljax.system.own_code import find_own
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSettings(ArchiveSettings):
     """Settings of what is trained: DenseNet121 on tiles, or a head on features of them."""
 
+    network: str = ""  # module:function of your own that takes the number of classes and gives a linen module
     features: Path | None = None  # file of the tiles' features (.npy, .npz, .parquet), on which a head is trained
     head: Literal["linear", "mlp"] = "linear"  # on features: logistic regression, or with a hidden layer before it
     width: int = 512  # of the hidden layer of --head mlp
 
 
 def choose_network(settings: FeatureSettings, num_classes: int) -> nn.Module:
-    """DenseNet121 for tiles, a head for features."""
+    """DenseNet121 for tiles or a network of the user's own, a head for features. Raises InputError."""
+    if settings.network and settings.features is not None:
+        raise InputError("--network is for tiles, and --features has what a network made of them: leave one out")
+    if settings.network:
+        found = find_own(settings.network, "--network")(num_classes)
+        if not isinstance(found, nn.Module):
+            raise InputError(f"--network {settings.network} gives {type(found).__name__}: return a linen module")
+        return found
     if settings.features is None:
         return DenseNet121(num_classes)
     return Head(num_classes, settings.width if settings.head == "mlp" else 0)

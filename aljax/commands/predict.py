@@ -25,7 +25,9 @@ from aljax.data.geojson import Outline, geojson_text, read_outlines, require_out
 from aljax.data.labels import predictions_text, to_text
 from aljax.errors import InputError
 from aljax.runs.inference import load
+from aljax.runs.run_dir import read_config
 from aljax.system.files import check_output, disk_errors, write_atomically
+from aljax.system.own_code import find_own
 from aljax.training.prediction import predict_probabilities
 
 
@@ -34,6 +36,7 @@ def predict(
     images: Path,
     out: Path = Path("predictions.csv"),
     threshold: float | None = None,
+    network: str = "",
 ) -> None:
     """Predicts and writes the file.
 
@@ -41,6 +44,7 @@ def predict(
         run_dir: folder of a run or a round
         images: folder of the tiles
         out: file to write, .csv or .geojson
+        network: module:function of a run that was made with a network of your own
         threshold: probability above which a cell is 1, else 0; None: the probabilities themselves
     """
     if out.suffix.lower() not in (".csv", ".geojson"):
@@ -49,7 +53,8 @@ def predict(
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise InputError(f"--threshold is {threshold}: it is a probability, from 0 to 1")
     prepare_process()
-    trained = load(run_dir)
+    own = find_own(network, "--network")(len(read_config(run_dir)["class_names"])) if network else None
+    trained = load(run_dir, own)
     archive = open_folder(images, None, trained.image_size)
     outlines = None
     if out.suffix.lower() == ".geojson":

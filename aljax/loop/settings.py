@@ -17,7 +17,7 @@ QueryName = Annotated[str, tyro.conf.arg(metavar="{random,ll,tpd,mge}|module:fun
 # Settings that change where files are and when they are written, not what a run does.
 WHERE_AND_WHEN = (
     *("run_dir", "data_dir", "images", "features", "labels", "label_separator", "tiles_in", "cache_dir"),
-    *("head", "width"),  # which the network says
+    *("head", "width", "network"),  # which the network itself says
     "checkpoint_seconds",
     *("bands", "classes", "test"),  # of annotation: what its data, which are compared, follow from, and its pictures
 )

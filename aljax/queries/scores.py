@@ -117,7 +117,9 @@ def _logits(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"]) -> Float[
     return product + last_layer["bias"]
 
 
-def _layer_and_inputs(last_layer: Mapping[str, Any], embeddings: Any, half: bool = True) -> tuple[dict[str, Array], Array]:
+def _layer_and_inputs(
+    last_layer: Mapping[str, Any], embeddings: Any, half: bool = True
+) -> tuple[dict[str, Array], Array]:
     """The arguments as arrays; not `half`: all in float32. Raises ValueError for shapes that do not fit together."""
     kernel, embeddings = jnp.asarray(as_array(last_layer["kernel"])), jnp.asarray(as_array(embeddings))
     bias = last_layer.get("bias")

@@ -4,10 +4,8 @@ A user's own is one function more.
 """
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -29,6 +27,7 @@ from aljax.queries.scores import (
     rarity_scores,
     tpd_scores,
 )
+from aljax.system.own_code import find_own
 
 DROPOUT, PASSES = 0.25, 16  # of BALD: share of the last layer's inputs that a pass leaves out, and passes
 
@@ -134,19 +133,10 @@ def find_query(name: str) -> Query:
     """
     if name in QUERIES:
         return QUERIES[name]
-    module, _, function = name.partition(":")
-    if not function:
+    if ":" not in name:
         known = ", ".join(QUERIES)
         raise InputError(f"--query {name} is none of {known}: use one of them, or module:function for your own")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        score = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"--query {name} is not to be found ({error}): start where {module}.py is") from error
-    if not callable(score):
-        raise InputError(f"--query {name} is no function: give one that takes an aljax.queries.Candidates")
+    score = find_own(name, "--query")
     file = inspect.getsourcefile(score)
     return Query(name, name, score, source=None if file is None else Path(file))
 

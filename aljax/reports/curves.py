@@ -104,6 +104,28 @@ def draw_classes(
     save_figure(figure, path)
 
 
+def draw_classes_at(
+    path: Path, histories: Histories, class_names: Sequence[str], class_tiles: Sequence[int], labels: int, title: str
+) -> None:
+    """Writes a PNG: F1 of each class with so many labels, a mark per series, commonest class first: who gains."""
+    scores = {name: class_curves(history)[labels] for name, history in histories.items()}
+    order = sorted(range(len(class_names)), key=lambda index: -class_tiles[index])
+    figure = new_figure(8.0, 0.34 * len(order) + 2.0 + 0.2 * len(scores))
+    axes = figure.subplots()
+    _set_styles(axes, len(scores))
+    for name, values in scores.items():
+        shown = [100 * values[index] for index in order]
+        axes.plot(shown, range(len(order)), linestyle="none", markersize=6, label=name)
+    captions = [f"{class_names[index]} ({class_tiles[index]} tiles)" for index in order]
+    axes.set_yticks(range(len(order)), [textwrap.shorten(caption, CLASS_TITLE_WIDTH) for caption in captions])
+    axes.invert_yaxis()
+    axes.set_xlabel(f"F1 of each class (%) with {labels} labelled tiles")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), fontsize="small", ncols=2)
+    figure.suptitle(title, fontsize="medium")
+    save_figure(figure, path)
+
+
 def draw_differences(path: Path, rows: Mapping[str, Mapping[str, Difference]], what: str, title: str) -> None:
     """Writes a PNG: a line per row with its differences, in points, and their confidence intervals.
 

@@ -154,7 +154,10 @@ def _model(config: dict[str, Any], network: nn.Module | None, has_loss_head: boo
     if "head" in config:
         network = Head(len(config["class_names"]), config.get("width", 0))
     if "depths" not in config and network is None:
-        raise InputError(f"the run was made with the network {config['network']['class']}: give it, load(run, network)")
+        own = config["network"]
+        raise InputError(
+            f"the run was made with the network {own['class']}: give it, as aljax.load(run_dir, network) or --network"
+        )
     network = network or DenseNet(
         num_classes=len(config["class_names"]),
         depths=tuple(config["depths"]),

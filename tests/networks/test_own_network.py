@@ -1,17 +1,22 @@
 """A stranger's network: the example of the package's README runs, resumes and predicts; what does not fit is told."""
 
 import re
+import sys
 from pathlib import Path
 
 import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from places import ROOT
+from run_command import run as run_command
 from small_runs import settings
 from tiny import make_archive, tiny_network
 
 import aljax
+from aljax.commands import predict
+from aljax.commands import run as run_archive
 from aljax.data.archive import random_split
 from aljax.errors import InputError
 from aljax.networks import Outputs
@@ -87,3 +92,32 @@ def test_networks_that_do_not_fit_are_told_at_once(network, message: str, tmp_pa
     with pytest.raises(InputError, match=message):
         run_experiment(settings(tmp_path / "run"), archive, random_split(0, 60, 10, 10), network)
     assert not np.any([path.is_file() for path in tmp_path.rglob("*")])
+
+
+def test_commands_take_a_network_of_ones_own_by_its_name(tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "theirs.py").write_text(
+        examples()[-1] + "\n\ndef make(num_classes):\n    return Small(num_classes)\n\nnone = int\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "theirs", raising=False)
+    archive = make_archive(60)
+    (tmp_path / "tiles").mkdir()
+    for tile, pixels in zip(archive.ids, np.asarray(archive.images), strict=True):
+        Image.fromarray(pixels).save(tmp_path / "tiles" / f"{tile}.png")
+    rows = (f"{tile},{','.join(map(str, row))}" for tile, row in zip(archive.ids, archive.labels.tolist(), strict=True))
+    (tmp_path / "labels.csv").write_text("\n".join([",".join(("id", *archive.class_names)), *rows]) + "\n")
+    folders = ["--images", "tiles", "--run-dir", "run"]
+    sizes = ["--image-size", 32, "--initial", 8, "--budget", 4, "--max-labels", 12, "--trials", 1, "--epochs", 1]
+    command = [*folders, "--labels", "labels.csv", *sizes, "--batch-size", 4]
+    assert run_command(monkeypatch, run_archive.main, *command, "--network", "theirs:make") == 0
+    assert run_command(monkeypatch, predict.main, *folders) == 2
+    assert "made with the network theirs:Small: give it" in capsys.readouterr().err
+    assert run_command(monkeypatch, predict.main, *folders, "--network", "theirs:make") == 0
+    assert "60 tiles, 3 classes" in capsys.readouterr().out
+    for network, message in (
+        ("theirs:none", "--network theirs:none gives int: return a linen module"),
+        ("nowhere:make", "--network nowhere:make is not to be found"),
+    ):
+        assert run_command(monkeypatch, run_archive.main, *command, "--network", network) == 2
+        assert message in capsys.readouterr().err

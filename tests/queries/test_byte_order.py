@@ -27,7 +27,7 @@ from aljax.queries import (
 )
 
 rng = np.random.default_rng(0)
-N, D, C = 33, 6, 4
+N, D, C = 30, 6, 4
 PROBABILITIES, PREVIOUS = rng.random((2, N, C))
 LOGITS, EMBEDDINGS, LABELS = rng.normal(size=(N, C)), rng.normal(size=(N, D)), rng.integers(0, 2, (N, C))
 KERNEL, BIAS, LOSSES = rng.normal(size=(D, C)), rng.normal(size=C), rng.random(N)
@@ -48,11 +48,11 @@ CALLS: dict[str, tuple[Callable, tuple[np.ndarray, ...]]] = {
     "least_confidence_scores": (least_confidence_scores, (PROBABILITIES,)),
     "rarity_scores": (lambda p, positives: rarity_scores(p, positives, 20), (PROBABILITIES, POSITIVES)),
     "bald_scores": (bald_scores, (DRAWS,)),
-    "kmeans": (lambda points: kmeans(0, points, 5), (EMBEDDINGS,)),
-    "select": (lambda scores, features: select(0, scores, features, 4, 3), (LOSSES, EMBEDDINGS)),
-    "badge": (lambda e, r: badge(0, e, r, 5), (EMBEDDINGS, LOGITS)),
-    "coreset": (lambda f, labelled: coreset(f, labelled, 5), (EMBEDDINGS, EMBEDDINGS[:3] + 1.0)),
-    "coverage": (lambda f: coverage(0, f, 5), (EMBEDDINGS,)),
+    "kmeans": (lambda points: kmeans(0, points, 7), (EMBEDDINGS,)),
+    "select": (lambda scores, features: select(0, scores, features, 7, 5), (LOSSES, EMBEDDINGS)),
+    "badge": (lambda e, r: badge(0, e, r, 7), (EMBEDDINGS, LOGITS)),
+    "coreset": (lambda f, labelled: coreset(f, labelled, 7), (EMBEDDINGS, EMBEDDINGS[:3] + 1.0)),
+    "coverage": (lambda f: coverage(0, f, 7), (EMBEDDINGS,)),
     "bce_loss": (bce_loss, (LOGITS, LABELS)),
     "ranking_loss": (ranking_loss, tuple(PAIRS)),
 }

@@ -127,7 +127,7 @@ def test_every_query_makes_a_whole_run_on_features(query: str, tmp_path: Path) -
     histories = run_experiment(chosen, archive, random_split(0, 70, 10, 10), HEAD)
     (records,) = histories.values()
     assert list(histories) == [series_name(query, True)]
-    assert [(record.num_labelled, len(record.selected)) for record in records] == [(8, 4), (12, 4), (16, 0)]
+    assert [(record.num_labeled, len(record.selected)) for record in records] == [(8, 4), (12, 4), (16, 0)]
     chosen_ids = [tile for record in records for tile in record.selected]
     assert len(set(chosen_ids)) == 8
     assert set(chosen_ids) < set(archive.ids)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aljax.commands.compare import compare
+from aljax.commands.compare import check_at, compare
 from aljax.errors import InputError
 from aljax.loop.history import Record
 from aljax.queries.table import series_name
-from aljax.reports.curves import _styles, draw_classes, draw_curves, table
+from aljax.reports.curves import _styles, draw_classes, draw_classes_at, draw_curves, table
 
 
 def record(trial: int, labels: int, micro: float) -> Record:
@@ -118,3 +118,13 @@ def test_compare_refuses_a_run_that_is_named_twice_and_a_picture_without_its_end
         compare((run, tmp_path / "." / "run"), tmp_path / "all.png")
     with pytest.raises(InputError, match=r"give it a name that ends in \.png"):
         compare((run,), tmp_path / "all.json")
+
+
+def test_classes_with_a_shared_number_of_labels_are_drawn_by_query(tmp_path: Path) -> None:
+    histories = {name: [replace(one, class_f1=(0.2, 0.6)) for one in series] for name, series in HISTORIES.items()}
+    draw_classes_at(tmp_path / "classes.png", histories, ("trees", "water"), (3, 9), 40, "two classes")
+    with Image.open(tmp_path / "classes.png") as picture:
+        assert picture.width > 1000
+    check_at(40, histories)
+    with pytest.raises(InputError, match="--at 60: Random has scores with 40, 80 labels; choose a shared one"):
+        check_at(60, histories)

@@ -39,7 +39,7 @@ def read_npz(path: Path) -> tuple[Ids, np.ndarray]:
         raise
     except Exception as error:  # what a broken zip raises has many types
         raise _unreadable(path, error, "numpy.savez") from error
-    if ids.ndim != 1 or ids.dtype.kind not in "USiu":
+    if ids.ndim != 1 or (len(ids) and ids.dtype.kind not in "USiu"):
         raise InputError(f"{path} has ids of shape {ids.shape} and type {ids.dtype}: give a row of texts or numbers")
     try:
         texts = np.strings.decode(ids, "utf-8") if ids.dtype.kind == "S" else ids

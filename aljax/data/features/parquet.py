@@ -41,7 +41,12 @@ def read_parquet(files: Sequence[Path]) -> tuple[list[str], Shaped[np.ndarray, "
     starts = []
     file = files[0]
     try:
-        total = sum(_open(file).metadata.num_rows for file in files)
+        total = 0
+        for file in files:
+            with _open(file) as source:
+                total += source.metadata.num_rows
+        if not total:
+            raise InputError(f"{file} has no rows: it is to have one for each tile")
         for file in files:
             starts.append(first := len(ids))
             for names, column in _batches(file):
@@ -56,8 +61,7 @@ def read_parquet(files: Sequence[Path]) -> tuple[list[str], Shaped[np.ndarray, "
                 ids += names
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{file} is not readable as Parquet ({str(error).splitlines()[0]}): write it again") from error
-    if vectors is None:
-        raise InputError(f"{files[0]} has no rows: it is to have one for each tile")
+    assert vectors is not None
     return ids, vectors, starts
 
 

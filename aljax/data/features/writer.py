@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Iterator, Sequence
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Literal
 
@@ -62,7 +63,7 @@ def _blocks(vectors: Float[np.ndarray, "n d"], kind: np.dtype) -> Iterator[Float
         yield np.ascontiguousarray(vectors[start : start + at_once], kind)
 
 
-def _write_npy(file: IO[bytes], vectors: Float[np.ndarray, "n d"], kind: np.dtype) -> None:
+def _write_npy(file: IO[bytes] | BufferedIOBase, vectors: Float[np.ndarray, "n d"], kind: np.dtype) -> None:
     header = {"descr": npy.dtype_to_descr(kind), "fortran_order": False, "shape": vectors.shape}
     npy.write_array_header_1_0(file, header)
     for block in _blocks(vectors, kind):

@@ -116,6 +116,7 @@ def table(ids: list, lists: list | pa.Array, kind: pa.DataType = F32) -> dict:
 
 
 PAIRS = [[1.0, 2.0], [3.0, 4.0]]
+HALVES = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(4, np.float16), mask=np.arange(4) == 2), 2)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ PAIRS = [[1.0, 2.0], [3.0, 4.0]]
         (table(["a", "b"], [[1.0], None]), "row 2: tile b has no features: add them or remove the row"),
         (table(["a", "b"], [None, [1.0]]), "row 1: tile a has no features"),
         (table(["a", "b"], [[1.0, 2.0], [3.0, None]]), "row 2: a feature of tile b is null: mend or remove the row"),
-        (table(["a", "b"], [[1.0, 2.0], [None, 3.0]], pa.list_(pa.float16(), 2)), "row 2: a feature of tile b is null"),
+        (table(["a", "b"], HALVES), "row 2: a feature of tile b is null"),
         (table(["a", "b"], [[1.0, 2.0], None], pa.list_(pa.float32(), 2)), "row 2: tile b has no features"),
         (table(["a", "b"], [[1.0, 2.0], [3.0, float("nan")]]), "row 2: a feature is not a finite number"),
         (table(["a", "b"], [[1.0], [float("inf")]]), "row 2: a feature is not a finite number"),
