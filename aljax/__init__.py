@@ -16,6 +16,7 @@ from aljax.queries.selection import select
 from aljax.version import __version__
 
 if TYPE_CHECKING:
+    from aljax.commands.session import Session
     from aljax.runs.inference import Classifier, load
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "DenseNet121",
     "LossHead",
     "Outputs",
+    "Session",
     "__version__",
     "bce_loss",
     "gradient_embeddings",
@@ -47,4 +49,8 @@ def __getattr__(name: str) -> Any:
         from aljax.runs import inference
 
         return getattr(inference, name)
+    if name == "Session":
+        from aljax.commands.session import Session
+
+        return Session
     raise AttributeError(f"module 'aljax' has no attribute {name!r}")

@@ -18,7 +18,7 @@ column split may say test). A round that was stopped goes on when the same comma
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -196,24 +196,26 @@ def print_request(form: Path) -> None:
     )
 
 
-def main() -> None:
-    """Makes the next round, or says which one waits for labels."""
-    settings = parse_settings(AnnotationSettings, "aljax annotate", __doc__)
-    if settings.test < 1:
-        raise InputError(f"--test is {settings.test}: it must be at least 1, or there is nothing to measure with")
-    prepare_process()
-    if jax.process_count() > 1:
-        raise InputError("annotation is made by one process, which uses all devices of its machine: start one")
+class Round(NamedTuple):
+    """What `next_round` made, or found."""
+
+    form: Path | None
+    """To be filled in; None after the last round."""
+    state: RunState | None = None
+    """After the round that trained just now."""
+    tests: int = 0
+    """Tiles that it was measured on."""
+
+
+def next_round(settings: AnnotationSettings) -> Round:
+    """Makes the next round, or finds the one that waits for labels. Raises InputError."""
     check_places(settings)
     start, classes = read_start(settings)
     waiting = round_files.waiting_form(settings.run_dir)
     if waiting is not None:
         check_classes(classes, classes_of(waiting))
-        if settings.finish and (waiting.parent / "config.json").exists():
-            print(f"nothing was labelled since: {waiting.parent} has the network that has learnt all labels")
-        else:
-            print_request(waiting)
-        return
+        done = settings.finish and (waiting.parent / "config.json").exists()
+        return Round(None if done else waiting)
     labelling, classes = open_known(settings, start, classes)
     last = settings.finish or not labelling.unlabelled.any()
     if last and not (labelling.labelled.any() and len(labelling.split.test)):
@@ -225,16 +227,37 @@ def main() -> None:
         )
     number = round_files.count_rounds(settings.run_dir) + 1
     state = make_round(settings, labelling, classes, number, last)
-    if state is not None:
-        record = state.history[-1]
+    form = None if last else round_dir(settings.run_dir, number) / round_files.FORM
+    return Round(form, state, len(labelling.split.test))
+
+
+def newest_model(run_dir: Path) -> Path | None:
+    """The folder of the newest round that has a fitted network."""
+    trained = [path.parent for path in run_dir.glob("round-*/history.jsonl")]
+    return max(trained, key=lambda folder: int(folder.name.removeprefix("round-")), default=None)
+
+
+def main() -> None:
+    """Makes the next round, or says which one waits for labels."""
+    settings = parse_settings(AnnotationSettings, "aljax annotate", __doc__)
+    if settings.test < 1:
+        raise InputError(f"--test is {settings.test}: it must be at least 1, or there is nothing to measure with")
+    prepare_process()
+    if jax.process_count() > 1:
+        raise InputError("annotation is made by one process, which uses all devices of its machine: start one")
+    made = next_round(settings)
+    if made.state is not None:
+        record = made.state.history[-1]
         print(
-            f"round {number}: trained on {record.num_labeled} tiles; micro F1 {record.micro_f1:.1%}, macro F1 "
-            f"{record.macro_f1:.1%} on {len(labelling.split.test)} test tiles ({settings.run_dir / 'curve.png'})"
+            f"round {round_files.count_rounds(settings.run_dir) + (made.form is None)}: trained on "
+            f"{record.num_labeled} tiles; micro F1 {record.micro_f1:.1%}, macro F1 {record.macro_f1:.1%} on "
+            f"{made.tests} test tiles ({settings.run_dir / 'curve.png'})"
         )
-    folder = round_dir(settings.run_dir, number)
-    if last:
-        print(
-            f"all labels: {settings.run_dir / round_files.LABELS}; the network, for `aljax predict --run-dir`: {folder}"
-        )
+    if made.form is not None:
+        print_request(made.form)
+        return
+    model, labels = newest_model(settings.run_dir), settings.run_dir / round_files.LABELS
+    if made.state is None:
+        print(f"nothing was labelled since: {model} has the network that has learnt all labels")
     else:
-        print_request(folder / round_files.FORM)
+        print(f"all labels: {labels}; the network, for `aljax predict --run-dir`: {model}")

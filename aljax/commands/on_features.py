@@ -22,6 +22,11 @@ class FeatureSettings(ArchiveSettings):
     head: Literal["linear", "mlp"] = "linear"  # on features: logistic regression, or with a hidden layer before it
     width: int = 512  # of the hidden layer of --head mlp
 
+    @property
+    def has_batches(self) -> bool:
+        """Whether tiles are trained on in batches: a head is fitted to all features at once."""
+        return self.features is None
+
 
 def choose_network(settings: FeatureSettings, num_classes: int) -> nn.Module:
     """DenseNet121 for tiles or a network of the user's own, a head for features. Raises InputError."""

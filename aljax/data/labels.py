@@ -131,6 +131,12 @@ def is_blank(path: Path) -> bool:
     return bool(rows) and all(cell in blank if name == SPLIT_COLUMN else not cell for name, cell in cells)
 
 
+def read_form(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a form as they stand, filled in or not. Raises InputError if it cannot be read."""
+    (_, header), *rows = _read_rows(path)
+    return header, [row for _, row in rows]
+
+
 def classes_of(path: Path) -> tuple[str, ...]:
     """The classes in the header of a form. Raises InputError if it cannot be read."""
     return tuple(name for name in class_names_in(_read_rows(path)[0][1][1:]) if name != SPLIT_COLUMN)

@@ -9,10 +9,10 @@ import tyro
 from aljax.data.augmentation import Normalisation
 from aljax.data.storage import TilesIn
 from aljax.errors import InputError
-from aljax.queries.table import find_query
+from aljax.queries.table import QUERIES, find_query
 from aljax.training.recipe import Recipe
 
-QueryName = Annotated[str, tyro.conf.arg(metavar="{random,ll,tpd,mge}|module:function")]
+QueryName = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(QUERIES) + "}|module:function")]
 
 # Settings that change where files are and when they are written, not what a run does.
 WHERE_AND_WHEN = (
@@ -56,6 +56,11 @@ class Settings:
     init_weights: Path | None = None  # file of aljax convert-weights with weights to start from; None: random ones
     recipe: Recipe = field(default_factory=Recipe)  # training
 
+    @property
+    def has_batches(self) -> bool:
+        """Whether tiles are trained on in batches: a head is fitted to all features at once."""
+        return self.image_size != FEATURES
+
 
 @dataclass(frozen=True)
 class ArchiveSettings(Settings):
@@ -96,7 +101,7 @@ def check_settings(settings: Settings) -> None:
     for flag, fraction in (("--decay-at", recipe.decay_at), ("--cut-at", recipe.cut_at)):
         if not 0.0 <= fraction <= 1.0:
             raise InputError(f"{flag} is {fraction}: it is a fraction of the epochs, from 0 to 1")
-    if recipe.batch_size > settings.initial:
+    if recipe.batch_size > settings.initial and settings.has_batches:
         raise InputError(
             f"--batch-size {recipe.batch_size} is larger than the labelled set of --initial {settings.initial} tiles: "
             "lower the one or raise the other"

@@ -60,7 +60,7 @@ def test_no_modules_import_each_other() -> None:
 
 def test_about_a_dozen_modules_at_most_lie_flat() -> None:
     assert len(list(PACKAGE.glob("*.py"))) <= 8
-    assert all(len(list((PACKAGE / room).glob("*.py"))) <= 13 for room in rooms())
+    assert all(len(list((PACKAGE / room).glob("*.py"))) <= 14 for room in rooms())
 
 
 def test_every_room_says_what_is_in_it() -> None:

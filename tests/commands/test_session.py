@@ -1,0 +1,81 @@
+"""Ask and tell: a program labels the rounds of the command, stops and goes on, and the command goes on after it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_command import run
+from tiny import make_archive
+
+import aljax
+from aljax.commands import annotate
+from aljax.errors import InputError
+
+ARCHIVE = make_archive(60)
+TRUTH = dict(zip((f"{tile}.png" for tile in ARCHIVE.ids), ARCHIVE.labels, strict=True))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "tiles").mkdir()
+    for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
+        Image.fromarray(pixels).save(tmp_path / "tiles" / f"{tile}.png")
+    pixels = np.asarray(ARCHIVE.images).reshape(60, -1, 3).astype(np.float32)
+    np.savez(tmp_path / "features.npz", ids=np.array(list(TRUTH)), embeddings=pixels.mean(1))
+    return tmp_path
+
+
+def begin(folder: Path, **settings) -> aljax.Session:
+    sizes = {"test": 8, "initial": 8, "budget": 4, **settings}
+    return aljax.Session(folder / "run", folder / "tiles", ARCHIVE.class_names, folder / "features.npz", **sizes)
+
+
+def labels_of(ids: list[str]) -> np.ndarray:
+    return np.stack([TRUTH[tile] for tile in ids])
+
+
+def test_suggests_is_told_and_predicts_over_restarts_and_beside_the_command(folder: Path, monkeypatch, capsys) -> None:
+    session = begin(folder)
+    first = session.suggest()
+    assert len(set(first)) == 16
+    session.tell(first[:5], labels_of(first[:5]))
+    session = begin(folder)  # another process
+    assert session.suggest() == first[5:]
+    with pytest.raises(InputError, match="nothing is learnt yet"):
+        session.predict(first)
+    session.tell(first[5:], labels_of(first[5:]).tolist())
+    second = session.suggest(6)
+    assert len(set(second)) == 6
+    assert not {*second} & {*first}
+    probabilities = session.predict(list(TRUTH))
+    assert probabilities.shape == (60, 3)
+    np.testing.assert_allclose(session.predict(list(TRUTH)[::-1]), probabilities[::-1], atol=1e-5)
+    session.tell(second[::-1], labels_of(second[::-1]))
+    arguments = ["--images", folder / "tiles", "--features", folder / "features.npz", "--run-dir", folder / "run"]
+    sizes = ["--classes", ",".join(ARCHIVE.class_names), "--test", 8, "--initial", 8, "--budget", 4]
+    assert run(monkeypatch, annotate.main, *arguments, *sizes) == 0
+    assert "round 3: trained on 14 tiles" in capsys.readouterr().out
+    records = (folder / "run" / "round-3" / "history.jsonl").read_text().splitlines()
+    assert len(session.suggest()) == 4
+    assert json.loads(records[-1])["num_labeled"] == 14
+    saved = (folder / "run" / "labels.csv").read_text().splitlines()
+    assert all(row.split(",")[2:] == list(map(str, TRUTH[row.split(",")[0]])) for row in saved[1:])
+
+
+@pytest.mark.parametrize(
+    ("ids", "labels", "message"),
+    [
+        (["nowhere.png"], [[0, 1, 0]], "tile nowhere.png is not among the 16 that wait for labels"),
+        (None, [[0, 1, 2]], "give 0 or 1 for 1 tiles and 3 classes"),
+        (None, [[0, 1]], r"labels have the shape \(1, 2\)"),
+    ],
+)
+def test_answers_that_do_not_fit_are_refused(ids, labels, message: str, folder: Path) -> None:
+    session = begin(folder)
+    suggested = session.suggest()
+    with pytest.raises(InputError, match=message):
+        session.tell(ids or suggested[:1], labels)
+    assert session.suggest() == suggested
