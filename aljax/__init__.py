@@ -7,12 +7,14 @@ the loop and its checkpoints are in the submodules. `load` opens what a run has 
 
 from typing import TYPE_CHECKING, Any
 
+from aljax.loop.metrics import Metrics, evaluate
 from aljax.networks.densenet import DenseNet, DenseNet121, Outputs
 from aljax.networks.loss_head import LossHead
-from aljax.networks.losses import bce_loss, ranking_loss
+from aljax.networks.losses import bce_loss, random_pairs, ranking_loss
 from aljax.queries.kmeans import kmeans
 from aljax.queries.scores import gradient_embeddings, ll_scores, mge_scores, tpd_scores
 from aljax.queries.selection import select
+from aljax.queries.shortlist import Shortlist
 from aljax.version import __version__
 
 if TYPE_CHECKING:
@@ -24,15 +26,19 @@ __all__ = [
     "DenseNet",
     "DenseNet121",
     "LossHead",
+    "Metrics",
     "Outputs",
     "Session",
+    "Shortlist",
     "__version__",
     "bce_loss",
+    "evaluate",
     "gradient_embeddings",
     "kmeans",
     "ll_scores",
     "load",
     "mge_scores",
+    "random_pairs",
     "ranking_loss",
     "select",
     "tpd_scores",

@@ -1,6 +1,8 @@
 """What the comparison of regimes writes: curves, labels needed and rare classes found of each, and a map of all."""
 
+import io
 import json
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from aljax.data.archive import Archive, Split
-from aljax.loop.history import Record
+from aljax.loop.history import Record, to_text
 from aljax.queries.table import QUERIES
 from aljax.reports.comparison import area_difference, areas
 from aljax.reports.curves import draw_curves, new_figure, save_figure
+from aljax.runs.run_dir import FinishedRun
 from aljax.system.files import disk_errors, write_atomically
 
 METRICS = ("micro_f1", "macro_f1", "mean_average_precision")
@@ -105,6 +108,22 @@ def write_regime(folder: Path, title: str, series: Series, archive: Archive, spl
             draw_curves(folder / f"{first}-first.png", shown, f"{title}, {first} first batch", METRICS[:2])
         write_atomically(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     return summary
+
+
+def write_histories(folder: Path, runs: Mapping[tuple[str, str], FinishedRun]) -> None:
+    """`histories-FIRST.tar.xz`: settings and history of each run, as `QUERY/config.json` and `QUERY/history.jsonl`."""
+    for first in ("random", "coverage"):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:xz") as archive:
+            for (query, begun), run in runs.items():
+                config = json.dumps(run.config, indent=2, ensure_ascii=False) + "\n"
+                for name, text in (("config.json", config), ("history.jsonl", to_text(run.history))):
+                    if begun == first:
+                        about = tarfile.TarInfo(f"{query}/{name}")
+                        about.size = len(text.encode())
+                        archive.addfile(about, io.BytesIO(text.encode()))
+        with disk_errors(folder):
+            write_atomically(folder / f"histories-{first}.tar.xz", packed.getvalue())
 
 
 def write_map(folder: Path, titles: Mapping[str, str], summaries: Mapping[str, Any]) -> None:

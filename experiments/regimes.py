@@ -30,7 +30,6 @@ from aljax.data.features import open_features
 from aljax.data.labels import CsvLabels
 from aljax.errors import InputError
 from aljax.keys import Purpose, derive_key
-from aljax.loop.history import Record
 from aljax.loop.settings import FEATURES, Settings
 from aljax.networks.head import Head
 from aljax.queries.table import QUERIES
@@ -39,7 +38,7 @@ from aljax.runs.run_dir import FinishedRun, read_finished
 from aljax.system.files import make_folder
 from aljax.system.side_by_side import Job, find_places, run_jobs
 from aljax.training.recipe import Recipe
-from experiments.regime_report import write_map, write_regime
+from experiments.regime_report import write_histories, write_map, write_regime
 
 TAIL = 0.9  # exponent of the long-tailed pool
 FIRSTS = ("random", "coverage")
@@ -196,11 +195,10 @@ def main() -> None:
     summaries: dict[str, Any] = {}
     for name in settings.regimes:
         regime, archive_split = REGIMES[name], open_regime(settings, REGIMES[name])
-        series: dict[tuple[str, str], tuple[Record, ...]] = {}
-        for part in parts_of(settings, name):
-            _, query, first = part.split("/")
-            series[query, first] = finished[part].history
-        summaries[name] = write_regime(settings.run_dir / name, regime.title, series, *archive_split)
+        runs = {(query, first): finished[f"{name}/{query}/{first}"] for first in FIRSTS for query in settings.queries}
+        histories = {series: run.history for series, run in runs.items()}
+        summaries[name] = write_regime(settings.run_dir / name, regime.title, histories, *archive_split)
+        write_histories(settings.run_dir / name, runs)
     write_map(settings.run_dir, {name: REGIMES[name].title for name in settings.regimes}, summaries)
     print(json.dumps({name: one["best"] for name, one in summaries.items()}, indent=2))
     print(f"table: {settings.run_dir / 'table.md'}; map: {settings.run_dir / 'map.png'}")

@@ -1,6 +1,7 @@
 """The comparison of regimes: splits and tails that follow from the seed, and numbers worked by hand."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from places import ROOT
 
 from aljax.data.archive import Archive, Split
 from aljax.loop.history import Record
+from aljax.loop.iterations import initial_labels
+from aljax.queries.table import QUERIES
 from experiments.regime_report import labels_needed, rare_tiles, series_title, write_map, write_regime
 from experiments.regimes import REGIMES, TAIL, long_tail
 
@@ -71,16 +74,35 @@ def test_report_has_a_row_for_each_series_and_marks_what_is_out_of_reach(tmp_pat
         assert (tmp_path / picture).read_bytes()[:4] == b"\x89PNG"
 
 
+def published(name: str, first: str) -> dict[str, tuple[dict, list[Record]]]:
+    """Settings and history of each query's run."""
+    found = {}
+    with tarfile.open(RESULTS / name / f"histories-{first}.tar.xz") as archive:
+        for query in QUERIES:
+            config, history = (archive.extractfile(f"{query}/{part}") for part in ("config.json", "history.jsonl"))
+            assert config is not None
+            assert history is not None
+            records = [Record.from_line(line) for line in history.read().decode().splitlines()]
+            found[query] = json.load(config), records
+    return found
+
+
 @pytest.mark.parametrize("name", REGIMES)
-def test_published_runs_give_the_published_numbers(name: str) -> None:
-    folder = RESULTS / "runs" / name
-    published = json.loads((RESULTS / name / "summary.json").read_text())
-    for query in ("random", "rarity"):
-        for first in ("random", "coverage"):
-            lines = (folder / query / first / "history.jsonl").read_text().splitlines()
-            mean: dict[str, list[float]] = {}
-            for line in map(json.loads, lines):
-                mean.setdefault(str(line["num_labeled"]), []).append(line["macro_f1"])
-            expected = published["series"][series_title(query, first)]["macro_f1"]["mean"]
-            assert {labels: float(np.mean(values)) for labels, values in mean.items()} == pytest.approx(expected)
-            assert {len(values) for values in mean.values()} == {20}
+def test_published_runs_give_the_published_numbers_and_begin_as_the_seed_says(name: str) -> None:
+    summary = json.loads((RESULTS / name / "summary.json").read_text())
+    runs = {first: published(name, first) for first in ("random", "coverage")}
+    baseline = runs["random"]["random"][1]
+    for first, of_queries in runs.items():
+        for query, (config, records) in of_queries.items():
+            row = summary["series"][series_title(query, first)]
+            for metric in ("micro_f1", "macro_f1"):
+                assert labels_needed(records, baseline, metric) == row[metric]["labels_needed"]
+            assert {record.trial for record in records} == set(range(1, 21))
+            assert config["split"] == runs["random"]["random"][0]["split"]
+            assert (config["initial"], config["budget"]) == (REGIMES[name].initial, REGIMES[name].budget)
+    pool = summary["pool"]
+    for trial in (1, 20):
+        first_tiles = set(initial_labels(0, trial - 1, pool, REGIMES[name].initial).tolist())
+        chosen = {tile for record in baseline if record.trial == trial for tile in record.selected}
+        assert len(first_tiles) == REGIMES[name].initial
+        assert len(chosen) == REGIMES[name].max_labels - REGIMES[name].initial
