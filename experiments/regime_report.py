@@ -22,6 +22,8 @@ METRICS = ("micro_f1", "macro_f1", "mean_average_precision")
 BASELINE = ("random", "random")
 RESAMPLES = 2000  # of the trials, for the intervals of labels needed
 RARE = 0.05  # share of the pool below which a class counts as rare
+# Of 22 curves the picture has six; the map and the table have all.
+SHOWN = (BASELINE, ("mge", "random"), *((query, "coverage") for query in ("random", "mge", "entropy", "rarity")))
 Series = Mapping[tuple[str, str], Sequence[Record]]
 
 
@@ -100,12 +102,8 @@ def write_regime(folder: Path, title: str, series: Series, archive: Archive, spl
     summary["series"] = rows
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for first in ("random", "coverage"):
-            shown = {series_title(*BASELINE): baseline}
-            shown |= {
-                series_title(query, begun): history for (query, begun), history in series.items() if begun == first
-            }
-            draw_curves(folder / f"{first}-first.png", shown, f"{title}, {first} first batch", METRICS[:2])
+        shown = {series_title(*name): series[name] for name in SHOWN if name in series}
+        draw_curves(folder / "curve.png", shown, title, METRICS[:2])
         write_atomically(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     return summary
 

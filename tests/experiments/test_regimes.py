@@ -70,7 +70,7 @@ def test_report_has_a_row_for_each_series_and_marks_what_is_out_of_reach(tmp_pat
     write_map(tmp_path, {"few": "Few tiles"}, {"few": summary})
     table = (tmp_path / "table.md").read_text()
     assert "| coverage, then MGE | -10.0 [-10.0, -10.0] | more than 80 |" in table
-    for picture in ("few/random-first.png", "few/coverage-first.png", "map.png"):
+    for picture in ("few/curve.png", "map.png"):
         assert (tmp_path / picture).read_bytes()[:4] == b"\x89PNG"
 
 
