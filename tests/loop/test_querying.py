@@ -110,4 +110,4 @@ def test_numbers_of_purposes_are_those_of_older_runs() -> None:
         *("SPLIT", "NORMALISATION", "INITIAL_LABELS", "WEIGHTS", "TRAINING", "RANDOM_QUERY", "CLUSTERING"),
         *("COVERAGE", "SCORE"),
     ]
-    assert sorted(map(int, Purpose)) == list(range(1, 8))
+    assert sorted(map(int, Purpose)) == list(range(1, 10))
