@@ -1,6 +1,10 @@
 """Annotation for real: says which tiles of your own archive to label next, round by round.
 
     aljax annotate --images DIR --classes trees,water,pavement --run-dir runs/mine
+    aljax annotate --images DIR --features FILE --classes trees,water,pavement --run-dir runs/mine
+
+With features that a network trained elsewhere made of the tiles (`aljax embed` writes such a file) a head is fitted to
+them in a second, the first tiles cover them, and rarity is the query; without, DenseNet121 is trained on the pixels.
 
 The first call draws tiles by chance, some to train on and some to measure with. Every round is a folder: open its
 label.html in a browser, label its tiles with a few keys, and put the to_label.csv that the page saves in the place of
