@@ -8,7 +8,9 @@ aljax_environment test
 quick=
 if [ "${1:-}" = --quick ]; then
     shift
-    quick="tests/package tests/queries tests/reports/test_comparison.py tests/data/test_labels.py tests/networks/test_losses.py"
+    quick="tests/package tests/queries/test_scores.py tests/queries/test_selection.py tests/queries/test_shortlist.py
+        tests/reports/test_comparison.py tests/data/test_labels.py tests/networks/test_losses.py tests/loop/test_pool.py
+        tests/loop/test_history.py tests/loop/test_metrics.py"
 fi
 "$python" -m ruff check .
 "$python" -m ruff format --check .
