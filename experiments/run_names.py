@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aljax.loop.settings import WHERE_AND_WHEN, Settings
+from aljax.loop.settings import LATER, WHERE_AND_WHEN, Settings
 from aljax.training.weights import load_weights
 
 
@@ -26,7 +26,9 @@ class PlannedRun:
     def name(self) -> str:
         """Readable, and different for different settings: `ucmerced-mge-warm-b20-trial1-1f0c5a2b`."""
         settings = self.settings
-        defining = {name: value for name, value in flatten(settings).items() if name not in WHERE_AND_WHEN}
+        flat = {name: value for name, value in flatten(settings).items() if name not in WHERE_AND_WHEN}
+        # Settings that older versions did not have are not in the names that these gave.
+        defining = {name: value for name, value in flat.items() if not (name in LATER and value == LATER[name])}
         if settings.init_weights is not None:  # they count by their content, wherever they lie
             defining["init_weights"] = load_weights(settings.init_weights).sha256
         digest = hashlib.sha256(json.dumps(defining, sort_keys=True, default=str).encode()).hexdigest()[:8]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from figure_runs import parse
 from PIL import Image
+from places import ROOT
 from run_command import run as run_command
 from small_runs import run, settings
 from tiny import make_archive
@@ -232,3 +233,13 @@ def test_published_runs_come_with_the_tiles_of_each_set_and_of_each_initial_set(
         publish.publish(tmp_path / "runs", tmp_path / "out", ucmerced_dir=tmp_path)
     with pytest.raises(InputError, match="runs on ucmerced need its folder"):
         publish.publish(tmp_path / "runs", tmp_path / "out")
+
+
+QUERIES = ("random", "ll", "tpd", "mge")
+
+
+def test_runs_have_the_names_of_those_that_were_published(tmp_path: Path) -> None:
+    published = {path.name for path in (ROOT / "experiments/results/chosen-settings/runs").iterdir()}
+    chosen = figures.OnUCMerced(run_dir=tmp_path, scale="small", momentum=0.0, ranking_weight=0.1, trials=8)
+    changes = ({"query": query, "trials": 1, "first_trial": trial + 1} for query in QUERIES for trial in range(8))
+    assert {figures.plan(chosen, "UC Merced", change).name for change in changes} == published
