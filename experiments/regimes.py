@@ -6,9 +6,9 @@
 A regime is an archive, a pool that is as it comes (flat) or long-tailed, and a budget. In each of them every query runs
 from a random first batch and from one that covers the pool, the same trials each: a logistic head on the features,
 twenty trials. UC Merced has the split sizes of the paper, AID its published test set. In the long-tailed pool scene k
-of 21, in an order drawn once, keeps (k + 1)^-0.9 of its tiles. Settings (L2, normalisation) were chosen on the
-validation tiles of UC Merced's flat pool; what is reported is on the test tiles. A command that was stopped goes on
-when it is repeated. Writes a picture and the numbers of each regime, a map of all, and a table in Markdown.
+of 21, in an order drawn once, keeps (k + 1)^-0.9 of its tiles. Settings (L2, normalisation) were chosen on
+tiles of UC Merced held back in another split, and for AID not at all. A command that was stopped goes on when it is
+repeated. Writes a picture and the numbers of each regime, a map of all, and a table in Markdown.
 """
 
 import csv
