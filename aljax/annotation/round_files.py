@@ -136,6 +136,7 @@ def _write_map(path: Path, archive: Archive, drawn: Assignment, form: list[tuple
 
 def write_predictions(folder: Path, labelling: Labelling, state: RunState) -> None:
     """Writes the probabilities of the classes on every tile that had no label, where the query predicted them."""
+    assert state.probabilities is not None
     archive, rows = labelling.archive, np.flatnonzero(~np.isnan(state.probabilities).any(1))
     if not len(rows):
         return

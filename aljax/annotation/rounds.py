@@ -37,10 +37,10 @@ def run_round(
     settings = replace(settings, run_dir=run_dir, initial=count, max_labels=count + wanted)
     settings = replace(settings, trials=1, first_trial=1, patience=0)
     model, tiles, published, config = prepare_run(settings, labelling.archive, labelling.split, network)
-    pool_ids = hashlib.sha256("\n".join(tiles.pool_ids).encode()).hexdigest()
+    pool_ids = hashlib.sha256("\n".join(tiles.pool_ids(np.arange(tiles.pool.num_tiles))).encode()).hexdigest()
     config |= {"pool": pool_ids}
     if labelling.skipped.any():
-        config |= {"skipped": [tiles.pool_ids[row] for row in np.flatnonzero(labelling.skipped)]}
+        config |= {"skipped": list(tiles.pool_ids(np.flatnonzero(labelling.skipped)))}
     remedy = f"delete {run_dir} to begin that round anew"
     begun = _begin(settings, labelling, _read_earlier(settings, config, number))
     name = series_name(settings.query, settings.clustering)
@@ -98,7 +98,7 @@ def _begin(settings: Settings, labelling: Labelling, earlier: Earlier | None) ->
         return RunState(0, 0, pool, None, probabilities, ())
     state = earlier.state
     needs_previous = find_query(settings.query).needs_previous
-    if earlier.same_pool and needs_previous:  # others must not pass old ones on
+    if earlier.same_pool and needs_previous and state.probabilities is not None:  # others must not pass old ones on
         probabilities = state.probabilities
     if needs_previous and np.isnan(probabilities[labelling.unlabelled]).any():
         raise InputError(

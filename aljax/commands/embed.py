@@ -13,6 +13,7 @@ killed goes on when it is repeated, and writes the same bytes.
 import hashlib
 import math
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -151,7 +152,7 @@ def _digest(texts: list[str], arrays: Any) -> str:
     return digest.hexdigest()
 
 
-def _embed(embedder: Embedder, ids: tuple[str, ...], unfinished: Unfinished, store: Store) -> None:
+def _embed(embedder: Embedder, ids: Sequence[str], unfinished: Unfinished, store: Store) -> None:
     """Makes the rows that are not there yet. Raises StoppedError at a signal, with all that is made saved."""
     model, variables, tiles = embedder
     first, size = unfinished.done, unfinished.batch_size

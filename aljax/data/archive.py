@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,12 +15,14 @@ from aljax.data.augmentation import BandStatistics, Normalisation
 from aljax.data.tiles.images import Images, stream
 from aljax.errors import InputError
 from aljax.keys import Purpose, derive_key
+from aljax.system.machine import return_freed_memory
 from aljax.xla.devices import replicate, rows_of_process, shard_batch, tiles_at_once, true_in_all
 
 MAX_TILES_FOR_STATISTICS = 1000
 CONSTANT = 1e-7  # deviation of a band by its mean that float32 does not tell from none
 # Of the accelerator's free memory; the rest is for the model and its activations.
 MEMORY_SHARE_FOR_TILES = 0.5
+IDS_AT_ONCE = 65_536  # in one text
 FEATURES_AT_ONCE = 8192  # of 1024 features each 32 MiB, in float32
 
 
@@ -39,7 +41,7 @@ class Archive:
     name: str
     images: Images
     labels: UInt8[np.ndarray, "n c"]
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     class_names: tuple[str, ...]
     digest: str = ""
     """Stands for the tiles in the fingerprint, whichever way they are read; if empty, their pixels do."""
@@ -64,7 +66,9 @@ class Archive:
         for part in parts:
             digest.update(str(part.shape).encode())
             digest.update(np.ascontiguousarray(part).data)
-        digest.update("\n".join((*self.ids, "", *self.class_names)).encode())
+        for start in range(0, len(self.ids), IDS_AT_ONCE):
+            digest.update("".join(f"{tile}\n" for tile in self.ids[start : start + IDS_AT_ONCE]).encode())
+        digest.update("\n".join(("", *self.class_names)).encode())
         return digest.hexdigest()
 
 
@@ -131,12 +135,17 @@ def random_split(seed: int, num_tiles: int, validation: int, test: int) -> Split
 
 
 class SplitTiles(NamedTuple):
-    """The three sets of an experiment, and the ids of the pool's tiles."""
+    """The three sets of an experiment."""
 
     pool: Tiles
     validation: Tiles
     test: Tiles
-    pool_ids: tuple[str, ...]
+    ids: Sequence[str]
+    """Of the whole archive."""
+
+    def pool_ids(self, rows: Int[np.ndarray, " b"]) -> tuple[str, ...]:
+        """Ids of the pool's tiles `rows`."""
+        return tuple(self.ids[index] for index in self.pool.indices[rows])
 
 
 def place(
@@ -166,8 +175,9 @@ def place(
         pixels = replicate(np.asarray(archive.images)[indices]) if resident else None
         return Tiles(archive.images, indices, archive.labels[indices], statistics, pixels)
 
-    ids = tuple(archive.ids[index] for index in split.pool)
-    return SplitTiles(tiles(split.pool), tiles(split.validation), tiles(split.test), ids)
+    sets = SplitTiles(tiles(split.pool), tiles(split.validation), tiles(split.test), archive.ids)
+    return_freed_memory()
+    return sets
 
 
 def _fits_on_device(images: Images) -> bool:

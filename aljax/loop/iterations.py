@@ -20,6 +20,7 @@ from aljax.loop.state import Fitted, Predicted, RunState, Seconds, Training
 from aljax.networks.head import Head, unit_features
 from aljax.networks.model import Model, init_variables
 from aljax.queries.diversity import coverage
+from aljax.queries.table import find_query
 from aljax.training.fitting import Fit, begin_fit, fit
 from aljax.training.weights import Weights, start_from
 
@@ -85,7 +86,8 @@ def run(
 def begin_trial(pool: Tiles, settings: Settings, trial: int, history: tuple[Record, ...]) -> RunState:
     """A trial before its first iteration, with initial labels of its own."""
     initial = first_tiles(pool, settings, trial)
-    unknown = np.full(pool.labels.shape, np.nan, np.float32)
+    needed = find_query(settings.query).needs_previous
+    unknown = np.full(pool.labels.shape, np.nan, np.float32) if needed else None
     return RunState(trial, 0, Pool(pool.num_tiles).label(initial), None, unknown, history)
 
 
@@ -154,7 +156,7 @@ def advance(
         state = predict(model, tiles, settings, state, partial(store.offer, state))
         store.offer(state)
     state, chosen = choose(settings, state, model, tiles.pool)
-    return label(state, chosen, tiles.pool_ids)
+    return label(state, chosen, tiles.pool_ids(chosen))
 
 
 def train(
@@ -183,8 +185,8 @@ def train(
     return state._replace(variables=variables, stage=Fitted(), seconds=seconds())
 
 
-def label(state: RunState, chosen: Int[np.ndarray, " b"], pool_ids: tuple[str, ...]) -> RunState:
-    """The state after the iteration: its record taken and the chosen tiles labelled."""
+def label(state: RunState, chosen: Int[np.ndarray, " b"], ids: tuple[str, ...]) -> RunState:
+    """The state after the iteration: its record taken and the chosen tiles, whose ids are given, labelled."""
     assert isinstance(state.stage, Predicted)
     record = Record(
         trial=state.trial + 1,
@@ -192,7 +194,7 @@ def label(state: RunState, chosen: Int[np.ndarray, " b"], pool_ids: tuple[str, .
         num_labeled=state.pool.num_labelled,
         **state.stage.test._asdict(),
         validation_micro_f1=state.stage.validation_micro_f1,
-        selected=tuple(pool_ids[index] for index in chosen),
+        selected=ids,
         train_seconds=state.seconds.train,
         predict_seconds=state.seconds.predict,
         select_seconds=state.seconds.select,

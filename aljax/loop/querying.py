@@ -16,6 +16,7 @@ from aljax.loop.settings import Settings
 from aljax.loop.state import Fitted, Predicted, RunState
 from aljax.networks.model import Model, last_layer
 from aljax.queries.diversity import badge, coreset
+from aljax.queries.scores import last_logits, pseudo_residuals
 from aljax.queries.shortlist import Shortlist
 from aljax.queries.table import Candidates, find_query
 from aljax.training.prediction import Predictions, predict_batches, predict_probabilities
@@ -27,8 +28,9 @@ POOL_WIDE = 100_000  # tiles of the highest scores that a choice without cluster
 def predict(
     model: Model, tiles: SplitTiles, settings: Settings, state: RunState, on_batch: Callable[[], None] = lambda: None
 ) -> RunState:
-    """Evaluates the fitted model and scores the unlabelled tiles: the state with their probabilities and a shortlist.
+    """Evaluates the fitted model and scores the unlabelled tiles: the state with a shortlist of them.
 
+    Their probabilities are kept if those of the last iteration were.
     `on_batch` is called after every batch of tiles.
     """
     assert isinstance(state.stage, Fitted)
@@ -44,13 +46,15 @@ def predict(
         by_chance = _by_chance(settings, state)[unlabelled]
         shortlist.add(unlabelled, by_chance, by_chance[:, None])
     else:
-        probabilities = np.full(tiles.pool.labels.shape, np.nan, np.float32)
+        if probabilities is not None:
+            probabilities = np.full(tiles.pool.labels.shape, np.nan, np.float32)
         score = uncertainty(settings, tiles.pool, state)
         for rows, batch in predict_batches(model, state.variables, tiles.pool, unlabelled):
             scores = score(rows, batch)
             _check(np.isfinite(scores), state)
             shortlist.add(rows, scores, batch.embeddings)
-            probabilities[rows] = batch.probabilities
+            if probabilities is not None:
+                probabilities[rows] = batch.probabilities
             on_batch()
     return state._replace(
         probabilities=probabilities,
@@ -83,8 +87,9 @@ def _choose(
     order = np.argsort(shortlist.rows)
     rows, embeddings = shortlist.rows[order], shortlist.embeddings[order]
     if choice == "gradients":
-        probabilities = state.probabilities[rows]
-        return rows[badge(key, embeddings, probabilities - (probabilities > 0.5), wanted)]
+        assert state.variables is not None
+        residuals = pseudo_residuals(last_logits(last_layer(state.variables), embeddings))
+        return rows[badge(key, embeddings, residuals, wanted)]
     if choice == "centres":
         assert model is not None
         assert pool is not None
@@ -111,7 +116,7 @@ def uncertainty(
     key = derive_key(settings.seed, Purpose.SCORE, state.trial, state.iteration)
 
     def scores(rows: Int[np.ndarray, " b"], batch: Predictions) -> Float[np.ndarray, " b"]:
-        previous = state.probabilities[rows] if query.needs_previous else None
+        previous = state.probabilities[rows] if query.needs_previous and state.probabilities is not None else None
         candidates = Candidates(
             batch.probabilities, batch.embeddings, layer, batch.predicted_losses, previous, labels, key
         )

@@ -55,8 +55,9 @@ class RunState(NamedTuple):
     pool: Pool
     variables: Variables | None
     """The newest fitted model; None before the first one of a trial and while a model is being fitted."""
-    probabilities: Float[np.ndarray, "n c"]
-    """Of the tiles that were unlabelled at the last prediction, NaN elsewhere: the reference of TPD."""
+    probabilities: Float[np.ndarray, "n c"] | None
+    """Of the tiles that were unlabelled at the last prediction, NaN elsewhere; None where nobody asks for them: a large
+    pool has more of them than of anything else. They are the reference of TPD, and what people are told of a round."""
     history: tuple[Record, ...]
     """One record per complete iteration, of all trials."""
     stage: Stage | None = None

@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Int
 from aljax.arrays import AnyArray, as_array, as_key
 from aljax.queries.kmeans import kmeans
 
+ROWS_AT_ONCE = 1024  # that are compared with all labelled tiles
+
 
 def coreset(
     features: Float[AnyArray, "n d"], labelled: Float[AnyArray, "m d"], budget: int
@@ -28,23 +30,34 @@ def coreset(
     _check(features, budget)
     if labelled.ndim != 2 or labelled.shape[1] != features.shape[1]:
         raise ValueError(f"labelled features have the shape {labelled.shape}: give (M, {features.shape[1]})")
-    if not len(features):
+    count, known = len(features), len(labelled)
+    if not count:
         return np.arange(0)
-    nearest = _nearest(features, labelled)
-    if not len(labelled):  # the mean is no tile: it tells which is first, and nothing is near to it then
-        first = jnp.argmax(_squared_distances(features, features.mean(0)))
+    # Around the mean inner products lose the fewest digits.
+    mean = features.mean(0)
+    features, labelled = (_padded(part - mean) for part in (features, labelled))
+    nearest = _nearest(features, labelled, np.arange(len(labelled)) < known)
+    if not known:  # the mean is no tile: it tells which is first, and nothing is near to it then
+        first = np.argmax(_squared_distances(features, np.zeros_like(mean)))
         nearest = _squared_distances(features, features[first]).at[first].set(jnp.inf)
-    return np.asarray(_farthest(features, nearest, min(budget, len(features))))
+    nearest = jnp.where(np.arange(len(features)) < count, nearest, -1.0)
+    return np.asarray(_farthest(features, nearest, min(budget, count)))
 
 
 @jax.jit
-def _nearest(features: Array, centers: Array) -> Array:
-    """Squared distance of each row to the nearest centre, centre by centre."""
+def _nearest(features: Array, centers: Array, real: Array) -> Array:
+    """Squared distance of each row to the nearest of the `real` centres, some rows at once."""
+    squares = jnp.where(real, jnp.square(centers).sum(1), jnp.inf)
 
-    def compare(nearest: Array, center: Array) -> tuple[Array, None]:
-        return jnp.minimum(nearest, _squared_distances(features, center)), None
+    def compare(number: Array | int, nearest: Array) -> Array:
+        start = number * at_once  # moved back where fewer rows are left, which are then compared twice
+        rows = jax.lax.dynamic_slice_in_dim(features, start, at_once)
+        products = jnp.matmul(rows, centers.T, precision=jax.lax.Precision.HIGHEST)
+        found = jnp.maximum((squares - 2.0 * products).min(1) + jnp.square(rows).sum(1), 0.0)
+        return jax.lax.dynamic_update_slice_in_dim(nearest, found, start, 0)
 
-    return jax.lax.scan(compare, jnp.full(len(features), jnp.inf), centers)[0]
+    at_once = min(ROWS_AT_ONCE, len(features))
+    return jax.lax.fori_loop(0, -(-len(features) // at_once), compare, jnp.zeros(len(features)))
 
 
 @jax.jit
@@ -83,13 +96,16 @@ def badge(
     _check(embeddings, budget)
     if residuals.ndim != 2 or len(residuals) != len(embeddings):
         raise ValueError(f"residuals have the shape {residuals.shape}: give (N, C) for {len(embeddings)} embeddings")
-    if not len(embeddings):
+    count = len(embeddings)
+    if not count:
         return np.arange(0)
-    return np.asarray(_seed_gradients(as_key(key), embeddings, residuals, min(budget, len(embeddings))))
+    embeddings, residuals = _padded(embeddings), _padded(residuals)
+    free = np.arange(len(embeddings)) < count
+    return np.asarray(_seed_gradients(as_key(key), embeddings, residuals, free, min(budget, count)))
 
 
 @partial(jax.jit, static_argnames=("budget",))
-def _seed_gradients(key: Array, embeddings: Array, residuals: Array, budget: int) -> Array:
+def _seed_gradients(key: Array, embeddings: Array, residuals: Array, free: Array, budget: int) -> Array:
     norms = (jnp.square(embeddings).sum(1) + 1.0) * jnp.square(residuals).sum(1)
 
     def distances(index: Array) -> Array:
@@ -107,8 +123,8 @@ def _seed_gradients(key: Array, embeddings: Array, residuals: Array, budget: int
         return chosen.at[number].set(index), jnp.minimum(nearest, distances(index)), free.at[index].set(False)
 
     first = jnp.argmax(norms)
-    start = jnp.zeros(budget, first.dtype).at[0].set(first), distances(first), jnp.ones(len(norms), bool)
-    return jax.lax.fori_loop(1, budget, add, (start[0], start[1], start[2].at[first].set(False)))[0]
+    start = jnp.zeros(budget, first.dtype).at[0].set(first), distances(first), free.at[first].set(False)
+    return jax.lax.fori_loop(1, budget, add, start)[0]
 
 
 def coverage(key: Array | int, features: Float[AnyArray, "n d"], budget: int) -> Int[np.ndarray, " budget"]:
@@ -126,7 +142,7 @@ def coverage(key: Array | int, features: Float[AnyArray, "n d"], budget: int) ->
         return np.arange(len(features))
     found = kmeans(as_key(key), features, budget)
     assignment = np.asarray(found.assignment)
-    distances = np.asarray(jnp.square(features - found.centers[found.assignment]).sum(1))
+    distances = np.square(features - np.asarray(found.centers)[assignment]).sum(1)
     order = np.lexsort((distances, assignment))
     nearest = order[np.unique(assignment[order], return_index=True)[1]]
     sizes = np.bincount(assignment, minlength=budget)[assignment[nearest]]
@@ -136,11 +152,19 @@ def coverage(key: Array | int, features: Float[AnyArray, "n d"], budget: int) ->
     return np.concatenate([chosen, left[np.argsort(-distances[left], kind="stable")]])[:budget]
 
 
-def _float32(values: Any) -> Float[Array, "..."]:
-    return jnp.asarray(as_array(values), jnp.float32)
+def _float32(values: Any) -> Float[np.ndarray, "..."]:
+    return np.asarray(as_array(values), np.float32)
 
 
-def _check(features: Array, budget: int) -> None:
+def _padded(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "m d"]:
+    """With rows of 0 up to one of eight lengths for each power of two: a pool that shrinks compiles few programs."""
+    step = max(ROWS_AT_ONCE, 1 << len(rows).bit_length()) // 16
+    padded = np.zeros((max(-(-len(rows) // step), 1) * step, rows.shape[1]), np.float32)
+    padded[: len(rows)] = rows
+    return padded
+
+
+def _check(features: Float[np.ndarray, "..."], budget: int) -> None:
     if features.ndim != 2:
         raise ValueError(f"features have the shape {features.shape}: give (N, D)")
     if budget < 1:

@@ -111,7 +111,8 @@ def _entropies(probabilities: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
     return jax.scipy.special.entr(probabilities) + jax.scipy.special.entr(1.0 - probabilities)
 
 
-def _logits(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"]) -> Float[Array, "n c"]:
+def last_logits(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"]) -> Float[Array, "n c"]:
+    """What the last layer {"kernel": (D, C), "bias": (C,)} gives for its inputs (N, D)."""
     # Full precision even where the accelerator would round float32 products: pseudo-labels hang on it.
     product = jnp.matmul(embeddings, last_layer["kernel"], precision=jax.lax.Precision.HIGHEST)
     return product + last_layer["bias"]
@@ -164,7 +165,7 @@ def gradient_embeddings(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"
 @jax.jit
 def _gradient_embeddings(layer: dict[str, Array], embeddings: Array) -> dict[str, Array]:
     def tile_loss(parameters: LastLayer, embedding: Array) -> Array:
-        logits = _logits(parameters, embedding[None])
+        logits = last_logits(parameters, embedding[None])
         return bce_loss(logits, jax.lax.stop_gradient(_pseudo_labels(logits)))[0]
 
     return jax.vmap(jax.grad(tile_loss), in_axes=(None, 0))(layer, embeddings)
@@ -183,7 +184,7 @@ def mge_scores(last_layer: LastLayer, embeddings: Float[AnyArray, "n d"]) -> Flo
 
 @jax.jit
 def _mge_scores(layer: dict[str, Array], embeddings: Array) -> Array:
-    residual = jax.nn.sigmoid(-jnp.abs(_logits(layer, embeddings)))
+    residual = jax.nn.sigmoid(-jnp.abs(last_logits(layer, embeddings)))
     squared_input = jnp.square(embeddings).sum(-1) + 1.0
     # Nor would the squares of what is left there be numbers: by a power of two, which rounds nothing, it is made large.
     scale = _power_of_two(residual.max(-1, keepdims=True, initial=0.0))

@@ -33,7 +33,9 @@ Facts = dict[str, Any]
 
 def pack(state: RunState) -> tuple[Vectors, Facts]:
     """The state as vectors and facts that `unpack` makes the same state of."""
-    tree: dict[str, Any] = {"probabilities": state.probabilities}
+    tree: dict[str, Any] = {}
+    if state.probabilities is not None:
+        tree["probabilities"] = state.probabilities
     if state.variables is not None:
         tree["variables"] = state.variables
     facts: Facts = {
@@ -71,7 +73,7 @@ def unpack(vectors: Vectors, facts: Facts, recipe: Recipe) -> RunState:
         iteration=facts["iteration"],
         pool=Pool(facts["pool_size"], tuple(map(tuple, facts["rounds"])), tuple(facts.get("skipped", ()))),
         variables=_variables(arrays),
-        probabilities=arrays["probabilities"],
+        probabilities=arrays.get("probabilities"),
         history=tuple(Record.from_line(line) for line in facts["history"]),
         stage=_stage(arrays, facts, recipe),
         seconds=Seconds(*facts["seconds"]),

@@ -95,6 +95,19 @@ def _name_of_cpu() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, if it is the one whose calls are known here."""
+    if sys.platform != "linux" or "GLIBC" not in str(os.confstr("CS_GNU_LIBC_VERSION")).upper():
+        return None
+    return ctypes.CDLL(None)
+
+
+def return_freed_memory() -> None:
+    """Gives the system back what is free now, as after arrays over a pool of millions that are needed once."""
+    if (library := _glibc()) is not None:
+        library.malloc_trim(0)
+
+
 def keep_freed_memory() -> None:
     """Lets the process keep memory that it frees, for the next step to take again.
 
@@ -102,10 +115,9 @@ def keep_freed_memory() -> None:
     CPU cores that is a sixth of the step. Called before the first computation, because one heap must serve all
     threads. Other C libraries are left as they are.
     """
-    if sys.platform != "linux" or "GLIBC" not in str(os.confstr("CS_GNU_LIBC_VERSION")).upper():
+    if (library := _glibc()) is None:
         return
     trim_threshold, mmap_max, arena_max = -1, -4, -8
-    library = ctypes.CDLL(None)
     library.mallopt(arena_max, 1)
     library.mallopt(mmap_max, 0)
     library.mallopt(trim_threshold, -1)  # never

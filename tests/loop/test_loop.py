@@ -124,7 +124,7 @@ def test_tpd_scores_the_change_since_the_last_iteration(model: Model, tiles: Spl
     now, before = (predict_probabilities(model, state.variables, tiles.pool)[rows] for state in (second, first))
     scores = np.linalg.norm(now - before, axis=1)
     expected = rows[select(jax.random.key(0), scores, scores[:, None], chosen.budget)]
-    assert second.history[-1].selected == tuple(tiles.pool_ids[index] for index in expected)
+    assert second.history[-1].selected == tiles.pool_ids(np.asarray(expected))
 
 
 def test_cold_start_draws_new_weights_and_warm_start_keeps_them(archive, network, tmp_path, monkeypatch) -> None:

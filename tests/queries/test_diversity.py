@@ -115,7 +115,8 @@ def test_badge_draws_by_squared_distance() -> None:
     # Gradients 10, 0, 1 and 4 of one class and a constant input: the first is the largest, then 0, 1 and 4 have the
     # squared distances 100, 81 and 36 from it.
     residuals = np.array([[10.0], [0.0], [1.0], [4.0]], np.float32)
-    draw = jax.jit(jax.vmap(lambda key: _seed_gradients(key, jnp.zeros((4, 1)), jnp.asarray(residuals), 2)))
+    free = jnp.ones(4, bool)
+    draw = jax.jit(jax.vmap(lambda key: _seed_gradients(key, jnp.zeros((4, 1)), jnp.asarray(residuals), free, 2)))
     chosen = np.asarray(draw(jax.random.split(jax.random.key(0), 4000)))
     assert (chosen[:, 0] == 0).all()
     shares = np.bincount(chosen[:, 1], minlength=4) / 4000
@@ -134,7 +135,7 @@ def test_badge_takes_no_copy_before_every_distinct_gradient() -> None:
 def test_badge_never_holds_an_array_of_n_times_d_times_c() -> None:
     n, d, c = 200_000, 256, 17
     shapes = (jax.ShapeDtypeStruct((n, size), jnp.float32) for size in (d, c))
-    lowered = _seed_gradients.lower(jax.random.key(0), *shapes, 20)
+    lowered = _seed_gradients.lower(jax.random.key(0), *shapes, jax.ShapeDtypeStruct((n,), bool), 20)
     # Beside its inputs some numbers for each tile, nothing of the size of an input.
     assert lowered.compile().memory_analysis().temp_size_in_bytes < 16 * 4 * n
 
@@ -199,9 +200,20 @@ def test_coreset_holds_a_few_numbers_for_each_tile() -> None:
     n, d = 200_000, 256
     features, distances = jax.ShapeDtypeStruct((n, d), jnp.float32), jax.ShapeDtypeStruct((n,), jnp.float32)
     farthest = _farthest.lower(features, distances, 20).compile()
-    nearest = _nearest.lower(features, jax.ShapeDtypeStruct((1000, d), jnp.float32)).compile()
+    known, real = jax.ShapeDtypeStruct((1000, d), jnp.float32), jax.ShapeDtypeStruct((1000,), bool)
+    nearest = _nearest.lower(features, known, real).compile()
     for program in (farthest, nearest):
         assert program.memory_analysis().temp_size_in_bytes < 16 * 4 * n
+
+
+@pytest.mark.parametrize("choice", ["badge", "coreset"])
+def test_a_pool_that_shrinks_compiles_few_programs(choice: str) -> None:
+    features = rng.normal(size=(2000, 6)).astype(np.float32)
+    program = {"badge": _seed_gradients, "coreset": _farthest}[choice]
+    before = program._cache_size()
+    for left in range(2000, 1000, -100):
+        CHOICES[choice](features[:left], 9)
+    assert program._cache_size() - before <= 8
 
 
 # Coverage

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -30,6 +30,26 @@ class Features(NamedTuple):
     """float16, float32 or float64, finite in float32 too; memory-mapped where the file allows it."""
     digest: str
     """Of the file's content: of all of it up to a GiB, of evenly spaced rows beyond."""
+
+
+class RowNumbers(Sequence[str]):
+    """The ids of tiles that have none: "0", "1", ... made when they are asked for, of a pool of any size."""
+
+    def __init__(self, count: int) -> None:
+        self._numbers = range(count)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        found = self._numbers[index]
+        return str(found) if isinstance(found, int) else tuple(map(str, found))
 
 
 def read_features(path: Path) -> Features:
@@ -122,7 +142,7 @@ def open_features(path: Path, labels: Path | CsvLabels | None, separator: str = 
     count, name = len(features.vectors), path.stem or str(path)
     images = features.vectors[:, None, None, :]
     if table is None:
-        ids = features.ids or tuple(map(str, range(count)))
+        ids = features.ids or RowNumbers(count)
         nothing = np.zeros((count, 0), np.uint8)
         return Archive(name, images, nothing, ids, (), features.digest, None, np.zeros(count, bool))
     if features.ids is None and len(table.ids) != count:

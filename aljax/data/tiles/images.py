@@ -1,6 +1,7 @@
 """Images of an archive by index: in memory, memory-mapped, or decoded whenever they are asked for."""
 
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,9 @@ Found = TypeVar("Found")
 
 # Tiles are hashed whole up to this many bytes, and a sample of about this size in larger archives.
 HASHED_BYTES = 2**30
+# Of a mapped file: bytes that stay with the process, rows that are copied before they are counted, and bytes that come
+# with a single row.
+MAPPED_BYTES, MAPPED_ROWS, READ_AROUND = 2**27, 256, 2**19
 
 
 @runtime_checkable
@@ -103,9 +107,30 @@ def stream(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) -> Iter
     a time, so memory does not grow with n.
     """
     # Of a file of features, rows are what is read; of tiles in a cache, threads ahead of the device do better.
-    if isinstance(images, np.ndarray) and (not isinstance(images, np.memmap) or images.shape[1:3] == (1, 1)):
+    if isinstance(images, np.memmap) and images.shape[1:3] == (1, 1):
+        return _read_mapped(images, rows, batch_size)
+    if isinstance(images, np.ndarray) and not isinstance(images, np.memmap):
         return (images[chunk] for chunk in rows.reshape(-1, batch_size))
     return _read_ahead(images, rows, batch_size)
+
+
+def _read_mapped(images: np.memmap, rows: Int[np.ndarray, " n"], batch_size: int) -> Iterator[np.ndarray]:
+    """Copies of rows of a file.
+
+    What was read of a mapped file counts as this process's memory, with what the system read around it, until it is let
+    go: that costs nothing, because the file's pages stay where they are.
+    """
+    mapped, row_bytes, held = images._mmap, images[0].nbytes, 0  # type: ignore[attr-defined]
+    for chunk in rows.reshape(-1, batch_size):
+        batch = np.empty((batch_size, *images.shape[1:]), images.dtype)
+        for start in range(0, batch_size, MAPPED_ROWS):
+            some = chunk[start : start + MAPPED_ROWS]
+            batch[start : start + MAPPED_ROWS] = images[some]
+            held += max((int(some.max()) - int(some.min()) + 1) * row_bytes, READ_AROUND)
+            if held > MAPPED_BYTES:
+                mapped.madvise(mmap.MADV_DONTNEED)
+                held = 0
+        yield batch
 
 
 def _read_ahead(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) -> Iterator[np.ndarray]:
