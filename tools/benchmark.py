@@ -4,10 +4,11 @@
     python -m tools.benchmark --rows kmeans score --rounds 7 --out benchmark.json
 
 The ways of a row take turns, each in a process of its own. Printed are the median of the rounds with their range, how
-many times faster aljax is, what the first time took (mostly compilation), and the largest memory. PyTorch is an extra:
-pip install -e .[torch]; without it its lines are missing. On an accelerator training is timed over 32 steps in a row,
-also with what --deterministic asks for. Steps on a hundred tiles are left out on a CPU with less than 64 GiB of memory.
-Selections are those of Table I, on a share of the pool where a whole one would take hours.
+many times faster aljax is, what the first time took (mostly compilation), and the largest memory. PyTorch and
+scikit-activeml are extras: pip install -e .[torch,peers]; without them their lines are missing. On an accelerator
+training is timed over 32 steps in a row, also with what --deterministic asks for. Steps on a hundred tiles are left out
+on a CPU with less than 64 GiB of memory. Selections are those of Table I, on a share of the pool where a whole one
+would take hours. Features of a million rows take 1 GB of the temporary folder.
 """
 
 import json
@@ -28,6 +29,7 @@ from aljax.system.files import check_output, disk_errors, make_folder, write_ato
 from aljax.system.machine import describe_machine, keep_freed_memory, usable_memory
 from aljax.training.fitting import STEPS_PER_CALL
 from tools import benchmarked
+from tools import benchmarked_features as work
 from tools.duel import Timing, Way, Work, duels
 
 SCORED_ON_CPU = 4  # tiles at once that are fastest with two cores, for PyTorch too
@@ -102,6 +104,23 @@ def rows_of_parts(on_cpu: bool) -> Iterator[Row]:
         yield Row(f"kmeans ({count}, {clusters}, 1024)", [own("aljax", benchmarked.kmeans_in_jax, **points), beside])
 
 
+def rows_of_features() -> Iterator[Row]:
+    """A round over a million rows on disk beside one pass of NumPy over them, the head's fit, pool-wide choices."""
+    pool = {"pool": 1_000_000, "width": 512}
+    ways = [own("aljax", work.round_in_jax, **pool), Way("one pass of NumPy", work.pass_in_numpy, pool)]
+    yield Row("round, features (1000000, 512) on disk", ways)
+    labelled = {"count": 1000, "width": 1024}
+    ways = [own("aljax", work.fit_in_jax, **labelled), Way("scikit-learn", work.fit_in_sklearn, labelled)]
+    yield Row("head, fit and prediction, (1000, 1024, 17)", ways)
+    for choice in ("badge", "coreset"):
+        # Beside scikit-activeml a tenth of a batch of 1,000, for it takes as long for each tile of it.
+        arguments = {"choice": choice, "count": 100_000, "width": 512, "labelled": 2000, "budget": 100}
+        ways = [own("aljax", work.choose_in_jax, **arguments)]
+        if find_spec("skactiveml") is not None:
+            ways.append(Way("scikit-activeml", work.choose_in_skactiveml, arguments))
+        yield Row(f"{choice}, features (100000, 512), b = 100", ways)
+
+
 def rows_of_iteration(precision: str, on_cpu: bool, share: float) -> Iterator[Row]:
     """A whole iteration of active learning (fit, evaluation, selection), and selections in the shapes of Table I."""
     labelled, epochs, pool = (40, 2, 200) if on_cpu else (200, 20, 1050)
@@ -129,6 +148,7 @@ def all_rows(settings: Settings) -> Iterator[Row]:
     for precision in precisions:
         yield from rows_of_network(precision, on_cpu)
     yield from rows_of_parts(on_cpu)
+    yield from rows_of_features()
     for precision in precisions:
         yield from rows_of_iteration(precision, on_cpu, share)
 

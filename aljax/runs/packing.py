@@ -33,7 +33,7 @@ Facts = dict[str, Any]
 
 def pack(state: RunState) -> tuple[Vectors, Facts]:
     """The state as vectors and facts that `unpack` makes the same state of."""
-    tree: dict[str, Any] = {}
+    tree: dict[str, Any] = {"trial": np.array(state.trial)}  # Orbax writes no checkpoint without an array
     if state.probabilities is not None:
         tree["probabilities"] = state.probabilities
     if state.variables is not None:
