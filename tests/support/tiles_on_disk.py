@@ -29,6 +29,16 @@ def write_geotiff(path: Path, values: np.ndarray, **profile: object) -> Path:
     return path
 
 
+def write_masked(path: Path, values: np.ndarray) -> Path:
+    """A GeoTIFF of one band without data in its upper half, as its mask tells."""
+    height, width, _ = values.shape
+    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint8"}
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **profile) as file:
+        file.write(values[..., 0], 1)
+        file.write_mask(np.arange(height * width).reshape(height, width) >= height * width // 2)
+    return path
+
+
 def write_png(path: Path, values: np.ndarray) -> Path:
     """An 8-bit PNG (JPEG for a name that ends so) of one, three or four bands."""
     path.parent.mkdir(parents=True, exist_ok=True)

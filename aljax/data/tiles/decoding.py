@@ -15,9 +15,10 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Shaped
 from PIL import Image
 
+from aljax.data.tiles.nodata import fill
 from aljax.errors import InputError
 
 # A tile is a small image; anything larger is a whole scene, or a file made to exhaust the memory.
@@ -152,7 +153,7 @@ def _decode_tiff(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
     with _rasterio().MemoryFile(data) as file, file.open(driver="GTiff") as source:
         _tiff_form(source, name)
         pixels = source.read()
-        _fill(pixels, source, name)
+        fill(pixels, source, name)
     return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
 
 
@@ -175,36 +176,6 @@ def _check_size(width: int, height: int, name: str) -> None:
         raise InputError(
             f"{name} has {width} x {height} pixels, too many for a tile (at most {MAX_PIXELS}): cut it into tiles"
         )
-
-
-def _fill(pixels: Shaped[np.ndarray, "bands h w"], source: Any, name: str) -> None:
-    """Gives pixels without data the mean of the others. A band that is tagged as alpha is a band like any other."""
-    valid = np.ones(pixels.shape, bool)
-    for band, (nodata, flags) in enumerate(zip(source.nodatavals, source.mask_flag_enums, strict=True)):
-        names = {flag.name for flag in flags}
-        if nodata is not None:
-            valid[band] = ~_is(pixels[band], nodata)
-        if "per_dataset" in names and "alpha" not in names:
-            valid[band] &= source.read_masks(band + 1) > 0
-    if not valid.any():
-        raise InputError(f"{name} has no pixel with data (all are nodata): remove the tile")
-    for number, (values, known) in enumerate(zip(pixels, valid, strict=True), start=1):
-        if not known.any():
-            raise InputError(f"{name} has no pixel with data in band {number} (all are nodata): remove the tile")
-        if not known.all():
-            mean = values[known].mean(dtype=np.float64)
-            values[~known] = np.rint(mean) if values.dtype.kind == "u" else mean
-
-
-def _is(band: Shaped[np.ndarray, "h w"], nodata: float) -> Bool[np.ndarray, "h w"]:
-    """Where a band has its nodata value."""
-    if np.isnan(nodata):
-        return np.isnan(band)
-    if band.dtype.kind == "f":
-        # The value may be declared in float64, beyond the pixels' type, which then hold its largest or smallest.
-        limits = np.finfo(band.dtype)
-        return (band == nodata) | (band == np.clip(nodata, limits.min, limits.max))
-    return band == nodata
 
 
 def _decode_pillow(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:

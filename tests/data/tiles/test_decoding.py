@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
-from tiles_on_disk import pixels, write_geotiff, write_png
+from tiles_on_disk import pixels, write_geotiff, write_masked, write_png
 
 from aljax.data.tiles.decoding import TileForm, decode, read_form, read_georeference, resize
 from aljax.errors import InputError
@@ -91,53 +91,6 @@ def test_palette_is_looked_up(tmp_path: Path, options: dict) -> None:
 def test_what_a_file_holds_is_told_by_its_bytes_not_its_name(tmp_path: Path) -> None:
     path = write_png(tmp_path / "tile.png", pixels(3)).rename(tmp_path / "tile.tif")
     np.testing.assert_array_equal(read(path), pixels(3))
-
-
-@pytest.mark.parametrize("nodata", [0, 255])
-def test_nodata_pixels_get_the_mean_of_the_others_of_their_band(tmp_path: Path, nodata: int) -> None:
-    values = np.clip(pixels(2), 1, 249)
-    values[:4, :, 0] = nodata
-    found = read(write_geotiff(tmp_path / "tile.tif", values, nodata=nodata))
-    assert np.all(found[:4, :, 0] == round(values[4:, :, 0].mean()))
-    np.testing.assert_array_equal(found[4:, :, 0], values[4:, :, 0])
-    np.testing.assert_array_equal(found[..., 1], values[..., 1])
-
-
-def test_nan_as_declared_nodata_is_filled_and_undeclared_is_refused(tmp_path: Path) -> None:
-    values = pixels(1, "float32")
-    values[3, 5] = np.nan
-    found = read(write_geotiff(tmp_path / "tile.tif", values, nodata=np.nan))
-    assert found[3, 5, 0] == pytest.approx(np.nanmean(values), rel=1e-6)
-    with pytest.raises(InputError, match=r"bare\.tif has NaN or infinite pixels"):
-        read(write_geotiff(tmp_path / "bare.tif", values))
-
-
-@pytest.mark.parametrize("nodata", ["-1.79769313486232e+308", "-inf", "-3.4028234663852886e+38"])
-def test_nodata_value_beyond_the_type_is_the_largest_of_the_type(tmp_path: Path, nodata: str) -> None:
-    values = pixels(1, "float32")
-    values[:4] = np.finfo(np.float32).min
-    path = write_geotiff(tmp_path / "tile.tif", values)
-    with rasterio.open(path, "r+") as file:  # refuses less than when it writes a file
-        file.nodata = float(nodata)
-    found = read(path)
-    assert np.all(found[:4] == pytest.approx(values[4:].mean(), rel=1e-6))
-
-
-def write_masked(path: Path, values: np.ndarray) -> Path:
-    """A GeoTIFF of one band without data in its upper half, as its mask tells."""
-    height, width, _ = values.shape
-    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint8"}
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **profile) as file:
-        file.write(values[..., 0], 1)
-        file.write_mask(np.arange(height * width).reshape(height, width) >= height * width // 2)
-    return path
-
-
-def test_mask_of_the_whole_tile_is_nodata_too(tmp_path: Path) -> None:
-    values = pixels(1)
-    found = read(write_masked(tmp_path / "tile.tif", values))
-    assert np.all(found[:8] == round(values[8:].mean()))
-    np.testing.assert_array_equal(found[8:], values[8:])
 
 
 def test_georeference_is_at_hand(tmp_path: Path) -> None:
@@ -272,22 +225,3 @@ def test_palette_of_a_geotiff_is_refused(tmp_path: Path) -> None:
     Image.fromarray(pixels(3)).quantize(16).save(tmp_path / "palette.tif")
     with pytest.raises(InputError, match=r"palette\.tif has a palette: convert it to red, green and blue"):
         read(tmp_path / "palette.tif")
-
-
-def test_mask_counts_beside_a_nodata_value(tmp_path: Path) -> None:
-    values = np.full((16, 16, 1), 100, np.uint8)
-    values[0], values[1] = 7, 50  # by value, and by mask
-    path = write_geotiff(tmp_path / "tile.tif", values, nodata=7)
-    mask = np.full((16, 16), 255, np.uint8)
-    mask[1] = 0
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as target:
-        target.write_mask(mask)
-    np.testing.assert_array_equal(read(path), np.full((16, 16, 1), 100))
-
-
-def test_band_without_data_is_refused(tmp_path: Path) -> None:
-    values = np.full((16, 16, 3), 100, np.uint16)
-    values[..., 2] = 0
-    path = write_geotiff(tmp_path / "tile.tif", values, nodata=0)
-    with pytest.raises(InputError, match="has no pixel with data in band 3"):
-        read(path)
