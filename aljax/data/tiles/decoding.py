@@ -23,6 +23,7 @@ from aljax.errors import InputError
 
 # A tile is a small image; anything larger is a whole scene, or a file made to exhaust the memory.
 MAX_PIXELS = 8192 * 8192
+MAX_BYTES = 2**30  # decoded or encoded; several are read at once
 DTYPES = ("uint8", "uint16", "float32")
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PILLOW_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
@@ -158,7 +159,6 @@ def _decode_tiff(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
 
 
 def _tiff_form(source: Any, name: str) -> TileForm:
-    _check_size(source.width, source.height, name)
     if source.subdatasets:
         raise InputError(f"{name} has {len(source.subdatasets)} pages: store its bands in one")
     if any(band.name == "palette" for band in source.colorinterp):
@@ -168,13 +168,23 @@ def _tiff_form(source: Any, name: str) -> TileForm:
         raise InputError(f"{name} mixes bands of {' and '.join(types)}: give all bands one type")
     if types[0] not in DTYPES:
         raise InputError(f"{name} is of type {types[0]}: convert it to {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
-    return TileForm(source.count, types[0])
+    form = TileForm(source.count, types[0])
+    block_height, block_width = source.block_shapes[0]
+    _check_size(source.width, source.height, form, f"{name} has")
+    _check_size(block_width, block_height, form, f"{name} is stored in blocks of")  # each is read whole
+    return form
 
 
-def _check_size(width: int, height: int, name: str) -> None:
+def _check_size(width: int, height: int, form: TileForm, what: str) -> None:
     if width * height > MAX_PIXELS:
         raise InputError(
-            f"{name} has {width} x {height} pixels, too many for a tile (at most {MAX_PIXELS}): cut it into tiles"
+            f"{what} {width} x {height} pixels, too many for a tile (at most {MAX_PIXELS}): cut it into tiles"
+        )
+    size = width * height * form.bands * np.dtype(form.dtype).itemsize
+    if size > MAX_BYTES:
+        raise InputError(
+            f"{what} {width} x {height} pixels in {form}, {size} bytes, too many for a tile (at most {MAX_BYTES}): "
+            "cut it into tiles, or leave out bands"
         )
 
 
@@ -190,14 +200,16 @@ def _decode_pillow(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
 
 
 def _pillow_form(image: Image.Image, name: str) -> TileForm:
-    _check_size(*image.size, name)
     # Pillow opens a 16-bit PNG of several bands as one of 8 bits; only the decoder's arguments tell.
     stored = (str(part[3]).partition(";") for part in getattr(image, "tile", ()))
     if sixteen := next((mode for mode, _, layout in stored if layout == "16B"), None):
-        return TileForm(1 if sixteen == "I" else PILLOW_BANDS[sixteen], "uint16")
-    if image.mode not in PILLOW_BANDS:
+        form = TileForm(1 if sixteen == "I" else PILLOW_BANDS[sixteen], "uint16")
+    elif image.mode in PILLOW_BANDS:
+        form = TileForm(PILLOW_BANDS[image.mode], "uint8")
+    else:
         raise InputError(f"{name} has the pixel type {image.mode}: convert it to 8 or 16 bits per band")
-    return TileForm(PILLOW_BANDS[image.mode], "uint8")
+    _check_size(*image.size, form, f"{name} has")
+    return form
 
 
 def _unreadable(name: str, error: BaseException) -> InputError:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 from tqdm import tqdm
 
-from aljax.data.tiles.decoding import TileForm, decode, resize
+from aljax.data.tiles.decoding import MAX_BYTES, TileForm, decode, resize
 from aljax.data.tiles.nodata import find_lone_value
 from aljax.errors import InputError, InputWarning
 from aljax.system.machine import usable_cores
@@ -85,9 +85,11 @@ class EncodedImages:
 def read_file(path: Path) -> bytes:
     """The bytes of a tile's file. Raises InputError."""
     try:
-        return path.read_bytes()
+        if (size := path.stat().st_size) <= MAX_BYTES:
+            return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} is not readable ({error.strerror}): check that it is still there") from error
+    raise InputError(f"{path} has {size} bytes, too many for a tile (at most {MAX_BYTES}): cut it into tiles")
 
 
 def read_each(read: Callable[[Path], Found], files: Sequence[Path], purpose: str) -> Generator[Found, None, None]:

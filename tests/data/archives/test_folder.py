@@ -13,6 +13,7 @@ from tiles_on_disk import pixels, write_geotiff, write_png
 from aljax.commands import run as experiment
 from aljax.data.archive import Archive
 from aljax.data.archives.folder import open_folder
+from aljax.data.tiles import images
 from aljax.errors import InputError, InputWarning
 
 
@@ -335,3 +336,9 @@ def test_label_files_of_spreadsheets_are_read(folder: Path, text: str) -> None:
 def test_empty_separator_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="--label-separator is empty"):
         open_folder(folder / "tiles", write(folder, ALL), 16, separator="")
+
+
+def test_file_that_would_fill_the_memory_is_not_read(folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(images, "MAX_BYTES", 1000)
+    with pytest.raises(InputError, match=r"one\.tif has \d+ bytes, too many for a tile \(at most 1000\)"):
+        open_folder(folder / "tiles", None, 16)

@@ -12,6 +12,7 @@ import rasterio
 from PIL import Image
 from tiles_on_disk import pixels, write_geotiff, write_masked, write_png
 
+from aljax.data.tiles import decoding
 from aljax.data.tiles.decoding import TileForm, decode, read_form, read_georeference, resize
 from aljax.errors import InputError
 
@@ -225,3 +226,31 @@ def test_palette_of_a_geotiff_is_refused(tmp_path: Path) -> None:
     Image.fromarray(pixels(3)).quantize(16).save(tmp_path / "palette.tif")
     with pytest.raises(InputError, match=r"palette\.tif has a palette: convert it to red, green and blue"):
         read(tmp_path / "palette.tif")
+
+
+@pytest.mark.parametrize("options", [{}, {"compress": "deflate"}, {"interleave": "band"}])
+def test_bands_and_type_count_in_what_is_too_large(tmp_path: Path, options: dict, monkeypatch) -> None:
+    path = write_geotiff(tmp_path / "tile.tif", pixels(13, "float32"), **options)
+    size = 16 * 16 * 13 * 4
+    monkeypatch.setattr(decoding, "MAX_BYTES", size)
+    assert read(path).shape == (16, 16, 13)
+    monkeypatch.setattr(decoding, "MAX_BYTES", size - 1)
+    message = rf"tile\.tif has 16 x 16 pixels in 13 bands of float32, {size} bytes, too many for a tile \(at most"
+    for reading in (read, read_form):
+        with pytest.raises(InputError, match=message):
+            reading(path)
+
+
+def test_blocks_larger_than_their_tile_count_too(tmp_path: Path, monkeypatch) -> None:
+    path = write_geotiff(tmp_path / "tile.tif", pixels(2), tiled=True, blockxsize=128, blockysize=64)
+    monkeypatch.setattr(decoding, "MAX_BYTES", 128 * 64 * 2 - 1)
+    with pytest.raises(InputError, match=r"tile\.tif is stored in blocks of 128 x 64 pixels in 2 bands of uint8, 16"):
+        read_form(path)
+
+
+def test_bands_of_a_png_count_in_what_is_too_large(tmp_path: Path, monkeypatch) -> None:
+    path = write_png(tmp_path / "tile.png", pixels(3))
+    monkeypatch.setattr(decoding, "MAX_BYTES", 16 * 16 * 3 - 1)
+    for reading in (read, read_form):
+        with pytest.raises(InputError, match=r"tile\.png has 16 x 16 pixels in 3 bands of uint8, 768 bytes, too many"):
+            reading(path)
