@@ -27,8 +27,8 @@ MAX_BYTES = 2**30  # decoded or encoded; several are read at once
 DTYPES = ("uint8", "uint16", "float32")
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PILLOW_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-# Bands of the pixel types that Pillow keeps whole; a palette is looked up.
-PILLOW_BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4, "P": 3}
+# Bands of the pixel types that Pillow keeps whole; a palette is looked up, and inks are turned into colours.
+PILLOW_BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 3, "P": 3}
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -60,7 +60,15 @@ def decode(data: bytes, name: str, expected: TileForm | None = None) -> Shaped[n
     return pixels
 
 
-def read_form(path: Path) -> TileForm:
+class Header(NamedTuple):
+    """What a tile's file says before its pixels."""
+
+    form: TileForm
+    is_cmyk: bool
+    """Whether it is a JPEG of inks, which is read as red, green and blue."""
+
+
+def read_header(path: Path) -> Header:
     """Bands and type of a tile from its header alone. Raises InputError."""
     name = str(path)
     try:
@@ -71,9 +79,9 @@ def read_form(path: Path) -> TileForm:
     with _naming(name):
         if _is_tiff(start, name):
             with _rasterio().open(path, driver="GTiff") as source:
-                return _tiff_form(source, name)
+                return Header(_tiff_form(source, name), False)
         with Image.open(path) as image:
-            return _pillow_form(image, name)
+            return Header(_pillow_form(image, name), image.mode == "CMYK")
 
 
 def _is_tiff(data: bytes, name: str) -> bool:
@@ -193,7 +201,7 @@ def _decode_pillow(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
         form = _pillow_form(image, name)
         if form.dtype == "uint8":
             image.info.pop("transparency", None)  # of a palette's colours; Pillow would warn of it
-            pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+            pixels = np.asarray(image.convert("RGB") if image.mode in ("P", "CMYK") else image)
             return pixels.reshape(*pixels.shape[:2], form.bands)
     with _rasterio().MemoryFile(data) as file, file.open(driver="PNG") as source:
         return np.ascontiguousarray(np.moveaxis(source.read(), 0, -1))
