@@ -27,7 +27,7 @@ TILES_TO_CHECK = 16
 SCALED = 4.0  # pixels whose mean and deviation add up to more were not scaled to 1
 PIXELS_A_SIDE = 64  # of a tile tell its mean and deviation
 FAR = 3.0  # deviations of training between its mean and that of pixels that it hardly had
-FLAT = 0.1  # of training's deviation: pixels that vary less, away from its mean, may be of another unit
+FLAT = 0.2  # of training's deviation: pixels that vary less, away from its mean, may be of another unit
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def _check_name(path: Path) -> None:
 def common_form(files: Sequence[Path]) -> TileForm:
     """Bands and type of all tiles, from their headers. Raises InputError naming two files that differ.
 
-    Warns where some are of inks.
+    Warns where only some are JPEG files of inks.
     """
     other: Path | None = None
     with closing(read_each(read_header, files, "reading headers")) as headers:

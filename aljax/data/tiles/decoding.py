@@ -167,6 +167,7 @@ def _decode_tiff(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
 
 
 def _tiff_form(source: Any, name: str) -> TileForm:
+    _check_size(source.width, source.height, name)
     if source.subdatasets:
         raise InputError(f"{name} has {len(source.subdatasets)} pages: store its bands in one")
     if any(band.name == "palette" for band in source.colorinterp):
@@ -178,16 +179,19 @@ def _tiff_form(source: Any, name: str) -> TileForm:
         raise InputError(f"{name} is of type {types[0]}: convert it to {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
     form = TileForm(source.count, types[0])
     block_height, block_width = source.block_shapes[0]
-    _check_size(source.width, source.height, form, f"{name} has")
-    _check_size(block_width, block_height, form, f"{name} is stored in blocks of")  # each is read whole
+    _check_bytes(source.width, source.height, form, f"{name} has")
+    _check_bytes(block_width, block_height, form, f"{name} is stored in blocks of")  # each is read whole
     return form
 
 
-def _check_size(width: int, height: int, form: TileForm, what: str) -> None:
+def _check_size(width: int, height: int, name: str) -> None:
     if width * height > MAX_PIXELS:
         raise InputError(
-            f"{what} {width} x {height} pixels, too many for a tile (at most {MAX_PIXELS}): cut it into tiles"
+            f"{name} has {width} x {height} pixels, too many for a tile (at most {MAX_PIXELS}): cut it into tiles"
         )
+
+
+def _check_bytes(width: int, height: int, form: TileForm, what: str) -> None:
     size = width * height * form.bands * np.dtype(form.dtype).itemsize
     if size > MAX_BYTES:
         raise InputError(
@@ -208,6 +212,7 @@ def _decode_pillow(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
 
 
 def _pillow_form(image: Image.Image, name: str) -> TileForm:
+    _check_size(*image.size, name)
     # Pillow opens a 16-bit PNG of several bands as one of 8 bits; only the decoder's arguments tell.
     stored = (str(part[3]).partition(";") for part in getattr(image, "tile", ()))
     if sixteen := next((mode for mode, _, layout in stored if layout == "16B"), None):
@@ -216,7 +221,7 @@ def _pillow_form(image: Image.Image, name: str) -> TileForm:
         form = TileForm(PILLOW_BANDS[image.mode], "uint8")
     else:
         raise InputError(f"{name} has the pixel type {image.mode}: convert it to 8 or 16 bits per band")
-    _check_size(*image.size, form, f"{name} has")
+    _check_bytes(*image.size, form, f"{name} has")
     return form
 
 
