@@ -20,7 +20,7 @@ from aljax.runs.checkpoints import read_newest
 from aljax.runs.experiment import prepare_run
 from aljax.runs.packing import unpack
 from aljax.runs.progress import Progress
-from aljax.runs.run_dir import RunStore, Stop, read_config
+from aljax.runs.run_dir import MAY_LACK, RunStore, Stop, read_config
 from aljax.training.recipe import Recipe
 
 
@@ -77,7 +77,8 @@ def _read_earlier(settings: Settings, config: Mapping[str, Any], number: int) ->
     before, newest = read_config(folder), read_newest(folder / "checkpoints", lambda facts: facts["stage"] is None)
     if newest is None:
         raise InputError(f"{folder} has no checkpoint of its end to go on from: bring its checkpoints back")
-    for name in ("class_names", "image_size", "depths", "network", "normalisation", "mean", "deviation"):
+    same = ("class_names", "image_size", "depths", "network", "normalisation", "pixel_type", "mean", "deviation")
+    for name in (name for name in same if name in before or name not in MAY_LACK):
         if before.get(name) != config.get(name) and settings.start == "warm":
             raise InputError(
                 f"{name} was {before.get(name)} in {folder} and is {config.get(name)}: a warm start goes on with the "

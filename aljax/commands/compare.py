@@ -28,8 +28,8 @@ from aljax.reports.curves import draw_classes, draw_classes_at, draw_curves, tab
 from aljax.runs.run_dir import read_history
 from aljax.system.files import disk_errors, write_atomically
 
-# What tells the runs of one series apart.
-TRIALS = ("trials", "first_trial")
+# What runs of one series may differ in: their trials, and whether they know their pixel type, as older ones do not.
+TRIALS = ("trials", "first_trial", "pixel_type")
 # What the trials of two series have in common that begin with the same tiles.
 PAIRED = ("fingerprint", "split", "seed", "initial")
 

@@ -5,9 +5,10 @@
     aljax predict --run-dir runs/ucmerced-mge --images DIR --out labels.csv --threshold 0.5
 
 The run may still be under way, or be a round of `aljax annotate`. Tiles are GeoTIFF, PNG
-or JPEG files with the bands of those in training, nested or not, of any size. A row for each tile has the probabilities
-of the classes, or 0 and 1 where a --threshold is given: a label file that `aljax run` reads. In GeoJSON, which
-QGIS and the like open, the outline of each tile with a georeference has them as its properties.
+or JPEG files with the bands and the pixel type of those in training, nested or not, of any size; where their pixels are
+far from those in training, that is told. A row for each tile has the probabilities of the classes, or 0 and 1 where a
+--threshold is given: a label file that `aljax run` reads. In GeoJSON, which QGIS and the like open, the outline of each
+tile with a georeference has them as its properties.
 """
 
 import math

@@ -110,6 +110,7 @@ class Session:
         places, wanted = {tile: row for row, tile in enumerate(archive.ids)}, list(ids)
         if strangers := [tile for tile in wanted if tile not in places]:
             raise InputError(f"there is no tile {strangers[0]}: give ids as suggest does")
+        trained.check_type(archive.images.dtype)
         images = np.stack([np.asarray(archive.images[places[tile]]) for tile in wanted])
         order = [trained.class_names.index(name) for name in self.class_names]
         return trained.predict(images)[:, order]

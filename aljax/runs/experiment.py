@@ -188,6 +188,7 @@ def configuration(
         "archive": archive.name,
         "fingerprint": archive.fingerprint(),
         "split": _digest(tiles),
+        **({} if tiles.pool.are_features else {"pixel_type": archive.images.dtype.name}),
         **chosen,
         **own_query,
         "init_weights": None if published is None else published.sha256,

@@ -1,5 +1,6 @@
 """A run's model for use elsewhere: what it has learnt, and predictions on new tiles."""
 
+import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics
 from aljax.data.tiles.decoding import resize
 from aljax.data.tiles.images import Images
-from aljax.errors import InputError
-from aljax.loop.settings import LATER
+from aljax.errors import InputError, InputWarning
+from aljax.loop.settings import FEATURES, LATER
 from aljax.networks.densenet import DenseNet
 from aljax.networks.head import Head
 from aljax.networks.loss_head import LossHead
@@ -24,6 +25,9 @@ from aljax.training.recipe import Recipe
 
 TILES_TO_CHECK = 16
 SCALED = 4.0  # pixels whose mean and deviation add up to more were not scaled to 1
+PIXELS_A_SIDE = 64  # of a tile tell its mean and deviation
+FAR = 3.0  # deviations of training between its mean and that of pixels that it hardly had
+FLAT = 0.2  # of training's deviation: pixels that vary less, away from its mean, may be of another unit
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Classifier:
     """Of the trial, from 1."""
     num_labeled: int
     """Tiles that the model was trained on."""
+    pixel_type: str | None = None
+    """Of the tiles in training, such as uint8. None: they were features, or the run is older than this field."""
 
     def predict(
         self, images: Shaped[np.ndarray, "n h w bands"], batch_size: int | None = None
@@ -61,7 +67,8 @@ class Classifier:
     def tiles(self, images: Images) -> Tiles:
         """The images as a set of tiles, in the model's size, for `aljax.training.prediction`.
 
-        Raises InputError for other bands, and for pixels that have been scaled.
+        Raises InputError for other bands, for files of another pixel type, and for whole numbers that have been scaled.
+        Warns of pixels that are far from those in training.
         """
         bands = len(self.statistics.mean)
         if len(images.shape) != 4 or 0 in images.shape[1:3]:
@@ -74,22 +81,59 @@ class Classifier:
             native = np.dtype(np.float32) if images.dtype.kind == "f" else images.dtype.newbyteorder("=")
             images = images.astype(native, copy=False)
         elif images.shape[0]:  # files: some of them tell
-            self._check_pixels(np.stack([images[index] for index in range(min(images.shape[0], TILES_TO_CHECK))]))
+            self.check_type(images.dtype)
+            self._check_pixels(np.stack([images[index] for index in _spread(images.shape[0])]))
         if images.shape[1:3] != (self.image_size,) * 2:
             images = _Resized(images, self.image_size)
         count = images.shape[0]
         return Tiles(images, np.arange(count), np.zeros((count, len(self.class_names)), np.uint8), self.statistics)
 
+    def check_type(self, dtype: np.dtype) -> None:
+        """Raises InputError unless files of this pixel type are those of training, as far as the run knows it."""
+        if self.pixel_type not in (None, dtype.name):
+            raise InputError(
+                f"the tiles are of type {dtype.name}, those in training were of {self.pixel_type}: give tiles in the "
+                "type and units of training, or train on such as these"
+            )
+
     def _check_pixels(self, images: Shaped[np.ndarray, "n h w bands"]) -> None:
         largest = float((self.statistics.mean + self.statistics.deviation).max())
+        is_whole = (self.pixel_type or "").startswith(("uint", "int"))
         if images.dtype.kind not in "uif":
             raise InputError(f"the tiles are of type {images.dtype}: give pixels as the files store them")
         # What loaders of images commonly do to them.
-        if images.dtype.kind == "f" and images.size and largest > SCALED and images.max() <= 1.0:
+        if is_whole and images.dtype.kind == "f" and images.size and largest > SCALED and images.max() <= 1.0:
             raise InputError(
                 f"no pixel of the tiles is above 1, and those in training were about {largest:.0f}: give pixels as the "
                 "files store them, not scaled"
             )
+        if images.size and self.image_size != FEATURES:
+            warn_of_far_pixels(images, self.statistics)
+
+
+def _spread(count: int) -> list[int]:
+    """Of so many tiles, the few that are checked: files that follow each other may show the same."""
+    return np.linspace(0, count - 1, min(count, TILES_TO_CHECK)).astype(int).tolist()
+
+
+def warn_of_far_pixels(images: Shaped[np.ndarray, "n h w bands"], statistics: BandStatistics) -> None:
+    """Warns where a band's mean is far from training's, or all bands are off it and hardly vary, as in another unit."""
+    _, height, width, bands = images.shape
+    rows, columns = (max(side // PIXELS_A_SIDE, 1) for side in (height, width))
+    pixels = images[_spread(len(images)), ::rows, ::columns].reshape(-1, bands).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # infinite ones
+        mean, deviation = pixels.mean(0), pixels.std(0)
+    away = np.abs(mean - statistics.mean) / statistics.deviation
+    is_flat = (away > 1.0) & (deviation < FLAT * np.asarray(statistics.deviation))
+    if (away > FAR).any() or is_flat.all():
+        band = int(away.argmax())
+        expected, usual = (float(values[band]) for values in statistics)
+        message = (
+            f"band {band + 1} of the tiles is {mean[band]:.4g} on average (deviation {deviation[band]:.4g}), in "
+            f"training it was {expected:.4g} (deviation {usual:.4g}): if the unit is another, convert the tiles; if "
+            "the land is, expect errors"
+        )
+        warnings.warn(InputWarning(message), stacklevel=4)
 
 
 @dataclass(frozen=True)
@@ -147,6 +191,7 @@ def load(run_dir: str | Path, network: nn.Module | None = None) -> Classifier:
         trial=state.trial + 1,
         iteration=state.iteration,
         num_labeled=state.history[-1].num_labeled if complete else state.pool.num_labelled,
+        pixel_type=config.get("pixel_type"),
     )
 
 

@@ -28,7 +28,7 @@ IN_WORDS = {
     "split": "other tiles are in the pool, for validation or for the test",
 }
 # What older versions did not write.
-MAY_LACK = ("split",)
+MAY_LACK = ("split", "pixel_type")
 # Of run directories; raised when this version cannot go on with what older ones wrote.
 FORMAT = 5
 

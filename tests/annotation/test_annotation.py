@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from run_command import run
+from tiles_on_disk import write_geotiff
 from tiny import make_archive, tiny_network
 
 import aljax
@@ -460,3 +461,20 @@ def test_tiles_without_features_are_named(call, tmp_path, capsys) -> None:
     assert call("--features", features) == 2
     error = capsys.readouterr().err
     assert re.match(r"error: 2 of 60 tiles have no features in \S*features.npz, as tile00", error)
+
+
+def test_round_goes_on_from_one_that_does_not_know_its_pixel_type_and_not_on_another_type(call, tmp_path, capsys):
+    assert call(first=["--labels", write_start(tmp_path / "start.csv", 18)]) == 0
+    config = tmp_path / "run/round-1/config.json"
+    older = json.loads(config.read_text())
+    assert older.pop("pixel_type") == "uint8"
+    config.write_text(json.dumps(older))
+    fill(tmp_path / "run/round-1/to_label.csv")
+    assert call() == 0
+    fill(tmp_path / "run/round-2/to_label.csv")
+    for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
+        write_geotiff(tmp_path / "tiles" / f"{tile}.png", pixels.astype(np.uint16) * 16)
+    capsys.readouterr()
+    assert call() == 2
+    message = r"^error: pixel_type was uint8 in \S+/round-2 and is uint16: a warm start goes on with the same"
+    assert re.search(message, capsys.readouterr().err)

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from run_command import run
+from small_runs import run as make_run
+from small_runs import settings
+from tiles_on_disk import write_geotiff
 from tiny import make_archive
 
 import aljax
@@ -79,3 +82,12 @@ def test_answers_that_do_not_fit_are_refused(ids, labels, message: str, folder: 
     with pytest.raises(InputError, match=message):
         session.tell(ids or suggested[:1], labels)
     assert session.suggest() == suggested
+
+
+def test_tiles_of_another_pixel_type_than_those_of_the_rounds_are_not_predicted(folder: Path) -> None:
+    make_run(settings(folder / "run" / "round-1", max_labels=8))
+    session = aljax.Session(folder / "run", folder / "tiles", ARCHIVE.class_names)
+    for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
+        write_geotiff(folder / "tiles" / f"{tile}.png", pixels.astype(np.uint16))
+    with pytest.raises(InputError, match=r"the tiles are of type uint16, those in training were of uint8"):
+        session.predict(["tile000.png"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aljax.commands.compare import check_at, compare
+from aljax.commands.compare import Run, check_at, compare, join_trials
 from aljax.errors import InputError
 from aljax.loop.history import Record
 from aljax.queries.table import series_name
@@ -128,3 +128,10 @@ def test_classes_with_a_shared_number_of_labels_are_drawn_by_query(tmp_path: Pat
     check_at(40, histories)
     with pytest.raises(InputError, match="--at 60: Random has scores with 40, 80 labels; choose a shared one"):
         check_at(60, histories)
+
+
+def test_trials_of_runs_that_know_their_pixel_type_join_those_of_older_runs(tmp_path: Path) -> None:
+    older = {"query": "mge", "fingerprint": "of the same tiles", "first_trial": 1}
+    newer = {**older, "first_trial": 2, "pixel_type": "uint8"}
+    runs = [Run(tmp_path / "1", older, [record(1, 40, 0.5)]), Run(tmp_path / "2", newer, [record(2, 40, 0.5)])]
+    assert join_trials(runs) == [runs]

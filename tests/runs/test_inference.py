@@ -1,7 +1,10 @@
 """What a run has learnt can be opened elsewhere and predicts what it predicted in the run."""
 
 import json
+import re
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +18,7 @@ from tiles_on_disk import write_geotiff
 from tiny import make_archive
 
 import aljax
-from aljax.commands import predict
+from aljax.commands import embed, predict
 from aljax.data.archives.folder import open_folder
 from aljax.data.labels import read_csv
 from aljax.data.tiles.decoding import resize
@@ -119,11 +122,86 @@ def test_command_predicts_what_the_loaded_model_does(tmp_path, monkeypatch, caps
     assert "config.json is not readable" in capsys.readouterr().err
 
 
-def test_files_of_scaled_pixels_are_refused_as_arrays_are(trained, tmp_path) -> None:
-    for index in range(3):
-        write_geotiff(tmp_path / f"{index}.tif", make_archive().images[index].astype(np.float32) / 255)
-    with pytest.raises(InputError, match="no pixel of the tiles is above 1"):
-        trained.tiles(open_folder(tmp_path, None, 32).images)
+def write_tiles(folder: Path, images: np.ndarray) -> Path:
+    for index, pixels in enumerate(images):
+        write_geotiff(folder / f"{index}.tif", pixels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained_on_uint16(tmp_path_factory) -> Path:
+    """The folder of a run on tiles from 0 to 4,000."""
+    archive = make_archive()
+    chosen = settings(tmp_path_factory.mktemp("uint16") / "run", max_labels=8)
+    run(chosen, replace(archive, images=archive.images.astype(np.uint16) * 16))
+    return chosen.run_dir
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [("uint8", 1), ("float32", 100 / 255), ("float32", 1 / 255)])
+def test_files_of_another_pixel_type_are_refused_by_name(
+    trained_on_uint16, dtype: str, factor: float, tmp_path, monkeypatch, capsys
+) -> None:
+    tiles = write_tiles(tmp_path / "tiles", (make_archive().images[:3] * factor).astype(dtype))
+    for command, out in ((predict.main, "p.csv"), (embed.main, "f.npz")):
+        arguments = ("--run-dir", trained_on_uint16, "--images", tiles, "--out", tmp_path / out)
+        assert run_command(monkeypatch, command, *arguments) == 2
+        error = f"error: the tiles are of type {dtype}, those in training were of uint16: give tiles in the type and "
+        assert capsys.readouterr().err.startswith(error)
+        assert not (tmp_path / out).exists()
+
+
+def test_resumed_run_on_another_pixel_type_is_told_so(trained_on_uint16) -> None:
+    with pytest.raises(InputError, match='pixel_type is "uint8" here and "uint16" there'):
+        run(settings(trained_on_uint16, max_labels=8))
+
+
+@pytest.fixture
+def older_run(trained_on_uint16, tmp_path) -> Path:
+    """The same run as an older version wrote it."""
+    shutil.copytree(trained_on_uint16, tmp_path / "older")
+    path = tmp_path / "older" / "config.json"
+    config = json.loads(path.read_text())
+    del config["pixel_type"]
+    path.write_text(json.dumps(config))
+    return tmp_path / "older"
+
+
+def test_run_that_does_not_know_its_pixel_type_goes_on_and_predicts(older_run, trained_on_uint16, tmp_path) -> None:
+    archive = make_archive()
+    images = archive.images.astype(np.uint16) * 16
+    run(settings(older_run, max_labels=8), replace(archive, images=images))
+    older = aljax.load(older_run)
+    files = open_folder(write_tiles(tmp_path / "tiles", images[:3].astype(np.float32)), None, 32).images
+    assert older.tiles(files).num_tiles == 3
+    np.testing.assert_array_equal(older.predict(images[:3]), aljax.load(trained_on_uint16).predict(images[:3]))
+
+
+@pytest.mark.parametrize("factor", [1 / 16, 1 / 4000, 10])
+def test_pixels_far_from_those_in_training_are_told_with_both_numbers(older_run, factor: float, tmp_path) -> None:
+    images = (make_archive().images[:16] * (16 * factor)).astype(np.float32)
+    trained = aljax.load(older_run)
+    for given in (images, open_folder(write_tiles(tmp_path / "tiles", images), None, 32).images):
+        with pytest.warns(InputWarning, match=r"if the unit is another, convert the tiles") as caught:
+            assert trained.tiles(given).num_tiles == 16
+        message = str(caught[0].message)
+        band, *told = map(float, re.findall(r"-?\d[\d.e+-]*\d|\d", message))
+        which = (..., int(band) - 1)
+        expected = (images[which].mean(), images[which].std(), *(values[which[1]] for values in trained.statistics))
+        np.testing.assert_allclose(told, expected, rtol=1e-3)
+
+
+def test_low_land_is_predicted_by_a_network_of_hills(trained) -> None:
+    hills = replace(trained, pixel_type="float32")
+    with pytest.warns(InputWarning, match=r"if the unit is another, convert the tiles; if the land is, expect errors"):
+        found = hills.predict(make_archive().images[:4] / 300)  # from 0 to 0.8 m
+    assert found.shape == (4, 3)
+
+
+def test_dark_or_calm_tiles_of_the_same_kind_are_not_told(trained) -> None:
+    images = make_archive().images
+    trained.predict(images[:1])
+    trained.predict(images[:4] // 4)
+    trained.predict(np.full((2, 32, 32, 3), np.rint(trained.statistics.mean), np.uint8))
 
 
 def test_run_without_its_checkpoints_is_told(tmp_path) -> None:

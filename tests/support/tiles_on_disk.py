@@ -29,6 +29,16 @@ def write_geotiff(path: Path, values: np.ndarray, **profile: object) -> Path:
     return path
 
 
+def write_masked(path: Path, values: np.ndarray) -> Path:
+    """A GeoTIFF of one band without data in its upper half, as its mask tells."""
+    height, width, _ = values.shape
+    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint8"}
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **profile) as file:
+        file.write(values[..., 0], 1)
+        file.write_mask(np.arange(height * width).reshape(height, width) >= height * width // 2)
+    return path
+
+
 def write_png(path: Path, values: np.ndarray) -> Path:
     """An 8-bit PNG (JPEG for a name that ends so) of one, three or four bands."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,3 +52,19 @@ def on_disk(archive: Archive, folder: Path) -> Archive:
     form = TileForm(archive.images.shape[-1], "uint8")
     images = EncodedImages(lambda index: read_file(files[index]), list(map(str, files)), archive.images.shape[1], form)
     return replace(archive, images=images, digest=digest_tiles(images.read, len(files), 0))
+
+
+def jpeg_of_inks(path: Path, colours: np.ndarray, kind: str) -> Path:
+    """A JPEG of four components: `CMYK`, the same `unmarked` by Adobe, or `YCCK`, as Photoshop writes them."""
+    inks = np.array(Image.fromarray(colours).convert("CMYK"))
+    if kind == "YCCK":  # brightness and hue in place of cyan, magenta and yellow; stored inverted, as all of them are
+        inks[..., :3] = 255 - np.asarray(Image.fromarray(inks[..., :3]).convert("YCbCr"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.merge("CMYK", [Image.fromarray(band) for band in np.moveaxis(inks, -1, 0)]).save(
+        path, "JPEG", quality=95, subsampling=0
+    )
+    data = path.read_bytes()
+    start = data.index(b"\xff\xee\0\x0eAdobe")
+    marker = data[start : start + 16]
+    path.write_bytes(data.replace(marker, {"CMYK": marker, "YCCK": marker[:-1] + b"\2", "unmarked": b""}[kind], 1))
+    return path

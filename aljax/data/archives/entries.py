@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from aljax.data.tiles.decoding import MAX_BYTES
 from aljax.errors import InputError, InputWarning
 
 # Both offer iterdir, is_dir, read_bytes and name.
@@ -108,12 +109,14 @@ def require_none(missing: Sequence[str], what: str, folder: Path) -> None:
 
 
 def read_entry(entry: Entry) -> bytes:
-    """The content of a file. Raises InputError."""
+    """The content of a file. Raises InputError, also for what would fill the memory when it is unpacked."""
     try:
-        return entry.read_bytes()
+        if (size := size_of(entry)) <= MAX_BYTES:
+            return entry.read_bytes()
     except ZIP_ERRORS as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{entry} is not readable ({reason}): replace the file") from error
+    raise InputError(f"{entry} has {size} bytes, too many to read at once (at most {MAX_BYTES}): replace the file")
 
 
 def size_of(entry: Entry) -> int:

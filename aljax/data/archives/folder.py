@@ -13,7 +13,7 @@ from aljax.data.archive import Archive, Split
 from aljax.data.archives.entries import IMAGE_SUFFIXES, few, files_below, warn_of_links
 from aljax.data.archives.listing import LabelTable, list_files, to_archive
 from aljax.data.labels import SKIPPED, CsvLabels, normal, read_csv
-from aljax.data.tiles.decoding import TileForm, read_form
+from aljax.data.tiles.decoding import TileForm, read_header
 from aljax.data.tiles.images import read_each, read_file
 from aljax.errors import InputError, InputWarning
 
@@ -114,13 +114,23 @@ def _check_name(path: Path) -> None:
 
 
 def common_form(files: Sequence[Path]) -> TileForm:
-    """Bands and type of all tiles, from their headers. Raises InputError naming two files that differ."""
-    with closing(read_each(read_form, files, "reading headers")) as forms:
-        for path, form in zip(files, forms, strict=True):
+    """Bands and type of all tiles, from their headers. Raises InputError naming two files that differ.
+
+    Warns where only some are JPEG files of inks.
+    """
+    other: Path | None = None
+    with closing(read_each(read_header, files, "reading headers")) as headers:
+        for path, (form, is_cmyk) in zip(files, headers, strict=True):
             if path is files[0]:
-                first = form
+                first, first_is_cmyk = form, is_cmyk
             elif form != first:
                 raise InputError(f"{files[0]} has {first}, but {path} has {form}: an archive has tiles of one kind")
+            elif is_cmyk != first_is_cmyk:
+                other = other or path
+    if other is not None:
+        inks, colours = (files[0], other) if first_is_cmyk else (other, files[0])
+        message = f"{inks} is CMYK and {colours} is not: both are read as red, green and blue, but the same place may "
+        warnings.warn(InputWarning(f"{message}look another way in them; store all tiles in one way"), stacklevel=3)
     return first
 
 

@@ -15,18 +15,20 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Shaped
 from PIL import Image
 
+from aljax.data.tiles.nodata import fill
 from aljax.errors import InputError
 
 # A tile is a small image; anything larger is a whole scene, or a file made to exhaust the memory.
 MAX_PIXELS = 8192 * 8192
+MAX_BYTES = 2**30  # decoded or encoded; several are read at once
 DTYPES = ("uint8", "uint16", "float32")
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PILLOW_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-# Bands of the pixel types that Pillow keeps whole; a palette is looked up.
-PILLOW_BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4, "P": 3}
+# Bands of the pixel types that Pillow keeps whole; a palette is looked up, and inks are turned into colours.
+PILLOW_BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 3, "P": 3}
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -58,7 +60,15 @@ def decode(data: bytes, name: str, expected: TileForm | None = None) -> Shaped[n
     return pixels
 
 
-def read_form(path: Path) -> TileForm:
+class Header(NamedTuple):
+    """What a tile's file says before its pixels."""
+
+    form: TileForm
+    is_cmyk: bool
+    """Whether it is a JPEG of inks, which is read as red, green and blue."""
+
+
+def read_header(path: Path) -> Header:
     """Bands and type of a tile from its header alone. Raises InputError."""
     name = str(path)
     try:
@@ -69,9 +79,9 @@ def read_form(path: Path) -> TileForm:
     with _naming(name):
         if _is_tiff(start, name):
             with _rasterio().open(path, driver="GTiff") as source:
-                return _tiff_form(source, name)
+                return Header(_tiff_form(source, name), False)
         with Image.open(path) as image:
-            return _pillow_form(image, name)
+            return Header(_pillow_form(image, name), image.mode == "CMYK")
 
 
 def _is_tiff(data: bytes, name: str) -> bool:
@@ -152,7 +162,7 @@ def _decode_tiff(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
     with _rasterio().MemoryFile(data) as file, file.open(driver="GTiff") as source:
         _tiff_form(source, name)
         pixels = source.read()
-        _fill(pixels, source, name)
+        fill(pixels, source, name)
     return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
 
 
@@ -167,7 +177,11 @@ def _tiff_form(source: Any, name: str) -> TileForm:
         raise InputError(f"{name} mixes bands of {' and '.join(types)}: give all bands one type")
     if types[0] not in DTYPES:
         raise InputError(f"{name} is of type {types[0]}: convert it to {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
-    return TileForm(source.count, types[0])
+    form = TileForm(source.count, types[0])
+    block_height, block_width = source.block_shapes[0]
+    _check_bytes(source.width, source.height, form, f"{name} has")
+    _check_bytes(block_width, block_height, form, f"{name} is stored in blocks of")  # each is read whole
+    return form
 
 
 def _check_size(width: int, height: int, name: str) -> None:
@@ -177,34 +191,13 @@ def _check_size(width: int, height: int, name: str) -> None:
         )
 
 
-def _fill(pixels: Shaped[np.ndarray, "bands h w"], source: Any, name: str) -> None:
-    """Gives pixels without data the mean of the others. A band that is tagged as alpha is a band like any other."""
-    valid = np.ones(pixels.shape, bool)
-    for band, (nodata, flags) in enumerate(zip(source.nodatavals, source.mask_flag_enums, strict=True)):
-        names = {flag.name for flag in flags}
-        if nodata is not None:
-            valid[band] = ~_is(pixels[band], nodata)
-        if "per_dataset" in names and "alpha" not in names:
-            valid[band] &= source.read_masks(band + 1) > 0
-    if not valid.any():
-        raise InputError(f"{name} has no pixel with data (all are nodata): remove the tile")
-    for number, (values, known) in enumerate(zip(pixels, valid, strict=True), start=1):
-        if not known.any():
-            raise InputError(f"{name} has no pixel with data in band {number} (all are nodata): remove the tile")
-        if not known.all():
-            mean = values[known].mean(dtype=np.float64)
-            values[~known] = np.rint(mean) if values.dtype.kind == "u" else mean
-
-
-def _is(band: Shaped[np.ndarray, "h w"], nodata: float) -> Bool[np.ndarray, "h w"]:
-    """Where a band has its nodata value."""
-    if np.isnan(nodata):
-        return np.isnan(band)
-    if band.dtype.kind == "f":
-        # The value may be declared in float64, beyond the pixels' type, which then hold its largest or smallest.
-        limits = np.finfo(band.dtype)
-        return (band == nodata) | (band == np.clip(nodata, limits.min, limits.max))
-    return band == nodata
+def _check_bytes(width: int, height: int, form: TileForm, what: str) -> None:
+    size = width * height * form.bands * np.dtype(form.dtype).itemsize
+    if size > MAX_BYTES:
+        raise InputError(
+            f"{what} {width} x {height} pixels in {form}, {size} bytes, too many for a tile (at most {MAX_BYTES}): "
+            "cut it into tiles, or leave out bands"
+        )
 
 
 def _decode_pillow(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
@@ -212,7 +205,7 @@ def _decode_pillow(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
         form = _pillow_form(image, name)
         if form.dtype == "uint8":
             image.info.pop("transparency", None)  # of a palette's colours; Pillow would warn of it
-            pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+            pixels = np.asarray(image.convert("RGB") if image.mode in ("P", "CMYK") else image)
             return pixels.reshape(*pixels.shape[:2], form.bands)
     with _rasterio().MemoryFile(data) as file, file.open(driver="PNG") as source:
         return np.ascontiguousarray(np.moveaxis(source.read(), 0, -1))
@@ -223,10 +216,13 @@ def _pillow_form(image: Image.Image, name: str) -> TileForm:
     # Pillow opens a 16-bit PNG of several bands as one of 8 bits; only the decoder's arguments tell.
     stored = (str(part[3]).partition(";") for part in getattr(image, "tile", ()))
     if sixteen := next((mode for mode, _, layout in stored if layout == "16B"), None):
-        return TileForm(1 if sixteen == "I" else PILLOW_BANDS[sixteen], "uint16")
-    if image.mode not in PILLOW_BANDS:
+        form = TileForm(1 if sixteen == "I" else PILLOW_BANDS[sixteen], "uint16")
+    elif image.mode in PILLOW_BANDS:
+        form = TileForm(PILLOW_BANDS[image.mode], "uint8")
+    else:
         raise InputError(f"{name} has the pixel type {image.mode}: convert it to 8 or 16 bits per band")
-    return TileForm(PILLOW_BANDS[image.mode], "uint8")
+    _check_bytes(*image.size, form, f"{name} has")
+    return form
 
 
 def _unreadable(name: str, error: BaseException) -> InputError:

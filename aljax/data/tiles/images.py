@@ -3,9 +3,10 @@
 import hashlib
 import mmap
 import os
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -13,8 +14,9 @@ import numpy as np
 from jaxtyping import Int, Shaped
 from tqdm import tqdm
 
-from aljax.data.tiles.decoding import TileForm, decode, resize
-from aljax.errors import InputError
+from aljax.data.tiles.decoding import MAX_BYTES, TileForm, decode, resize
+from aljax.data.tiles.nodata import find_lone_value
+from aljax.errors import InputError, InputWarning
 from aljax.system.machine import usable_cores
 
 Found = TypeVar("Found")
@@ -51,6 +53,8 @@ class EncodedImages:
     form: TileForm
     stamp: str = ""
     """Of files that are hashed by a sample alone: another if any of them changes. Tells caches of them apart."""
+    told: set[float] = field(default_factory=set, compare=False, repr=False)
+    """Values that look like no data and were warned of, each once."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,16 +65,35 @@ class EncodedImages:
         return np.dtype(self.form.dtype)
 
     def __getitem__(self, index: int, /) -> Shaped[np.ndarray, "size size bands"]:
-        """Tile `index`. Raises InputError if its file is broken or not of the archive's form."""
-        return resize(decode(self.read(index), self.names[index], self.form), self.size)
+        """Tile `index`. Raises InputError if its file is broken or not of the archive's form.
+
+        Warns, before resizing mixes pixels, of a value that looks like no data and is not declared as such.
+        """
+        pixels = decode(self.read(index), self.names[index], self.form)
+        self._warn_of_lone_value(pixels, self.names[index])
+        return resize(pixels, self.size)
+
+    def _warn_of_lone_value(self, pixels: Shaped[np.ndarray, "h w bands"], name: str) -> None:
+        found = find_lone_value(pixels)
+        if found is None or found.value in self.told:
+            return
+        self.told.add(found.value)
+        where = f"in {found.filled} of {pixels[..., 0].size} pixels of band {found.band}"
+        message = (
+            f"{name} has the value {found.value:g} {where}, far from all others ({found.lowest:g} to "
+            f"{found.highest:g}): if it means no data, declare it as nodata in this file and in others that have it"
+        )
+        warnings.warn(InputWarning(message), stacklevel=3)
 
 
 def read_file(path: Path) -> bytes:
     """The bytes of a tile's file. Raises InputError."""
     try:
-        return path.read_bytes()
+        if (size := path.stat().st_size) <= MAX_BYTES:
+            return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} is not readable ({error.strerror}): check that it is still there") from error
+    raise InputError(f"{path} has {size} bytes, too many for a tile (at most {MAX_BYTES}): cut it into tiles")
 
 
 def read_each(read: Callable[[Path], Found], files: Sequence[Path], purpose: str) -> Generator[Found, None, None]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from aljax.data.archives import entries
 from aljax.data.archives.entries import find_in_zip, open_zip, read_entry, size_of, walk
 from aljax.errors import InputError, InputWarning
 
@@ -98,3 +99,12 @@ def test_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch) -> N
 def test_file_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone is not readable \(No such file or directory\): replace the file"):
         read_entry(tmp_path / "gone")
+
+
+def test_file_that_would_fill_the_memory_is_not_unpacked(zip_path: Path, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "plain.txt").write_bytes(CONTENT)
+    monkeypatch.setattr(entries, "MAX_BYTES", len(CONTENT) - 1)
+    monkeypatch.setattr(zipfile.Path, "read_bytes", lambda entry: pytest.fail("it was unpacked"))
+    for entry in (find_in_zip(zip_path, NAME), tmp_path / "plain.txt"):
+        with pytest.raises(InputError, match=rf"txt has {len(CONTENT)} bytes, too many to read at once"):
+            read_entry(entry)

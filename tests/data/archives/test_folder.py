@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from run_command import run
-from tiles_on_disk import pixels, write_geotiff, write_png
+from tiles_on_disk import jpeg_of_inks, pixels, write_geotiff, write_png
 
 from aljax.commands import run as experiment
 from aljax.data.archive import Archive
 from aljax.data.archives.folder import open_folder
+from aljax.data.tiles import images
 from aljax.errors import InputError, InputWarning
 
 
@@ -335,3 +336,18 @@ def test_label_files_of_spreadsheets_are_read(folder: Path, text: str) -> None:
 def test_empty_separator_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="--label-separator is empty"):
         open_folder(folder / "tiles", write(folder, ALL), 16, separator="")
+
+
+def test_folder_of_inks_and_colours_is_warned_of(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        jpeg_of_inks(tmp_path / name, pixels(3), "CMYK")
+    assert open_folder(tmp_path, None, 16).images.shape == (2, 16, 16, 3)
+    write_png(tmp_path / "c.jpg", pixels(3))
+    with pytest.warns(InputWarning, match=r"a\.jpg is CMYK and \S+c\.jpg is not: both are read as red, green and blue"):
+        open_folder(tmp_path, None, 16)
+
+
+def test_file_that_would_fill_the_memory_is_not_read(folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(images, "MAX_BYTES", 1000)
+    with pytest.raises(InputError, match=r"one\.tif has \d+ bytes, too many for a tile \(at most 1000\)"):
+        open_folder(folder / "tiles", None, 16)

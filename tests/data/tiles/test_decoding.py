@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
-from tiles_on_disk import pixels, write_geotiff, write_png
+from tiles_on_disk import jpeg_of_inks, pixels, write_geotiff, write_masked, write_png
 
-from aljax.data.tiles.decoding import TileForm, decode, read_form, read_georeference, resize
+from aljax.data.tiles import decoding
+from aljax.data.tiles.decoding import TileForm, decode, read_georeference, read_header, resize
 from aljax.errors import InputError
 
 
@@ -27,7 +28,7 @@ def test_geotiff_keeps_every_band_and_type(tmp_path: Path, bands: int, dtype: st
     path = write_geotiff(tmp_path / "tile.tif", values)
     np.testing.assert_array_equal(read(path), values)
     assert read(path).dtype == dtype
-    assert read_form(path) == TileForm(bands, dtype)
+    assert read_header(path).form == TileForm(bands, dtype)
 
 
 def test_fourth_band_that_is_tagged_as_alpha_is_a_band(tmp_path: Path) -> None:
@@ -51,14 +52,23 @@ def test_layout_and_compression_do_not_matter(tmp_path: Path, options: dict, int
 def test_png_keeps_every_band(tmp_path: Path, bands: int) -> None:
     path = write_png(tmp_path / "tile.png", pixels(bands))
     np.testing.assert_array_equal(read(path), pixels(bands))
-    assert read_form(path) == TileForm(bands, "uint8")
+    assert read_header(path).form == TileForm(bands, "uint8")
 
 
 def test_jpeg_is_read(tmp_path: Path) -> None:
     smooth = np.linspace(0, 200, 16 * 16 * 3).reshape(16, 16, 3).astype(np.uint8)
     path = write_png(tmp_path / "tile.jpg", smooth)
     assert np.abs(read(path).astype(int) - smooth).mean() < 12
-    assert read_form(path) == TileForm(3, "uint8")
+    assert read_header(path).form == TileForm(3, "uint8")
+
+
+@pytest.mark.parametrize("kind", ["CMYK", "unmarked", "YCCK"])
+def test_jpeg_of_inks_is_read_in_the_colours_that_viewers_show(tmp_path: Path, kind: str) -> None:
+    ramp = np.linspace(0, 255, 32)
+    colours = np.stack([*np.meshgrid(ramp, ramp), np.full((32, 32), 60)], axis=-1).astype(np.uint8)
+    path = jpeg_of_inks(tmp_path / "tile.jpg", colours, kind)
+    assert read_header(path) == (TileForm(3, "uint8"), True)
+    assert np.abs(read(path).astype(int) - colours).mean() < 2
 
 
 @pytest.mark.parametrize("bands", [1, 3])
@@ -69,7 +79,7 @@ def test_png_of_16_bits_keeps_them(tmp_path: Path, bands: int) -> None:
     with rasterio.open(path, "w", **profile) as file:
         file.write(np.moveaxis(values, -1, 0))
     np.testing.assert_array_equal(read(path), values)
-    assert read_form(path) == TileForm(bands, "uint16")
+    assert read_header(path).form == TileForm(bands, "uint16")
 
 
 def test_png_of_16_bits_of_grey_and_alpha_keeps_them(tmp_path: Path) -> None:
@@ -77,7 +87,7 @@ def test_png_of_16_bits_of_grey_and_alpha_keeps_them(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "tile.png", "w", driver="PNG", height=16, width=16, count=2, dtype="uint16") as file:
         file.write(np.moveaxis(values, -1, 0))
     np.testing.assert_array_equal(read(tmp_path / "tile.png"), values)
-    assert read_form(tmp_path / "tile.png") == TileForm(2, "uint16")
+    assert read_header(tmp_path / "tile.png").form == TileForm(2, "uint16")
 
 
 @pytest.mark.parametrize("options", [{}, {"transparency": bytes(range(0, 256, 16))}])
@@ -85,59 +95,12 @@ def test_palette_is_looked_up(tmp_path: Path, options: dict) -> None:
     image = Image.fromarray(pixels(3)).quantize(16)
     image.save(tmp_path / "tile.png", **options)
     np.testing.assert_array_equal(read(tmp_path / "tile.png"), np.asarray(image.convert("RGB")))
-    assert read_form(tmp_path / "tile.png") == TileForm(3, "uint8")
+    assert read_header(tmp_path / "tile.png").form == TileForm(3, "uint8")
 
 
 def test_what_a_file_holds_is_told_by_its_bytes_not_its_name(tmp_path: Path) -> None:
     path = write_png(tmp_path / "tile.png", pixels(3)).rename(tmp_path / "tile.tif")
     np.testing.assert_array_equal(read(path), pixels(3))
-
-
-@pytest.mark.parametrize("nodata", [0, 255])
-def test_nodata_pixels_get_the_mean_of_the_others_of_their_band(tmp_path: Path, nodata: int) -> None:
-    values = np.clip(pixels(2), 1, 249)
-    values[:4, :, 0] = nodata
-    found = read(write_geotiff(tmp_path / "tile.tif", values, nodata=nodata))
-    assert np.all(found[:4, :, 0] == round(values[4:, :, 0].mean()))
-    np.testing.assert_array_equal(found[4:, :, 0], values[4:, :, 0])
-    np.testing.assert_array_equal(found[..., 1], values[..., 1])
-
-
-def test_nan_as_declared_nodata_is_filled_and_undeclared_is_refused(tmp_path: Path) -> None:
-    values = pixels(1, "float32")
-    values[3, 5] = np.nan
-    found = read(write_geotiff(tmp_path / "tile.tif", values, nodata=np.nan))
-    assert found[3, 5, 0] == pytest.approx(np.nanmean(values), rel=1e-6)
-    with pytest.raises(InputError, match=r"bare\.tif has NaN or infinite pixels"):
-        read(write_geotiff(tmp_path / "bare.tif", values))
-
-
-@pytest.mark.parametrize("nodata", ["-1.79769313486232e+308", "-inf", "-3.4028234663852886e+38"])
-def test_nodata_value_beyond_the_type_is_the_largest_of_the_type(tmp_path: Path, nodata: str) -> None:
-    values = pixels(1, "float32")
-    values[:4] = np.finfo(np.float32).min
-    path = write_geotiff(tmp_path / "tile.tif", values)
-    with rasterio.open(path, "r+") as file:  # refuses less than when it writes a file
-        file.nodata = float(nodata)
-    found = read(path)
-    assert np.all(found[:4] == pytest.approx(values[4:].mean(), rel=1e-6))
-
-
-def write_masked(path: Path, values: np.ndarray) -> Path:
-    """A GeoTIFF of one band without data in its upper half, as its mask tells."""
-    height, width, _ = values.shape
-    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint8"}
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **profile) as file:
-        file.write(values[..., 0], 1)
-        file.write_mask(np.arange(height * width).reshape(height, width) >= height * width // 2)
-    return path
-
-
-def test_mask_of_the_whole_tile_is_nodata_too(tmp_path: Path) -> None:
-    values = pixels(1)
-    found = read(write_masked(tmp_path / "tile.tif", values))
-    assert np.all(found[:8] == round(values[8:].mean()))
-    np.testing.assert_array_equal(found[8:], values[8:])
 
 
 def test_georeference_is_at_hand(tmp_path: Path) -> None:
@@ -241,7 +204,7 @@ def test_tile_that_lost_its_mask_is_refused_by_name(tmp_path: Path, capfd) -> No
     told = set()
     for length in range(64 * 64, len(data), 7):
         (tmp_path / "cut.tif").write_bytes(data[:length])
-        for reading in (read_form, read, read_georeference):
+        for reading in (read_header, read, read_georeference):
             try:
                 reading(tmp_path / "cut.tif")
             except InputError as error:
@@ -256,14 +219,14 @@ def test_header_of_what_is_not_a_tile_is_refused_by_name(tmp_path: Path, kind: s
     path = tmp_path / "one.tif"
     path.write_bytes(make(tmp_path))
     with pytest.raises(InputError, match=message) as caught:
-        read_form(path)
+        read_header(path)
     assert str(caught.value).startswith(str(path))
 
 
 def test_bands_in_pages_are_not_lost_in_silence(tmp_path: Path) -> None:
     pages = [Image.fromarray(pixels(1, seed=page)[..., 0]) for page in range(13)]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
-    for reading in (read, read_form):
+    for reading in (read, read_header):
         with pytest.raises(InputError, match=r"pages\.tif has 13 pages: store its bands in one"):
             reading(tmp_path / "pages.tif")
 
@@ -274,20 +237,29 @@ def test_palette_of_a_geotiff_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "palette.tif")
 
 
-def test_mask_counts_beside_a_nodata_value(tmp_path: Path) -> None:
-    values = np.full((16, 16, 1), 100, np.uint8)
-    values[0], values[1] = 7, 50  # by value, and by mask
-    path = write_geotiff(tmp_path / "tile.tif", values, nodata=7)
-    mask = np.full((16, 16), 255, np.uint8)
-    mask[1] = 0
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as target:
-        target.write_mask(mask)
-    np.testing.assert_array_equal(read(path), np.full((16, 16, 1), 100))
+@pytest.mark.parametrize("options", [{}, {"compress": "deflate"}, {"interleave": "band"}])
+def test_bands_and_type_count_in_what_is_too_large(tmp_path: Path, options: dict, monkeypatch) -> None:
+    path = write_geotiff(tmp_path / "tile.tif", pixels(13, "float32"), **options)
+    size = 16 * 16 * 13 * 4
+    monkeypatch.setattr(decoding, "MAX_BYTES", size)
+    assert read(path).shape == (16, 16, 13)
+    monkeypatch.setattr(decoding, "MAX_BYTES", size - 1)
+    message = rf"tile\.tif has 16 x 16 pixels in 13 bands of float32, {size} bytes, too many for a tile \(at most"
+    for reading in (read, read_header):
+        with pytest.raises(InputError, match=message):
+            reading(path)
 
 
-def test_band_without_data_is_refused(tmp_path: Path) -> None:
-    values = np.full((16, 16, 3), 100, np.uint16)
-    values[..., 2] = 0
-    path = write_geotiff(tmp_path / "tile.tif", values, nodata=0)
-    with pytest.raises(InputError, match="has no pixel with data in band 3"):
-        read(path)
+def test_blocks_larger_than_their_tile_count_too(tmp_path: Path, monkeypatch) -> None:
+    path = write_geotiff(tmp_path / "tile.tif", pixels(2), tiled=True, blockxsize=128, blockysize=64)
+    monkeypatch.setattr(decoding, "MAX_BYTES", 128 * 64 * 2 - 1)
+    with pytest.raises(InputError, match=r"tile\.tif is stored in blocks of 128 x 64 pixels in 2 bands of uint8, 16"):
+        read_header(path)
+
+
+def test_bands_of_a_png_count_in_what_is_too_large(tmp_path: Path, monkeypatch) -> None:
+    path = write_png(tmp_path / "tile.png", pixels(3))
+    monkeypatch.setattr(decoding, "MAX_BYTES", 16 * 16 * 3 - 1)
+    for reading in (read, read_header):
+        with pytest.raises(InputError, match=r"tile\.png has 16 x 16 pixels in 3 bands of uint8, 768 bytes, too many"):
+            reading(path)
