@@ -12,15 +12,15 @@ from aljax.annotation.label_page import Form, label_page
 from aljax.annotation.labelling import Assignment, Labelling, round_dir
 from aljax.data.archive import Archive
 from aljax.data.geojson import geojson_text, read_outlines
+from aljax.data.label_rows import SPLIT_COLUMN
 from aljax.data.labels import (
     PART_NAMES,
     SKIPPED,
-    SPLIT_COLUMN,
     CsvLabels,
     is_blank,
     merge,
     predictions_text,
-    read_csv,
+    read_table,
     to_text,
 )
 from aljax.data.tiles.images import EncodedImages
@@ -62,7 +62,7 @@ def gather_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels |
     Raises InputError for a form that is not filled in, or not as it should be.
     """
     forms = [round_dir(run_dir, number + 1) / FORM for number in range(count_rounds(run_dir))]
-    read = {form: read_csv(form) for form in forms}
+    read = {form: read_table(form) for form in forms}
     for form, table in read.items():
         if table.parts is None:  # test tiles would be trained on
             raise InputError(
@@ -94,7 +94,7 @@ def keep_labels(run_dir: Path, labels: CsvLabels) -> None:
     file = run_dir / LABELS
     with disk_errors(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
-        if file.exists() and (gone := sorted({*read_csv(file).ids} - {*labels.ids})):
+        if file.exists() and (gone := sorted({*read_table(file).ids} - {*labels.ids})):
             before = file.read_bytes()
             kept = run_dir / f"labels-{hashlib.sha256(before).hexdigest()[:8]}.csv"
             write_atomically(kept, before)

@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Int
 
 from aljax.data.archive import Archive, Split
-from aljax.data.archives.entries import IMAGE_SUFFIXES, few, files_below, warn_of_links
+from aljax.data.archives.entries import few, files_below, warn_of_links
 from aljax.data.archives.listing import LabelTable, list_files, to_archive
-from aljax.data.labels import SKIPPED, CsvLabels, normal, read_csv
+from aljax.data.label_rows import normal
+from aljax.data.labels import SKIPPED, CsvLabels, read_csv
 from aljax.data.tiles.decoding import TileForm, read_form
-from aljax.data.tiles.images import read_each, read_file
+from aljax.data.tiles.images import IMAGE_SUFFIXES, read_each, read_file
 from aljax.errors import InputError, InputWarning
 
 # What people and geodata software leave beside tiles. Any other file may be a tile that would be missed.

@@ -14,7 +14,8 @@ from jaxtyping import Int, Shaped
 from aljax.data.archive import Archive, Split
 from aljax.data.features.numpy_files import ids_beside, read_npy, read_npz
 from aljax.data.features.parquet import SUFFIXES, find_files, read_parquet
-from aljax.data.labels import CsvLabels, normal, read_csv
+from aljax.data.label_rows import normal
+from aljax.data.labels import CsvLabels, read_csv
 from aljax.data.tiles.images import HASHED_BYTES
 from aljax.errors import InputError, InputWarning
 
