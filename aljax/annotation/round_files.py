@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from aljax.system.files import disk_errors, make_folder, write_atomically
 FORM, PAGE, PREDICTIONS, LABELS = "to_label.csv", "label.html", "predictions.csv", "labels.csv"
 MAP = "to_label.geojson"
 GIVEN = "labels-given.csv"
+FORMULA = ("=", "+", "-", "@")  # what the cells of a spreadsheet's formulas begin with
 TILES_PER_SHEET = 60
 # Height and width of a tile on a sheet, whatever the network is given.
 SHEET_PIXELS = 256
@@ -69,8 +71,28 @@ def gather_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels |
                 f"{form} has lost its column {SPLIT_COLUMN}, which says what each tile is for: bring it back from the "
                 f"page or from {LABELS}"
             )
+    _check_folders(read)
     tables = {**start, **read}
     return merge(tables) if tables else None
+
+
+def _check_folders(forms: Mapping[Path, CsvLabels]) -> None:
+    """Raises InputError if the form of one round lies in the folder of another."""
+    for (one, first), (other, second) in combinations(forms.items(), 2):
+        if {*first.ids} >= {*second.ids} or {*first.ids} <= {*second.ids}:
+            raise InputError(
+                f"{other} has the tiles of {one}, so one of them is in the wrong folder: save the form again from the "
+                f"{PAGE} beside it"
+            )
+
+
+def _warn_of_formulas(form: Form) -> None:
+    """Tells of names that a spreadsheet would compute, or refuse, in place of keeping them."""
+    names = [*form.class_names, *(tile for tile, *_ in form.rows)]
+    if odd := [name for name in names if name.startswith(FORMULA)]:
+        message = f"{len(odd)} names in {form.path} begin with {', '.join(FORMULA[:-1])} or {FORMULA[-1]}, as {odd[0]}"
+        remedy = f"a spreadsheet takes them for formulas; label on {PAGE}, or rename them before you begin"
+        warnings.warn(InputWarning(f"{message}: {remedy}"), stacklevel=3)
 
 
 def labels_text(labels: CsvLabels) -> str:
@@ -118,6 +140,7 @@ def write_round(
         rows = [(archive.ids[row], PART_NAMES[part]) for row, part in zip(*drawn, strict=True)]
         _write_map(folder / MAP, archive, drawn, rows)
         form = Form(folder / FORM, ("id", SPLIT_COLUMN), rows, class_names)
+        _warn_of_formulas(form)
         label_page(folder / PAGE, archive, drawn.rows, bands, form)
         write_atomically(form.path, form.blank())
 

@@ -79,10 +79,10 @@ def _read_earlier(settings: Settings, config: Mapping[str, Any], number: int) ->
         raise InputError(f"{folder} has no checkpoint of its end to go on from: bring its checkpoints back")
     for name in ("class_names", "image_size", "depths", "network", "normalisation", "mean", "deviation"):
         if before.get(name) != config.get(name) and settings.start == "warm":
-            raise InputError(
-                f"{name} was {before.get(name)} in {folder} and is {config.get(name)}: a warm start goes on with the "
-                "same; use --start cold"
-            )
+            change = f"{name} was {before.get(name)} in {folder} and is {config.get(name)}"
+            if name in ("mean", "deviation"):  # a number for each band
+                change = f"the pool has other tiles than in {folder}, and its bands another mean or deviation"
+            raise InputError(f"{change}: a warm start goes on with the same; use --start cold")
     state = unpack(newest.vectors, newest.facts, Recipe())
     return Earlier(state, before["pool"] == config["pool"])
 
