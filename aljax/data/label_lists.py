@@ -14,9 +14,9 @@ from jaxtyping import UInt8
 from aljax.data.label_rows import class_names_in
 from aljax.errors import InputError, InputWarning
 
-# In a name of a class they come from a list as Python writes it.
+# Signs that come from a list as Python writes it.
 FOREIGN = re.compile(r"""[\[\]"']""")
-# They are hardly ever in one, and may be in one.
+# Signs that are hardly ever in the name of a class, and signs that are now and then.
 RARE, POSSIBLE = re.compile(r"[,|#]"), re.compile(r"[/+&:]")
 BETWEEN = re.compile(r"[^\w\s]+|_|\s")
 """What may stand between names: a space, or signs beside each other."""
@@ -46,6 +46,7 @@ def read_lists(
 
 
 def _check_names(cells: Sequence[str], places: Sequence[str]) -> None:
+    """Raises InputError where all cells are vectors of 0 and 1."""
     filled = [(cell, place) for cell, place in zip(cells, places, strict=True) if cell.strip()]
     if filled and all(VECTOR.fullmatch(cell) for cell, _ in filled):
         cell, place = filled[0]
@@ -83,12 +84,12 @@ def _seem_lists(names: Sequence[str], sign: str) -> bool:
 
 
 def _not_a_class(name: str, place: Mapping[str, str], separator: str, sign: str = "") -> InputError:
-    option = f"--label-separator {sign!r}" if sign else "--label-separator"
-    if_one = "; a class that is called so wants a column of 0 and 1" if sign else ""
-    return InputError(
-        f"{place[name]}: a class would be named {name!r}: give {option}, or write the classes of a tile with "
-        f"{separator!r} between them and without quotes or brackets{if_one}"
-    )
+    if sign:
+        remedy = f"give --label-separator {sign!r} or, if it is one class, 'id,CLASS,CLASS,...' with cells 0 or 1"
+    else:
+        written = f"the classes of a tile with {separator!r} between them and without quotes or brackets"
+        remedy = f"give --label-separator, or write {written}"
+    return InputError(f"{place[name]}: a class would be named {name!r}: {remedy}")
 
 
 def _warn(message: str) -> None:
