@@ -24,7 +24,8 @@ import numpy as np
 from aljax.commands.options import read_options
 from aljax.commands.process import command, prepare_process
 from aljax.data.archive import Archive, Split, Tiles, place
-from aljax.data.archives.folder import find_tiles, open_folder
+from aljax.data.archives.folder import open_folder
+from aljax.data.archives.scanning import find_tiles
 from aljax.data.storage import TilesIn, keep_tiles
 from aljax.data.tiles.images import EncodedImages, stream
 from aljax.errors import InputError

@@ -14,7 +14,8 @@ from jaxtyping import Int
 from PIL import Image
 
 from aljax.data.archive import Archive
-from aljax.data.labels import PART_NAMES, SKIPPED, SPLIT_COLUMN, to_text
+from aljax.data.label_rows import SPLIT_COLUMN
+from aljax.data.labels import PART_NAMES, SKIPPED, to_text
 from aljax.reports.contact_sheet import show
 from aljax.system.files import write_atomically
 

@@ -41,7 +41,10 @@ class Labelling:
     labelled: Bool[np.ndarray, " p"]
     """Of the pool's tiles."""
     skipped: Bool[np.ndarray, " p"]
-    """Of the pool's tiles: those that cannot be labelled. They stay in it, so the pixels' statistics do, too."""
+    """Of the pool's tiles: those that cannot be labelled, and copies of tiles that are held back.
+
+    They stay in it, so the pixels' statistics do, too.
+    """
 
     @property
     def unlabelled(self) -> Bool[np.ndarray, " p"]:
@@ -64,6 +67,8 @@ def split_labelled(archive: Archive) -> Labelling:
     _, validation, test = archive.split or (everything, everything[:0], everything[:0])
     pool = np.setdiff1d(everything, np.concatenate([validation, test]))
     skipped = labelled & ~np.isin(everything, np.concatenate(archive.split or [everything]))
+    if archive.copy_of is not None:  # what is measured with is not learnt under another name
+        skipped |= np.isin(archive.copy_of, archive.copy_of[np.setdiff1d(everything, pool)])
     split = Split(pool, validation if len(validation) else test, test)
     return Labelling(archive, split, (labelled & ~skipped)[pool], skipped[pool])
 
@@ -95,11 +100,13 @@ def draw_first(
     candidates = labelling.split.pool[labelling.unlabelled]
     if count == 0:
         return None
-    if count > len(candidates):
-        raise InputError(
-            f"there are {len(candidates)} tiles without labels and {count} to begin with: lower --initial or --test"
-        )
     order = np.asarray(jax.random.permutation(derive_key(seed, Purpose.INITIAL_LABELS, 0, number), len(candidates)))
+    if (copy_of := labelling.archive.copy_of) is not None:  # nobody is asked about a scene twice
+        order = order[np.sort(np.unique(copy_of[candidates[order]], return_index=True)[1])]
+    if count > len(order):
+        raise InputError(
+            f"there are {len(order)} tiles without labels and {count} to begin with: lower --initial or --test"
+        )
     if features is not None and count > tests:
         rest = np.sort(order[tests:])
         covering = cover(derive_key(seed, Purpose.COVERAGE, 0, number), features, candidates[rest], count - tests)

@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,15 @@ from aljax.annotation.label_page import Form, label_page
 from aljax.annotation.labelling import Assignment, Labelling, round_dir
 from aljax.data.archive import Archive
 from aljax.data.geojson import geojson_text, read_outlines
+from aljax.data.label_rows import SPLIT_COLUMN
 from aljax.data.labels import (
     PART_NAMES,
     SKIPPED,
-    SPLIT_COLUMN,
     CsvLabels,
     is_blank,
     merge,
     predictions_text,
-    read_csv,
+    read_table,
     to_text,
 )
 from aljax.data.tiles.images import EncodedImages
@@ -32,6 +33,7 @@ from aljax.system.files import disk_errors, make_folder, write_atomically
 FORM, PAGE, PREDICTIONS, LABELS = "to_label.csv", "label.html", "predictions.csv", "labels.csv"
 MAP = "to_label.geojson"
 GIVEN = "labels-given.csv"
+FORMULA = ("=", "+", "-", "@")  # what the cells of a spreadsheet's formulas begin with
 TILES_PER_SHEET = 60
 # Height and width of a tile on a sheet, whatever the network is given.
 SHEET_PIXELS = 256
@@ -62,15 +64,35 @@ def gather_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels |
     Raises InputError for a form that is not filled in, or not as it should be.
     """
     forms = [round_dir(run_dir, number + 1) / FORM for number in range(count_rounds(run_dir))]
-    read = {form: read_csv(form) for form in forms}
+    read = {form: read_table(form) for form in forms}
     for form, table in read.items():
         if table.parts is None:  # test tiles would be trained on
             raise InputError(
                 f"{form} has lost its column {SPLIT_COLUMN}, which says what each tile is for: bring it back from the "
                 f"page or from {LABELS}"
             )
+    _check_folders(read)
     tables = {**start, **read}
     return merge(tables) if tables else None
+
+
+def _check_folders(forms: Mapping[Path, CsvLabels]) -> None:
+    """Raises InputError if the form of one round lies in the folder of another."""
+    for (one, first), (other, second) in combinations(forms.items(), 2):
+        if {*first.ids} >= {*second.ids} or {*first.ids} <= {*second.ids}:
+            raise InputError(
+                f"{other} has the tiles of {one}, so one of them is in the wrong folder: save the form again from the "
+                f"{PAGE} beside it"
+            )
+
+
+def _warn_of_formulas(form: Form) -> None:
+    """Tells of names that a spreadsheet would compute, or refuse, in place of keeping them."""
+    names = [*form.class_names, *(tile for tile, *_ in form.rows)]
+    if odd := [name for name in names if name.startswith(FORMULA)]:
+        message = f"{len(odd)} names in {form.path} begin with {', '.join(FORMULA[:-1])} or {FORMULA[-1]}, as {odd[0]}"
+        remedy = f"a spreadsheet takes them for formulas; label on {PAGE}, or rename them before you begin"
+        warnings.warn(InputWarning(f"{message}: {remedy}"), stacklevel=3)
 
 
 def labels_text(labels: CsvLabels) -> str:
@@ -94,7 +116,7 @@ def keep_labels(run_dir: Path, labels: CsvLabels) -> None:
     file = run_dir / LABELS
     with disk_errors(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
-        if file.exists() and (gone := sorted({*read_csv(file).ids} - {*labels.ids})):
+        if file.exists() and (gone := sorted({*read_table(file).ids} - {*labels.ids})):
             before = file.read_bytes()
             kept = run_dir / f"labels-{hashlib.sha256(before).hexdigest()[:8]}.csv"
             write_atomically(kept, before)
@@ -118,6 +140,7 @@ def write_round(
         rows = [(archive.ids[row], PART_NAMES[part]) for row, part in zip(*drawn, strict=True)]
         _write_map(folder / MAP, archive, drawn, rows)
         form = Form(folder / FORM, ("id", SPLIT_COLUMN), rows, class_names)
+        _warn_of_formulas(form)
         label_page(folder / PAGE, archive, drawn.rows, bands, form)
         write_atomically(form.path, form.blank())
 

@@ -80,10 +80,10 @@ def _read_earlier(settings: Settings, config: Mapping[str, Any], number: int) ->
     same = ("class_names", "image_size", "depths", "network", "normalisation", "pixel_type", "mean", "deviation")
     for name in (name for name in same if name in before or name not in MAY_LACK):
         if before.get(name) != config.get(name) and settings.start == "warm":
-            raise InputError(
-                f"{name} was {before.get(name)} in {folder} and is {config.get(name)}: a warm start goes on with the "
-                "same; use --start cold"
-            )
+            change = f"{name} was {before.get(name)} in {folder} and is {config.get(name)}"
+            if name in ("mean", "deviation"):  # a number for each band
+                change = f"the pool has other tiles than in {folder}, and its bands another mean or deviation"
+            raise InputError(f"{change}: a warm start goes on with the same; use --start cold")
     state = unpack(newest.vectors, newest.facts, Recipe())
     return Earlier(state, before["pool"] == config["pool"])
 

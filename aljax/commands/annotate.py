@@ -43,7 +43,8 @@ from aljax.commands.on_features import FeatureSettings, choose_network
 from aljax.commands.process import parse_settings, prepare_process
 from aljax.data.archives.folder import open_folder
 from aljax.data.features.reader import open_features
-from aljax.data.labels import SPLIT_COLUMN, CsvLabels, class_names_in, classes_of, count_tiles, read_csv
+from aljax.data.label_rows import SPLIT_COLUMN, class_names_in
+from aljax.data.labels import CsvLabels, classes_of, count_tiles, read_csv, read_table
 from aljax.data.storage import keep_tiles
 from aljax.errors import InputError
 from aljax.loop.settings import FEATURES, LARGEST, QueryName
@@ -96,7 +97,7 @@ def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tup
             raise InputError(f"{settings.labels} has a class {reserved[0]}, as columns of a form are called: rename it")
         return {settings.labels: labels}, labels.class_names
     if given.exists():
-        labels = read_csv(given)
+        labels = read_table(given)
         return {given: labels}, parse_classes(settings) if settings.classes else labels.class_names
     if not settings.classes:
         raise InputError("give either --labels, a CSV file, or --classes, names between commas")

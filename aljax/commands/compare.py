@@ -25,7 +25,7 @@ from aljax.loop.history import Record
 from aljax.queries.table import QUERIES, series_name
 from aljax.reports.comparison import Difference, describe_series
 from aljax.reports.curves import draw_classes, draw_classes_at, draw_curves, table
-from aljax.runs.run_dir import read_history
+from aljax.runs.run_dir import MAY_DIFFER, read_history
 from aljax.system.files import disk_errors, write_atomically
 
 # What runs of one series may differ in: their trials, and whether they know their pixel type, as older ones do not.
@@ -142,7 +142,7 @@ def join_trials(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs with the same configuration but for their trials, together. Raises InputError if two have the same trial."""
     series: dict[str, list[Run]] = {}
     for run in runs:
-        shared = {name: value for name, value in run.config.items() if name not in TRIALS}
+        shared = {name: value for name, value in run.config.items() if name not in (*TRIALS, *MAY_DIFFER)}
         alike = series.setdefault(json.dumps(shared, sort_keys=True), [])
         known = {record.trial for other in alike for record in other.history}
         if run.folder.resolve() in (other.folder.resolve() for other in alike):

@@ -1,5 +1,6 @@
 """What every command does: errors as one line, settings from the command line, a process made ready to compute."""
 
+import logging
 import os
 import re
 import shlex
@@ -45,6 +46,8 @@ class _Messages:
 
 def command(main: Callable[[], None]) -> None:
     """Runs a script's `main`; what a user can mend becomes one line and exit status 2, no traceback."""
+    # What GDAL says of each file that it opens, an import may have given a place on standard error.
+    logging.getLogger("rasterio").propagate = False
     with redirect_stderr(_Messages(sys.stderr or Path(os.devnull).open("w"))):  # closed by who started it: 2>&-
         try:
             stop_with_starter()

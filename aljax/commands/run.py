@@ -69,8 +69,8 @@ def choose_split(settings: OwnArchiveSettings, archive: Archive) -> Split:
     for flag, share in shares.items():
         if not 0.0 < share < 1.0:
             raise InputError(f"{flag} is {share}: it is a fraction of the tiles, above 0 and below 1")
-    sizes = [round(share * len(archive.ids)) for share in shares.values()]
-    return random_split(settings.seed, len(archive.ids), *sizes)
+    validation, test = (round(share * len(archive.ids)) for share in shares.values())
+    return random_split(settings.seed, len(archive.ids), validation, test, archive.copy_of)
 
 
 def main() -> None:

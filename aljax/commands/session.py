@@ -17,7 +17,8 @@ from aljax.commands.annotate import AnnotationSettings, newest_model, next_round
 from aljax.commands.process import prepare_process
 from aljax.data.archives.folder import open_folder
 from aljax.data.features.reader import open_features
-from aljax.data.labels import SPLIT_COLUMN, read_form, to_text
+from aljax.data.label_rows import SPLIT_COLUMN
+from aljax.data.labels import read_form, to_text
 from aljax.errors import InputError
 from aljax.loop.settings import check_settings
 from aljax.runs.inference import load

@@ -49,6 +49,8 @@ class Archive:
     """The split that comes with the archive, where there is one."""
     labelled: Bool[np.ndarray, " n"] | None = None
     """Which tiles have labels; the rows of the others are 0. None: all have."""
+    copy_of: Int[np.ndarray, " n"] | None = None
+    """The first tile with the same bytes, its own index for one that is no copy. None: nobody has looked."""
 
     def __post_init__(self) -> None:
         counts = {self.images.shape[0], len(self.labels), len(self.ids)}
@@ -122,15 +124,30 @@ def _take(images: Shaped[Array, "n h w bands"], rows: Int[AnyArray, " b"]) -> Sh
     return images[rows]
 
 
-def random_split(seed: int, num_tiles: int, validation: int, test: int) -> Split:
-    """A random split that is the same for every trial; the pool is what validation and test leave."""
+def random_split(
+    seed: int, num_tiles: int, validation: int, test: int, copy_of: Int[np.ndarray, " n"] | None = None
+) -> Split:
+    """A random split that is the same for every trial; the pool is what validation and test leave.
+
+    Tiles that are copies of one another, by `Archive.copy_of`, are in one part, which may have more tiles for them.
+    Raises InputError if a part has none.
+    """
     if validation < 1 or test < 1 or num_tiles - validation - test < 1:
         raise InputError(
             f"{num_tiles} tiles cannot give {validation} for validation and {test} for the test and leave a pool: "
             "use smaller sets or more tiles"
         )
     order = np.asarray(jax.random.permutation(derive_key(seed, Purpose.SPLIT), num_tiles))
-    parts = np.split(order, [validation, validation + test])
+    ends = np.array([validation, validation + test])
+    if copy_of is not None:
+        _, start, group, count = np.unique(copy_of[order], return_index=True, return_inverse=True, return_counts=True)
+        # Copies stand where the first of them was drawn, and a part ends where no copies would follow.
+        order = order[np.argsort(start[group], kind="stable")]
+        whole = np.cumsum(count[np.argsort(start)])
+        ends = whole[np.searchsorted(whole, ends)]
+    parts = np.split(order, ends)
+    if not all(map(len, parts)):
+        raise InputError(f"copies of {num_tiles} tiles belong together, and leave a part without any: add other tiles")
     return Split(pool=np.sort(parts[2]), validation=np.sort(parts[0]), test=np.sort(parts[1]))
 
 

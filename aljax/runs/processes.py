@@ -22,6 +22,7 @@ from aljax.errors import InputError
 from aljax.loop.state import RunState
 from aljax.runs.checkpoints import read_newest
 from aljax.runs.packing import unpack
+from aljax.runs.run_dir import MAY_DIFFER
 from aljax.system.stopping import SIGNALS, StoppedError, StopRequest
 from aljax.training.recipe import Recipe
 
@@ -152,7 +153,8 @@ def check_settings_agree(config: Mapping[str, Any]) -> None:
         return
     from jax.experimental import multihost_utils
 
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).digest()
+    compared = {name: value for name, value in config.items() if name not in MAY_DIFFER}
+    digest = hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).digest()
     others = np.asarray(multihost_utils.process_allgather(np.frombuffer(digest, np.uint8)))
     different = np.flatnonzero((others != others[0]).any(1))
     if len(different):

@@ -26,7 +26,12 @@ from aljax.training.recipe import Recipe
 IN_WORDS = {
     "fingerprint": "the tiles, their labels or their ids are others",
     "split": "other tiles are in the pool, for validation or for the test",
+    "class_tiles": "the pool has other numbers of tiles of the classes",
+    "mean": "the pool's bands have another mean or deviation",
+    "deviation": "the pool's bands have another mean or deviation",
 }
+# The tiles are known by their fingerprint, whatever their folder is called.
+MAY_DIFFER = ("archive",)
 # What older versions did not write.
 MAY_LACK = ("split", "pixel_type")
 # Of run directories; raised when this version cannot go on with what older ones wrote.
@@ -186,11 +191,14 @@ def _claim(run_dir: Path, config: Mapping[str, Any], remedy: str) -> None:
     changed = [
         IN_WORDS.get(name, f"{name} is {json.dumps(config.get(name))} here and {json.dumps(earlier.get(name))} there")
         for name in dict.fromkeys((*config, *earlier))
-        if config.get(name) != earlier.get(name) and not (name in MAY_LACK and name not in earlier)
+        if config.get(name) != earlier.get(name)
+        and name not in MAY_DIFFER
+        and not (name in MAY_LACK and name not in earlier)
     ]
     if changed:
         raise InputError(
-            f"{run_dir} holds a run with other settings or data ({'; '.join(changed)}): repeat them or {remedy}"
+            f"{run_dir} holds a run with other settings or data ({'; '.join(dict.fromkeys(changed))}): repeat them or "
+            f"{remedy}"
         )
 
 

@@ -478,3 +478,39 @@ def test_round_goes_on_from_one_that_does_not_know_its_pixel_type_and_not_on_ano
     assert call() == 2
     message = r"^error: pixel_type was uint8 in \S+/round-2 and is uint16: a warm start goes on with the same"
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_form_in_the_folder_of_another_round_is_told(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 2, "--features", write_features(tmp_path / "features.npz"))
+    shutil.copy(tmp_path / "run/round-1/to_label.csv", tmp_path / "run/round-2/to_label.csv")
+    assert call() == 2
+    told = r"error: \S*round-2/to_label\.csv has the tiles of \S*round-1/to_label\.csv, so one of them is in the wrong "
+    assert re.search(f"{told}folder: save the form again from the label.html beside it\n$", capsys.readouterr().err)
+
+
+def test_new_tiles_of_a_pool_are_told_without_the_numbers_of_every_band(call, tmp_path, capsys) -> None:
+    given = ["--features", write_features(tmp_path / "features.npz", 59)]
+    (tmp_path / "tiles/tile000.png").rename(tmp_path / "tile000.png")
+    rounds(call, tmp_path / "run", 2, *given)
+    fill(tmp_path / "run/round-2/to_label.csv")
+    (tmp_path / "tile000.png").rename(tmp_path / "tiles/tile000.png")
+    write_features(tmp_path / "features.npz")
+    capsys.readouterr()
+    assert call(*given) == 2
+    assert capsys.readouterr().err == (
+        f"error: the pool has other tiles than in {tmp_path / 'run/round-2'}, and its bands another mean or deviation: "
+        "a warm start goes on with the same; use --start cold\n"
+    )
+    assert call(*given, "--start", "cold") == 0
+
+
+def test_names_that_a_spreadsheet_takes_for_formulas_are_told(call, tmp_path, capsys) -> None:
+    (tmp_path / "tiles/tile000.png").rename(tmp_path / "tiles/=1+1.png")
+    assert call("--test", 52, first=["--classes", "trees,-water,+road"]) == 0
+    form = tmp_path / "run/round-1/to_label.csv"
+    assert capsys.readouterr().err == (
+        f"warning: 3 names in {form} begin with =, +, - or @, as -water: a spreadsheet takes them for formulas; label "
+        "on label.html, or rename them before you begin\n"
+    )
+    assert call("--test", 52, first=["--classes", "trees,water,road"], run_dir="other") == 0
+    assert "warning: 1 names in" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -340,3 +341,14 @@ def test_report_replaces_no_others(monkeypatch, tmp_path, capsys) -> None:
     check_report_place(series, ("random", "mge"))
     with pytest.raises(InputError, match="has the results of other runs"):
         check_report_place(series, ("random",))
+
+
+def test_what_gdal_says_of_each_file_is_not_on_standard_error(monkeypatch, capsys) -> None:
+    logger, handler = logging.getLogger("rasterio"), logging.StreamHandler(sys.stderr)
+    monkeypatch.setattr(logger, "propagate", True)
+    logging.root.addHandler(handler)  # as importing Orbax does
+    try:
+        command(lambda: logging.getLogger("rasterio._env").warning("CPLE_AppDefined in tile.tif: TIFFReadDirectory"))
+    finally:
+        logging.root.removeHandler(handler)
+    assert capsys.readouterr().err == ""

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from places import SUPPORT
-from small_runs import KilledError, run, run_until_save, settings
+from small_runs import RECIPE, KilledError, run, run_until_save, settings
 from tiles_on_disk import on_disk
 from tiny import make_archive, tiny_network
 
-from aljax.commands.compare import read_run
+from aljax.commands.compare import join_trials, read_run
 from aljax.data.archive import Split, random_split
 from aljax.errors import InputError, InputWarning
 from aljax.loop.state import Fitted, Predicted, RunState, Training
@@ -169,6 +169,33 @@ def test_run_with_other_sets_is_refused_and_one_that_does_not_know_its_sets_goes
     del older["split"]  # as an older version wrote it
     config.write_text(json.dumps(older))
     run(longer)
+
+
+def test_same_tiles_in_a_folder_of_another_name_are_the_same_run(tmp_path, whole) -> None:
+    chosen = settings(tmp_path / "run", max_labels=12)
+    run(chosen)
+    config = (chosen.run_dir / "config.json").read_bytes()
+    elsewhere = replace(make_archive(), name="elsewhere")
+    run(replace(chosen, checkpoint_seconds=1e9), elsewhere)
+    assert (chosen.run_dir / "config.json").read_bytes() == config
+    run(replace(chosen, run_dir=tmp_path / "other", first_trial=2), elsewhere)
+    assert len(join_trials([read_run(chosen.run_dir), read_run(tmp_path / "other")])) == 1
+    with pytest.raises(InputError, match=r"\(the tiles, their labels or their ids are others"):
+        run(replace(chosen, checkpoint_seconds=1e9), make_archive(seed=1))
+
+
+def test_other_tiles_are_told_in_words_and_not_in_numbers_of_every_band(tmp_path) -> None:
+    before = {"fingerprint": "a", "class_tiles": [1, 2], "mean": [0.5] * 13, "deviation": [1.5] * 13}
+    after = {"fingerprint": "b", "class_tiles": [2, 2], "mean": [0.6] * 13, "deviation": [1.6] * 13}
+    with RunStore(tmp_path / "run", before, RECIPE):
+        pass
+    with pytest.raises(InputError) as caught, RunStore(tmp_path / "run", after, RECIPE):
+        pass
+    assert str(caught.value) == (
+        f"{tmp_path / 'run'} holds a run with other settings or data (the tiles, their labels or their ids are others; "
+        "the pool has other numbers of tiles of the classes; the pool's bands have another mean or deviation): repeat "
+        "them or choose another --run-dir"
+    )
 
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path, monkeypatch, whole) -> None:

@@ -12,7 +12,6 @@ from aljax.errors import InputError, InputWarning
 
 # Both offer iterdir, is_dir, read_bytes and name.
 Entry = Path | zipfile.Path
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 # What damaged, encrypted and oddly packed zips raise.
 ZIP_ERRORS = (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 

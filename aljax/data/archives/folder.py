@@ -3,26 +3,24 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
 from aljax.data.archive import Archive, Split
-from aljax.data.archives.entries import IMAGE_SUFFIXES, few, files_below, warn_of_links
+from aljax.data.archives.copies import find_copies, warn_of_copies
+from aljax.data.archives.entries import few
 from aljax.data.archives.listing import LabelTable, list_files, to_archive
-from aljax.data.labels import SKIPPED, CsvLabels, normal, read_csv
+from aljax.data.archives.scanning import find_tiles, relative, stem
+from aljax.data.label_rows import normal
+from aljax.data.labels import SKIPPED, CsvLabels, read_csv
 from aljax.data.tiles.decoding import TileForm, read_header
 from aljax.data.tiles.images import read_each, read_file
 from aljax.errors import InputError, InputWarning
 
-# What people and geodata software leave beside tiles. Any other file may be a tile that would be missed.
-OTHER_SUFFIXES = {
-    *("", ".csv", ".txt", ".md", ".pdf", ".json", ".geojson", ".xml", ".zip", ".db", ".lst"),
-    *(".tfw", ".tifw", ".pgw", ".jgw", ".wld", ".prj", ".ovr", ".msk"),
-    *(".qgz", ".qgs", ".qml", ".shp", ".shx", ".dbf", ".cpg", ".gpkg"),
-}
 NO_LABELS = CsvLabels((), (), np.zeros((0, 0), np.uint8), None, ())
 
 
@@ -42,75 +40,18 @@ def open_folder(images_dir: Path, labels: Path | CsvLabels | None, size: int, se
     labelled = rows >= 0
     matrix = np.zeros((len(files), len(table.class_names)), np.uint8)
     matrix[labelled] = table.labels[rows[labelled]]
-    ids = (table.ids[row] if row >= 0 else _relative(path, images_dir) for path, row in zip(files, rows, strict=True))
+    ids = (table.ids[row] if row >= 0 else relative(path, images_dir) for path, row in zip(files, rows, strict=True))
     split = None
     if table.parts is not None:
         split = Split(*(np.flatnonzero(labelled & (table.parts[rows] == part)) for part in range(SKIPPED)))
     for name, count in zip(table.class_names, table.labels.sum(0, dtype=np.int64), strict=True):
         if count == 0:
             warnings.warn(InputWarning(f"no tile has the class {name}: it cannot be learnt"), stacklevel=2)
+    copy_of = find_copies(files)
+    warn_of_copies(copy_of, files, split)
     known = LabelTable(images_dir.resolve().name, table.class_names, tuple(ids), matrix, {})
-    return to_archive(list_files(known, form, files, read_file), size, split, None if labelled.all() else labelled)
-
-
-def find_tiles(folder: Path) -> list[Path]:
-    """Image files below a folder, sorted by their path. Raises InputError if there are none.
-
-    A symbolic link to a file in the folder is that file. One that leads out of it or to a folder is left out with a
-    warning, hidden files and folders without one; a mask in a file beside its tile is warned of.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give the one that holds the tiles")
-    root = folder.resolve()
-    files: dict[str, Path] = {}
-    beside: list[Path] = []
-    outside: list[Path] = []
-    # By names that do not depend on how a system writes umlauts: the split is drawn from this order.
-    for parts, path in sorted((_relative(path, folder).split("/"), path) for path in files_below(folder, hidden=False)):
-        suffix = path.suffix.lower()
-        if path.is_dir():
-            outside.append(path)
-            continue
-        if path.name.startswith(".") or suffix in OTHER_SUFFIXES or path.name.lower().endswith(".aux.xml"):
-            if _hides_pixels(path):
-                beside.append(path)
-            continue
-        if suffix not in IMAGE_SUFFIXES:
-            raise InputError(f"{path} has the unknown extension {suffix}: convert it to TIFF, PNG or JPEG, or move it")
-        _check_name(path)
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
-            outside.append(path)
-        elif path is not (first := files.setdefault("/".join(parts), path)):
-            raise InputError(f"{first} is there twice, its umlauts or accents written in two ways: remove one")
-    warn_of_links(outside, folder)
-    if beside:
-        warnings.warn(
-            InputWarning(
-                f"{len(beside)} files say which pixels of a tile have no data, as {beside[0]}: they are not read; "
-                "store the mask or the nodata value in the tile"
-            ),
-            stacklevel=2,
-        )
-    if not files:
-        raise InputError(f"{folder} holds no tiles ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds them")
-    return list(files.values())
-
-
-def _hides_pixels(path: Path) -> bool:
-    """Whether a file beside a tile is its mask, or has its nodata value."""
-    name = path.name.lower()
-    with suppress(OSError):
-        return name.endswith(".msk") or (
-            name.endswith((".tif.aux.xml", ".tiff.aux.xml")) and b"<NoDataValue" in path.read_bytes()
-        )
-    return False
-
-
-def _check_name(path: Path) -> None:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"the name of {path} is not UTF-8: rename the file") from error
+    archive = to_archive(list_files(known, form, files, read_file), size, split)
+    return replace(archive, labelled=None if labelled.all() else labelled, copy_of=copy_of)
 
 
 def common_form(files: Sequence[Path]) -> TileForm:
@@ -138,9 +79,9 @@ def match_rows(table: CsvLabels, files: Sequence[Path], folder: Path) -> Int[np.
     """Row of the label file for each tile, -1 for one that has none. Raises InputError."""
     named: dict[tuple[int, str], list[int]] = defaultdict(list)
     for index, path in enumerate(files):
-        relative = _relative(path, folder)
-        name = relative.rpartition("/")[2]
-        for kind, key in enumerate((relative, _stem(relative), name, _stem(name))):
+        whole = relative(path, folder)
+        name = whole.rpartition("/")[2]
+        for kind, key in enumerate((whole, stem(whole), name, stem(name))):
             named[kind, key].append(index)
     rows = np.full(len(files), -1)
     missing = []
@@ -164,11 +105,3 @@ def match_rows(table: CsvLabels, files: Sequence[Path], folder: Path) -> Int[np.
             f"({few([table.ids[row] for row in missing])}): mend the ids or add the tiles"
         )
     return rows
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return normal(path.relative_to(folder).as_posix())
-
-
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0] or name

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 
 from aljax.data.archive import Archive, Split
 from aljax.data.archives.entries import on_disk, read_entry, size_of
@@ -54,10 +54,8 @@ def list_files(
     )
 
 
-def to_archive(
-    listing: Listing, size: int, split: Split | None = None, labelled: Bool[np.ndarray, " n"] | None = None
-) -> Archive:
+def to_archive(listing: Listing, size: int, split: Split | None = None) -> Archive:
     """The listed tiles as an archive, decoded and resized to `size` x `size` when they are read."""
     images = EncodedImages(listing.read, listing.names, size, listing.form, listing.stamp)
     digest = digest_tiles(listing.read, len(listing.ids), listing.total_bytes)
-    return Archive(listing.name, images, listing.labels, listing.ids, listing.class_names, digest, split, labelled)
+    return Archive(listing.name, images, listing.labels, listing.ids, listing.class_names, digest, split)

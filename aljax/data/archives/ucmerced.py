@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from aljax.data.archive import Archive
-from aljax.data.archives.entries import IMAGE_SUFFIXES, Entry, find_file, find_tiles, read_entry, require_none
+from aljax.data.archives.entries import Entry, find_file, find_tiles, read_entry, require_none
 from aljax.data.archives.listing import LabelTable, Listing, list_files, to_archive
 from aljax.data.archives.prepared import find_prepared
 from aljax.data.tiles.decoding import TileForm
+from aljax.data.tiles.images import IMAGE_SUFFIXES
 from aljax.errors import InputError
 
 DATASET = "ucmerced_multilabel"

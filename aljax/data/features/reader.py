@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from aljax.data.archive import Archive, Split
+from aljax.data.archives.copies import find_equal_rows, warn_of_copies
 from aljax.data.features.numpy_files import ids_beside, read_npy, read_npz
 from aljax.data.features.parquet import SUFFIXES, find_files, read_parquet
-from aljax.data.labels import CsvLabels, normal, read_csv
+from aljax.data.label_rows import normal
+from aljax.data.labels import CsvLabels, read_csv
 from aljax.data.tiles.images import HASHED_BYTES
 from aljax.errors import InputError, InputWarning
 
@@ -162,7 +164,10 @@ def open_features(path: Path, labels: Path | CsvLabels | None, separator: str = 
         parts = np.where(known, table.parts[taken], 255)
         split = Split(*(np.flatnonzero(parts == part) for part in range(3)))
     ids = features.ids or table.ids
-    return Archive(name, images, values, ids, table.class_names, features.digest, split, None if known.all() else known)
+    copy_of = find_equal_rows(features.vectors)
+    warn_of_copies(copy_of, ids, split, "have the very features of others")
+    labelled = None if known.all() else known
+    return Archive(name, images, values, ids, table.class_names, features.digest, split, labelled, copy_of)
 
 
 def _match(path: Path, ids: Sequence[str], table: CsvLabels) -> Int[np.ndarray, " n"]:

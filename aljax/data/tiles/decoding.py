@@ -53,7 +53,10 @@ def decode(data: bytes, name: str, expected: TileForm | None = None) -> Shaped[n
     with _naming(name):
         pixels = _decode_tiff(data, name) if _is_tiff(data, name) else _decode_pillow(data, name)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise InputError(f"{name} has NaN or infinite pixels and no nodata value that would explain them: mend it")
+        raise InputError(
+            f"{name} has NaN or infinite pixels and no nodata value that would explain them: fill them, or declare NaN "
+            "as nodata (rio edit-info --nodata nan FILE)"
+        )
     form = TileForm(pixels.shape[-1], pixels.dtype.name)
     if form != (expected or form):
         raise InputError(f"{name} has {form} where the archive has {expected}: replace the file")

@@ -21,6 +21,7 @@ from aljax.system.machine import usable_cores
 
 Found = TypeVar("Found")
 
+IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 # Tiles are hashed whole up to this many bytes, and a sample of about this size in larger archives.
 HASHED_BYTES = 2**30
 # Of a mapped file: bytes that stay with the process, rows that are copied before they are counted, and bytes that come

@@ -34,8 +34,13 @@ def test_nan_as_declared_nodata_is_filled_and_undeclared_is_refused(tmp_path: Pa
     values[3, 5] = np.nan
     found = read(write_geotiff(tmp_path / "tile.tif", values, nodata=np.nan))
     assert found[3, 5, 0] == pytest.approx(np.nanmean(values), rel=1e-6)
-    with pytest.raises(InputError, match=r"bare\.tif has NaN or infinite pixels"):
+    with pytest.raises(
+        InputError, match=r"bare\.tif has NaN or .*: fill them, or declare NaN as nodata \(rio edit-info"
+    ):
         read(write_geotiff(tmp_path / "bare.tif", values))
+    with rasterio.open(tmp_path / "bare.tif", "r+") as file:  # as that command does
+        file.nodata = np.nan
+    np.testing.assert_array_equal(read(tmp_path / "bare.tif"), found)
 
 
 @pytest.mark.parametrize("nodata", ["-1.79769313486232e+308", "-inf", "-3.4028234663852886e+38"])
