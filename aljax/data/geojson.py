@@ -26,6 +26,9 @@ Outline = Float[np.ndarray, "5 2"]
 Longitudes go on beyond 180 degrees, and around a pole do not come back to the first.
 """
 
+Geometry = dict[str, Any]
+"""As GeoJSON writes it."""
+
 
 def read_outlines(archive: Archive, rows: Int[np.ndarray, " n"] | None = None) -> list[Outline | None]:
     """Outlines of tiles (None: of all) by the georeference in their files; None for one without. Raises InputError."""
@@ -71,14 +74,14 @@ def _to_wgs84(crs: str, corners: Float[np.ndarray, "n 5 2"], file: Path) -> Floa
     return degrees
 
 
-def require_outline(outlines: Sequence[Outline | None]) -> None:
+def require_outline(outlines: Sequence[Outline | Geometry | None]) -> None:
     """Raises InputError if no tile has an outline."""
     if all(outline is None for outline in outlines):
         raise InputError("no tile has a georeference, which GeoJSON wants: write a CSV file")
 
 
 def geojson_text(
-    ids: Sequence[str], outlines: Sequence[Outline | None], properties: Iterable[Mapping[str, Any]]
+    ids: Sequence[str], outlines: Sequence[Outline | Geometry | None], properties: Iterable[Mapping[str, Any]]
 ) -> str:
     """A feature for each tile that has an outline, with its id and its other properties, a line each.
 
@@ -99,8 +102,10 @@ def geojson_text(
     return '{"type": "FeatureCollection", "features": [\n' + ",\n".join(features) + "\n]}\n"
 
 
-def _geometry(outline: Outline) -> dict[str, Any]:
-    """One polygon, or one for each side of 180 degrees."""
+def _geometry(outline: Outline | Geometry) -> Geometry:
+    """One polygon, or one for each side of 180 degrees; a geometry as it is."""
+    if isinstance(outline, dict):
+        return outline
     ring = outline
     if abs(ring[-1, 0] - ring[0, 0]) > 180.0:  # all around a pole, which lies beyond the outline
         pole = math.copysign(90.0, ring[:, 1].mean())

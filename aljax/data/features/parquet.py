@@ -1,8 +1,8 @@
 """Features in Parquet and GeoParquet: a column of ids and one of lists of floats; all other columns are left alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -15,6 +15,31 @@ ID_COLUMNS = ("id", "ids", "tile", "tile_id", "name")
 VECTOR_COLUMNS = ("embedding", "embeddings", "feature", "features", "vector")
 BYTES_AT_ONCE = 2**24
 MOST_ROWS_AT_ONCE = 8192  # where values repeat, a file tells little of what its rows take
+
+
+class Columns(NamedTuple):
+    """What a file has of what is read."""
+
+    ids: str
+    vectors: str
+    metadata: Mapping[bytes, bytes]
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file, or a folder, is one of Parquet."""
+    return path.is_dir() or path.suffix.lower() in SUFFIXES
+
+
+def columns_of(file: Path) -> Columns:
+    """The names of a file's columns of ids and of vectors. Raises InputError unless there is one of each."""
+    import pyarrow as pa
+
+    try:
+        with _open(file) as source:
+            schema = source.schema_arrow
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(file, error) from error
+    return Columns(*_columns(file, schema), schema.metadata or {})
 
 
 def find_files(path: Path) -> list[Path]:
@@ -60,9 +85,13 @@ def read_parquet(files: Sequence[Path]) -> tuple[list[str], Shaped[np.ndarray, "
                 vectors[len(ids) : len(ids) + len(names)] = values.reshape(len(names), width)
                 ids += names
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{file} is not readable as Parquet ({str(error).splitlines()[0]}): write it again") from error
+        raise _unreadable(file, error) from error
     assert vectors is not None
     return ids, vectors, starts
+
+
+def _unreadable(file: Path, error: Exception) -> InputError:
+    return InputError(f"{file} is not readable as Parquet ({str(error).splitlines()[0]}): write it again")
 
 
 def _open(file: Path) -> Any:

@@ -14,7 +14,7 @@ from jaxtyping import Int, Shaped
 from aljax.data.archive import Archive, Split
 from aljax.data.archives.copies import find_equal_rows, warn_of_copies
 from aljax.data.features.numpy_files import ids_beside, read_npy, read_npz
-from aljax.data.features.parquet import SUFFIXES, find_files, read_parquet
+from aljax.data.features.parquet import find_files, is_parquet, read_parquet
 from aljax.data.label_rows import normal
 from aljax.data.labels import CsvLabels, read_csv
 from aljax.data.tiles.images import HASHED_BYTES
@@ -60,7 +60,7 @@ def read_features(path: Path) -> Features:
         raise InputError(f"{path} is not there: give a file of features, or a folder of them")
     ids: Sequence[str] | None
     files, starts = [path], [0]
-    if path.is_dir() or path.suffix.lower() in SUFFIXES:
+    if is_parquet(path):
         files = find_files(path)
         ids, vectors, starts = read_parquet(files)
     elif path.suffix.lower() == ".npz":

@@ -1,0 +1,58 @@
+"""Where tiles lie, from the geometry that GeoParquet keeps beside their features."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aljax.data.features.parquet import columns_of, find_files, is_parquet
+from aljax.data.geojson import DECIMALS, Geometry
+from aljax.data.label_rows import normal
+from aljax.errors import InputError
+
+
+def has_geometry(path: Path) -> bool:
+    """Whether features are in GeoParquet, a file or a folder of them."""
+    return is_parquet(path) and b"geo" in columns_of(find_files(path)[0]).metadata
+
+
+def read_geometries(path: Path, ids: Sequence[str]) -> list[Geometry | None]:
+    """GeoJSON geometries of the tiles `ids`, in degrees on WGS 84; None for a tile without one.
+
+    Raises InputError where the files are no GeoParquet, do not say their reference system, or GeoPandas is missing.
+    """
+    if not has_geometry(path):
+        raise InputError(f"{path} has no geometry, which GeoJSON wants: give GeoParquet, or write a CSV file")
+    found: dict[str, Geometry | None] = {}
+    for file in find_files(path):
+        found |= _read(file)
+    return [found.get(normal(tile)) for tile in ids]
+
+
+def _read(file: Path) -> Mapping[str, Geometry | None]:
+    """Geometries of a file's tiles by id."""
+    try:
+        import geopandas
+        import shapely
+    except ImportError as error:
+        raise InputError("geometry of GeoParquet is read by GeoPandas: pip install aljax[maps]") from error
+    schema = columns_of(file)
+    about = json.loads(schema.metadata.get(b"geo", b"{}"))
+    if "primary_column" not in about:
+        raise InputError(f"{file} has no geometry, and others beside it have one: write them alike")
+    try:
+        table = geopandas.read_parquet(file, columns=[schema.ids, about["primary_column"]])
+        degrees = table.geometry.to_crs(4326)
+    except (ValueError, OSError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"the geometry of {file} leads to no longitude and latitude ({reason}): mend it") from error
+    rounded = shapely.set_precision(degrees.array, 10.0**-DECIMALS, mode="pointwise")
+    geometries = (None if shape is None or shape.is_empty else _as_geojson(shape) for shape in rounded)
+    return dict(zip((normal(str(tile)) for tile in table[schema.ids]), geometries, strict=True))
+
+
+def _as_geojson(shape: Any) -> Geometry:
+    import shapely
+
+    found: Geometry = json.loads(shapely.to_geojson(shape))
+    return found
