@@ -38,11 +38,14 @@ def find_equal_rows(vectors: Shaped[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]
     at_once = max(1, ROW_BYTES_AT_ONCE // (vectors.shape[1] * vectors.itemsize))
     blocks = (vectors[start : start + at_once] for start in range(0, len(vectors), at_once))
     sums = np.concatenate([block.sum(1, dtype=np.float64) for block in blocks])  # tell most rows apart
-    groups = _alike([[*range(len(vectors))]], dict(enumerate(sums.tolist())))
-    rows = [row for group in groups for row in group]
-    return _first_of_each(
-        _alike(groups, {row: hashlib.sha256(vectors[row].tobytes()).digest() for row in rows}), len(vectors)
-    )
+    order = np.argsort(sums, kind="stable")
+    follows = np.diff(sums[order], prepend=np.nan) == 0.0
+    rows = np.sort(order[follows | np.append(follows[1:], False)])  # whose sum is another's too
+    by_content: dict[bytes, int] = {}
+    first = np.arange(len(vectors))
+    for row in rows.tolist():
+        first[row] = by_content.setdefault(hashlib.sha256(vectors[row].tobytes()).digest(), row)
+    return first
 
 
 def warn_of_copies(

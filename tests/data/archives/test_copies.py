@@ -13,7 +13,7 @@ from aljax.annotation.labelling import draw_first, split_labelled
 from aljax.commands.run import OwnArchiveSettings, choose_split
 from aljax.data.archive import Split, random_split
 from aljax.data.archives import copies
-from aljax.data.archives.copies import find_copies
+from aljax.data.archives.copies import find_copies, find_equal_rows
 from aljax.data.archives.folder import open_folder
 from aljax.data.features import open_features
 from aljax.errors import InputError, InputWarning
@@ -112,3 +112,10 @@ def test_rounds_ask_for_a_scene_once_and_learn_nothing_that_they_measure_with() 
     learnt = of_pool[labelling.labelled | labelling.unlabelled] % 30
     assert not {*learnt.tolist()} & {*(tests % 30).tolist()}
     assert len(learnt) == 60 - 2 * 10
+
+
+def test_equal_rows_are_found_among_rows_of_the_same_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "ROW_BYTES_AT_ONCE", 24)  # three rows of it
+    rows = np.array([[1, 3], [2, 2], [1, 3], [0, 9], [3, 1], [2, 2], [1, 3], [7, 7]], np.float32)
+    assert find_equal_rows(rows).tolist() == [0, 1, 0, 3, 4, 1, 0, 7]
+    assert find_equal_rows(rows[3:4]).tolist() == [0]
