@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Int, Shaped, UInt8
 
-from aljax.arrays import AnyArray
+from aljax.arrays import AnyArray, as_array, in_native_order
 from aljax.data.augmentation import BandStatistics, Normalisation
 from aljax.data.tiles.images import Images, stream
 from aljax.errors import InputError
@@ -49,12 +49,21 @@ class Archive:
     """Which tiles have labels; the rows of the others are 0. None: all have."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", as_array(self.labels))
+        if self.labels.ndim != 2:
+            raise InputError(f"archive {self.name}: labels have the shape {self.labels.shape}: give (tiles, classes)")
         counts = {self.images.shape[0], len(self.labels), len(self.ids)}
         if len(counts) != 1 or self.labels.shape[1] != len(self.class_names):
             raise InputError(
                 f"archive {self.name}: {self.images.shape[0]} images, {len(self.labels)} rows of "
                 f"{self.labels.shape[1]} labels, {len(self.ids)} ids and {len(self.class_names)} class names do not "
                 "fit together"
+            )
+        if not (known := (self.labels == 0) | (self.labels == 1)).all():
+            row, column = np.argwhere(~known)[0]
+            raise InputError(
+                f"archive {self.name}: tile {self.ids[row]} has the label {self.labels[row, column]} for class "
+                f"{self.class_names[column]}: labels are 0 or 1"
             )
 
     def fingerprint(self) -> str:
@@ -163,7 +172,9 @@ def place(
     resident = _fits_on_device(archive.images) if on_device is None else on_device
 
     def tiles(indices: np.ndarray) -> Tiles:
-        pixels = replicate(np.asarray(archive.images)[indices]) if resident else None
+        pixels: Array | None = None
+        if resident:
+            pixels = replicate(in_native_order(np.asarray(archive.images)[indices]))
         return Tiles(archive.images, indices, archive.labels[indices], statistics, pixels)
 
     ids = tuple(archive.ids[index] for index in split.pool)

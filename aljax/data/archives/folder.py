@@ -14,7 +14,7 @@ from aljax.data.archives.entries import IMAGE_SUFFIXES, few, files_below, warn_o
 from aljax.data.archives.listing import LabelTable, list_files, to_archive
 from aljax.data.labels import SKIPPED, CsvLabels, normal, read_csv
 from aljax.data.tiles.decoding import TileForm, read_form
-from aljax.data.tiles.images import read_each, read_file
+from aljax.data.tiles.images import name_unreadable, read_each, read_file
 from aljax.errors import InputError, InputWarning
 
 # What people and geodata software leave beside tiles. Any other file may be a tile that would be missed.
@@ -26,7 +26,9 @@ OTHER_SUFFIXES = {
 NO_LABELS = CsvLabels((), (), np.zeros((0, 0), np.uint8), None, ())
 
 
-def open_folder(images_dir: Path, labels: Path | CsvLabels | None, size: int, separator: str = ";") -> Archive:
+def open_folder(
+    images_dir: Path, labels: Path | CsvLabels | None, size: int, separator: str = ";", lenient: bool = False
+) -> Archive:
     """The tiles below a folder, resized to `size` x `size` when they are read, with the labels of a CSV file.
 
     A tile to skip has a row and is in no part of the split.
@@ -34,11 +36,12 @@ def open_folder(images_dir: Path, labels: Path | CsvLabels | None, size: int, se
     A row's id is the tile's path below the folder or, where that is unique, its file name, either with or
     without suffix. A tile without a row has no labels; its id is its path. All headers are read here, pixels
     when they are asked for. Raises InputError for whatever does not fit, and warns of classes without a tile.
+    `lenient`: not for a broken tile, which is then an InputError when it is read.
     """
     files = find_tiles(images_dir)
     table = labels if isinstance(labels, CsvLabels) else read_csv(labels, separator) if labels else NO_LABELS
     rows = match_rows(table, files, images_dir)
-    form = common_form(files)
+    form = common_form(files, lenient)
     labelled = rows >= 0
     matrix = np.zeros((len(files), len(table.class_names)), np.uint8)
     matrix[labelled] = table.labels[rows[labelled]]
@@ -113,15 +116,31 @@ def _check_name(path: Path) -> None:
         raise InputError(f"the name of {path} is not UTF-8: rename the file") from error
 
 
-def common_form(files: Sequence[Path]) -> TileForm:
-    """Bands and type of all tiles, from their headers. Raises InputError naming two files that differ."""
-    with closing(read_each(read_form, files, "reading headers")) as forms:
+def common_form(files: Sequence[Path], lenient: bool = False) -> TileForm:
+    """Bands and type of all tiles, from their headers; if `lenient`, of all that have a readable one.
+
+    Raises InputError naming two files that differ, or all whose headers cannot be read.
+    """
+    first: tuple[Path, TileForm] | None = None
+    unreadable = []
+    with closing(read_each(_form_or_error, files, "reading headers")) as forms:
         for path, form in zip(files, forms, strict=True):
-            if path is files[0]:
-                first = form
-            elif form != first:
-                raise InputError(f"{files[0]} has {first}, but {path} has {form}: an archive has tiles of one kind")
-    return first
+            if isinstance(form, InputError):
+                unreadable.append(form)
+            elif first is None:
+                first = path, form
+            elif form != first[1]:
+                raise InputError(f"{first[0]} has {first[1]}, but {path} has {form}: an archive has tiles of one kind")
+    if first is None or (unreadable and not lenient):
+        raise InputError(name_unreadable(unreadable, len(files)))
+    return first[1]
+
+
+def _form_or_error(path: Path) -> TileForm | InputError:
+    try:
+        return read_form(path)
+    except InputError as error:
+        return error
 
 
 def match_rows(table: CsvLabels, files: Sequence[Path], folder: Path) -> Int[np.ndarray, " n"]:

@@ -2,16 +2,19 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from tqdm import tqdm
 
+from aljax.arrays import AnyArray, in_native_order
 from aljax.data.tiles.decoding import TileForm, decode, resize
 from aljax.errors import InputError
 from aljax.system.machine import usable_cores
@@ -20,6 +23,11 @@ Found = TypeVar("Found")
 
 # Tiles are hashed whole up to this many bytes, and a sample of about this size in larger archives.
 HASHED_BYTES = 2**30
+MOST_NAMED = 50  # broken tiles in one message
+SECONDS_WITHOUT_A_WORD = 10.0
+
+Unreadable = Mapping[int, InputError]
+"""Why tiles cannot be read, by their index, in its order."""
 
 
 @runtime_checkable
@@ -59,6 +67,44 @@ class EncodedImages:
     def __getitem__(self, index: int, /) -> Shaped[np.ndarray, "size size bands"]:
         """Tile `index`. Raises InputError if its file is broken or not of the archive's form."""
         return resize(decode(self.read(index), self.names[index], self.form), self.size)
+
+
+@dataclass(frozen=True)
+class Tolerant:
+    """Images of which those that cannot be read are noted, and look like a pixel of `fill` all over."""
+
+    images: Images
+    fill: Float[AnyArray, " bands"] | float = 0.0
+    _noted: dict[int, InputError] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.images.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.images.dtype
+
+    @property
+    def unreadable(self) -> Unreadable:
+        """Of the tiles that were asked for."""
+        return dict(sorted(self._noted.items()))
+
+    def __getitem__(self, index: int, /) -> Shaped[np.ndarray, "h w bands"]:
+        try:
+            return np.asarray(self.images[index])
+        except InputError as error:
+            self._noted[int(index)] = error
+            return np.full(self.shape[1:], self.fill).astype(self.dtype)
+
+
+def name_unreadable(unreadable: Iterable[InputError], num_tiles: int) -> str:
+    """A message that names all tiles that cannot be read, with the reasons; of very many the first."""
+    reasons = [str(error) for error in unreadable]
+    if len(reasons) == 1:
+        return reasons[0]
+    more = [f"and {len(reasons) - MOST_NAMED} more"] if len(reasons) > MOST_NAMED else []
+    return f"{len(reasons)} of {num_tiles} tiles cannot be read: {'; '.join([*reasons[:MOST_NAMED], *more])}"
 
 
 def read_file(path: Path) -> bytes:
@@ -104,7 +150,7 @@ def stream(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) -> Iter
     """
     # Of a file of features, rows are what is read; of tiles in a cache, threads ahead of the device do better.
     if isinstance(images, np.ndarray) and (not isinstance(images, np.memmap) or images.shape[1:3] == (1, 1)):
-        return (images[chunk] for chunk in rows.reshape(-1, batch_size))
+        return (in_native_order(images[chunk]) for chunk in rows.reshape(-1, batch_size))
     return _read_ahead(images, rows, batch_size)
 
 
@@ -114,19 +160,43 @@ def _read_ahead(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) ->
     threads = min(usable_cores(), 16)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
     tiles = grain.MapDataset.source(rows).map(lambda row: np.asarray(images[int(row)]))
-    return iter(tiles.batch(batch_size).to_iter_dataset(options))
+    return map(in_native_order, tiles.batch(batch_size).to_iter_dataset(options))
 
 
 def in_order(images: Images, purpose: str, batch_size: int = 16) -> Iterator[np.ndarray]:
-    """All tiles once, in batches of at most `batch_size`, with a progress bar named after the purpose."""
-    with tqdm(desc=purpose, total=images.shape[0], unit="tile", disable=None, leave=False) as bar:
-        for batch in _read_ahead(images, np.arange(images.shape[0]), batch_size):
+    """All tiles once, in batches of at most `batch_size`, with a progress bar named after the purpose.
+
+    Raises InputError at the end, naming all tiles that cannot be read.
+    """
+    tolerant = Tolerant(images)
+    yield from _read_all(tolerant, purpose, batch_size)
+    if tolerant.unreadable:
+        raise InputError(name_unreadable(tolerant.unreadable.values(), images.shape[0]))
+
+
+def find_unreadable(images: Images, purpose: str) -> Unreadable:
+    """Which tiles cannot be read: all that are decoded as they are needed are read once, with a progress bar."""
+    tolerant = Tolerant(images)
+    if not isinstance(images, np.ndarray):
+        for _ in _read_all(tolerant, purpose):
+            pass
+    return tolerant.unreadable
+
+
+def _read_all(images: Images, purpose: str, batch_size: int = 16) -> Iterator[np.ndarray]:
+    count, done, started = images.shape[0], 0, time.monotonic()
+    with tqdm(desc=purpose, total=count, unit="tile", disable=None, leave=False) as bar:
+        for batch in _read_ahead(images, np.arange(count), batch_size):
             yield batch
             bar.update(len(batch))
+            done += len(batch)
+            if bar.disable and started and time.monotonic() - started > SECONDS_WITHOUT_A_WORD:  # into a log, once
+                print(f"{purpose}: {done} of {count} so far", file=sys.stderr, flush=True)
+                started = 0.0
 
 
 def load(images: Images) -> Shaped[np.ndarray, "n h w bands"]:
-    """All tiles decoded into memory."""
+    """All tiles decoded into memory. Raises InputError that names all that cannot be read."""
     loaded = np.empty(images.shape, images.dtype)
     start = 0
     for batch in in_order(images, "reading tiles"):
