@@ -115,8 +115,20 @@ class Session:
         return trained.predict(images)[:, order]
 
     def _told(self, form: Path) -> dict[str, list[int]]:
+        """Answers so far. Raises InputError for a file that is not as `tell` writes it."""
         path = form.parent / TOLD
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not path.exists():
+            return {}
+        try:
+            told = dict(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"{path} is damaged ({error}): bring it back, or remove it and tell again") from error
+        waiting, count = {row[0] for row in read_form(form)[1]}, len(self.class_names)
+        for tile, cells in told.items():
+            sound = isinstance(cells, list) and len(cells) == count and all(type(cell) is int for cell in cells)
+            if tile not in waiting or not sound or not {*cells} <= {0, 1}:
+                raise InputError(f"{path} is damaged (tile {tile}): bring it back, or remove it and tell again")
+        return told
 
     def _pending(self, form: Path) -> list[list[str]]:
         told = self._told(form)

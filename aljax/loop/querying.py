@@ -51,6 +51,7 @@ def predict(
             _check(np.isfinite(scores), state)
             shortlist.add(rows, scores, batch.embeddings)
             probabilities[rows] = batch.probabilities
+            _check(np.isfinite(probabilities[rows]), state)
             on_batch()
     return state._replace(
         probabilities=probabilities,
