@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -172,10 +172,8 @@ def place(
     resident = _fits_on_device(archive.images) if on_device is None else on_device
 
     def tiles(indices: np.ndarray) -> Tiles:
-        pixels: Array | None = None
-        if resident:
-            pixels = replicate(in_native_order(np.asarray(archive.images)[indices]))
-        return Tiles(archive.images, indices, archive.labels[indices], statistics, pixels)
+        pixels: Any = in_native_order(np.asarray(archive.images)[indices]) if resident else None
+        return Tiles(archive.images, indices, archive.labels[indices], statistics, replicate(pixels))
 
     ids = tuple(archive.ids[index] for index in split.pool)
     return SplitTiles(tiles(split.pool), tiles(split.validation), tiles(split.test), ids)
