@@ -79,3 +79,19 @@ def test_answers_that_do_not_fit_are_refused(ids, labels, message: str, folder: 
     with pytest.raises(InputError, match=message):
         session.tell(ids or suggested[:1], labels)
     assert session.suggest() == suggested
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[1]", "[" * 100_000, '{"nowhere.png": [0, 1, 0]}', "[0, 1]", "[0, 1, 2]", '"010"', "[0, 1, true]", "3"],
+)
+def test_answers_that_were_cut_off_or_edited_are_refused_by_name(text: str, folder: Path) -> None:
+    session = begin(folder)
+    suggested = session.suggest()
+    session.tell(suggested[:1], labels_of(suggested[:1]))
+    told = folder / "run/round-1/told.json"
+    is_cells = text in ("[0, 1]", "[0, 1, 2]", '"010"', "[0, 1, true]", "3")
+    told.write_text(f'{{"{suggested[0]}": {text}}}' if is_cells else text)
+    for call in (session.suggest, lambda: session.tell(suggested[1:2], labels_of(suggested[1:2]))):
+        with pytest.raises(InputError, match=r"told.json is damaged \(.*\): bring it back, or remove it"):
+            call()
