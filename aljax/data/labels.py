@@ -7,6 +7,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ SPLIT_COLUMN = "split"
 PARTS = {"pool": 0, "train": 0, "validation": 1, "val": 1, "test": 2, "skip": 3}
 PART_NAMES = ("pool", "validation", "test", "skip")
 SKIPPED = PARTS["skip"]
+UNREADABLE = "unreadable"  # the column of predictions with the reason why a tile has none
 CELLS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}  # the latter two as pandas writes a column that had blanks
 # In a name of a class they come from another separator, or from a list as Python writes it.
 SUSPICIOUS = re.compile(r"""[,\[\]"']""")
@@ -112,10 +114,25 @@ def class_names_in(cells: Iterable[str]) -> list[str]:
     return [" ".join(normal(cell).split()) for cell in cells]
 
 
-def predictions_text(ids: Iterable[str], class_names: Iterable[str], probabilities: Float[np.ndarray, "n c"]) -> str:
-    """A CSV file's text with the probability of each class, a row for each tile."""
-    rows = ((tile, *(f"{value:.4f}" for value in row)) for tile, row in zip(ids, probabilities, strict=True))
-    return to_text(("id", *class_names), rows)
+def predictions_text(
+    ids: Iterable[str],
+    class_names: Iterable[str],
+    probabilities: Float[np.ndarray, "n c"],
+    unreadable: Mapping[int, InputError] = MappingProxyType({}),
+) -> str:
+    """A CSV file's text with the probability of each class, a row for each tile.
+
+    Rows of tiles that could not be read have blank cells, and the reason in a last column.
+    """
+    blank, reasons = [""] * probabilities.shape[1], bool(unreadable)
+
+    def cells(index: int, row: Float[np.ndarray, " c"]) -> list[str]:
+        numbers = blank if index in unreadable else [f"{value:.4f}" for value in row]
+        return [*numbers, str(unreadable.get(index, ""))] if reasons else numbers
+
+    rows = enumerate(zip(ids, probabilities, strict=True))
+    header = ("id", *class_names, *([UNREADABLE] if reasons else []))
+    return to_text(header, ((tile, *cells(index, row)) for index, (tile, row) in rows))
 
 
 def count_tiles(path: Path) -> int:
