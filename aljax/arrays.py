@@ -11,21 +11,44 @@ from jaxtyping import Array
 AnyArray = jax.Array | np.ndarray
 
 
-def as_array(values: Any) -> AnyArray:
-    """JAX's arrays as they are; lists and NumPy's in the byte order of the machine.
+def in_native_order(array: np.ndarray) -> np.ndarray:
+    """The array in the byte order of the machine.
 
     A compiled function that has seen native numbers takes big-endian ones, as FITS and netCDF store, for others without
     a word (JAX 0.10 to 0.12).
     """
-    if isinstance(values, jax.Array):
-        return values
-    array = np.asarray(values)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def as_key(key: Array | int) -> Array:
-    """A key as it is, or that of a whole number."""
-    return key if isinstance(key, jax.Array) else jax.random.key(key)
+def as_array(values: Any) -> AnyArray:
+    """JAX's arrays as they are; lists and NumPy's in the byte order of the machine.
+
+    Raises ValueError for what is masked, as nobody knows what stands there, and for what is no real number.
+    """
+    if isinstance(values, jax.Array):
+        return values
+    if np.ma.is_masked(values):
+        raise ValueError("an array has masked values: fill them, or leave their tiles out")
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"an array is of type {array.dtype}: give real numbers")
+    return in_native_order(array.astype(np.float64) if array.dtype.itemsize > 8 else array)
+
+
+def as_key(key: Any) -> Array:
+    """A key as it is, or that of a whole number. Raises ValueError for anything else, several keys too."""
+    found = key if isinstance(key, jax.Array) else np.asarray(key)
+    if isinstance(found, jax.Array) and jnp.issubdtype(found.dtype, jax.dtypes.prng_key) and found.ndim == 0:
+        return found
+    if found.dtype == np.uint32 and found.ndim == 1:  # as jax.random.PRNGKey makes
+        return jnp.asarray(found)
+    if found.ndim == 0 and found.dtype.kind in "iu":
+        if isinstance(found, jax.Array):
+            return jax.random.key(found)
+        if -(2**31) <= int(found) < 2**32:  # of a larger one JAX takes the last 32 bits
+            return jax.random.key(int(found))
+    what = f"an array of shape {found.shape}" if found.ndim else repr(key)
+    raise ValueError(f"the key is {what}: give a whole number of 32 bits, or one key of jax.random")
 
 
 def at_least_float32(array: Any) -> jax.Array:

@@ -2,9 +2,10 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 from jaxtyping import install_import_hook
 
 # Several processes of tests share an accelerator where there is one.
@@ -28,6 +29,14 @@ from aljax.data.archive import Archive, SplitTiles, place, random_split  # noqa:
 from aljax.networks.densenet import DenseNet  # noqa: E402
 from aljax.networks.loss_head import LossHead  # noqa: E402
 from aljax.networks.model import Model  # noqa: E402
+
+
+@pytest.fixture
+def as_users_have_it() -> Iterator[None]:
+    """Without the checks of types and shapes, which only tests have."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

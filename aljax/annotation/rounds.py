@@ -17,10 +17,11 @@ from aljax.loop.settings import Settings
 from aljax.loop.state import RunState
 from aljax.queries.table import find_query, series_name
 from aljax.runs.checkpoints import read_newest
+from aljax.runs.config import read_config
 from aljax.runs.experiment import prepare_run
 from aljax.runs.packing import unpack
 from aljax.runs.progress import Progress
-from aljax.runs.run_dir import MAY_LACK, RunStore, Stop, read_config
+from aljax.runs.run_dir import MAY_LACK, RunStore, Stop
 from aljax.training.recipe import Recipe
 
 
@@ -85,7 +86,7 @@ def _read_earlier(settings: Settings, config: Mapping[str, Any], number: int) ->
                 change = f"the pool has other tiles than in {folder}, and its bands another mean or deviation"
             raise InputError(f"{change}: a warm start goes on with the same; use --start cold")
     state = unpack(newest.vectors, newest.facts, Recipe())
-    return Earlier(state, before["pool"] == config["pool"])
+    return Earlier(state, before.get("pool") == config["pool"])
 
 
 def _begin(settings: Settings, labelling: Labelling, earlier: Earlier | None) -> RunState:

@@ -12,7 +12,8 @@ the empty one (or look at the sheets and write 0 or 1 into every cell of it; whe
 their files say it). Then repeat the same command. It then trains on all that is labelled, measures, chooses the next
 tiles by the query function, and writes what the model says of every other tile to predictions.csv (not with --query
 random, which asks the model nothing). All labels so far are in labels.csv. A tile that cannot be labelled gets the
-word skip in the column split of its row and never comes back. With --finish, and when no tile is left, it trains on
+word skip in the column split of its row and never comes back; tiles that cannot be read are named, listed in
+unreadable.csv and left out until they are mended. With --finish, and when no tile is left, it trains on
 all labels and chooses none.
 
 Labels that you have already go in with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
@@ -39,8 +40,11 @@ from aljax.annotation.labelling import (
     warn_of_unmeasured,
 )
 from aljax.annotation.rounds import run_round
+from aljax.annotation.unreadable import leave_out_unreadable
 from aljax.commands.on_features import FeatureSettings, choose_network
 from aljax.commands.process import parse_settings, prepare_process
+from aljax.data.archive import Archive
+from aljax.data.archives.copies import warn_of_copies
 from aljax.data.archives.folder import open_folder
 from aljax.data.features.reader import open_features
 from aljax.data.label_rows import SPLIT_COLUMN, class_names_in
@@ -131,13 +135,22 @@ def open_known(
     """The archive with all labels so far, which are kept in labels.csv, and its classes. Raises InputError."""
     labels = round_files.gather_labels(settings.run_dir, start)
     if labels is None:
-        return split_labelled(open_folder(settings.images, None, settings.image_size)), classes
+        return split_labelled(open_tiles(settings, None)), classes
     check_classes(classes, labels.class_names)
-    archive = open_folder(settings.images, labels, settings.image_size)
+    archive = open_tiles(settings, labels)
     round_files.keep_labels(settings.run_dir, labels)
     if settings.labels is not None:
         round_files.keep_given(settings.run_dir, start)
     return split_labelled(archive), labels.class_names
+
+
+def open_tiles(settings: AnnotationSettings, labels: CsvLabels | None) -> Archive:
+    """The tiles that can be read, with their labels. Raises InputError."""
+    archive = open_folder(settings.images, labels, settings.image_size, lenient=True)
+    archive = leave_out_unreadable(settings.run_dir, settings.images, archive)
+    if archive.copy_of is not None:
+        warn_of_copies(archive.copy_of, archive.ids, archive.split)
+    return archive
 
 
 def check_classes(classes: tuple[str, ...], before: tuple[str, ...]) -> None:

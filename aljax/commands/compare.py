@@ -25,6 +25,7 @@ from aljax.loop.history import Record
 from aljax.queries.table import QUERIES, series_name
 from aljax.reports.comparison import Difference, describe_series
 from aljax.reports.curves import draw_classes, draw_classes_at, draw_curves, table
+from aljax.runs.config import FORMAT, find_damage
 from aljax.runs.run_dir import MAY_DIFFER, read_history
 from aljax.system.files import disk_errors, write_atomically
 
@@ -170,6 +171,8 @@ def read_run(run: Path) -> Run:
     """A run. Raises InputError for anything but one with a finished iteration."""
     try:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        if config.get("format") == FORMAT and (damage := find_damage(config)):
+            raise ValueError(damage)
         found = Run(run, config, read_history(run))
         _ = found.name, found.where  # both read the configuration
     except InputError:
@@ -178,7 +181,7 @@ def read_run(run: Path) -> Run:
         if not (run / "config.json").exists():
             raise InputError(f"{run} is not a run (no config.json): name a folder that an experiment wrote") from error
         found = Run(run, {}, [])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{run} is not a readable run ({error}): name a folder that an experiment wrote") from error
     if not found.history:
         raise InputError(f"{run} has no finished iteration yet: wait for the first one")

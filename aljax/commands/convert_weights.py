@@ -21,8 +21,8 @@ from aljax.commands.options import read_options
 from aljax.data.augmentation import Normalisation
 from aljax.errors import InputError
 from aljax.networks.densenet import DenseNet
+from aljax.runs.config import read_config
 from aljax.runs.inference import load
-from aljax.runs.run_dir import read_config
 from aljax.system.files import write_atomically
 from aljax.training.conversion import SOURCE_BANDS, convert, describe, parse_bands
 from aljax.training.weights import TensorFile, Tensors, example_bands, of_network, read_tensors, to_bytes

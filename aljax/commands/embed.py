@@ -6,14 +6,13 @@
 The network is that of a run or a round, or DenseNet121 with weights that `aljax convert-weights` made; for the latter
 tiles are standardised by mean and deviation of their own bands. Tiles are GeoTIFF, PNG or JPEG files, nested or not.
 Parquet has the columns `id`, the tile's path below DIR, and `embedding`; `.npz` the arrays `ids` and `embeddings`; the
-ids of a `.npy` file are in a `.ids.csv` beside it. What is done so far lies in OUT.part: a command that was stopped or
-killed goes on when it is repeated, and writes the same bytes.
+ids of a `.npy` file are in a `.ids.csv` beside it. Tiles that cannot be read are named and left out. What is done so
+far lies in OUT.part: a command that was stopped or killed goes on when it is repeated, and writes the same bytes.
 """
 
 import hashlib
 import math
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,10 +24,12 @@ from tqdm import tqdm
 from aljax.commands.options import read_options
 from aljax.commands.process import prepare_process
 from aljax.data.archive import Archive, Split, Tiles, place
+from aljax.data.archives.copies import warn_of_copies
 from aljax.data.archives.folder import open_folder
 from aljax.data.features.unfinished import Unfinished
 from aljax.data.features.writer import FORMATS, Store, check_range, write_features
-from aljax.data.tiles.images import EncodedImages
+from aljax.data.readable import leave_out
+from aljax.data.tiles.images import EncodedImages, Tolerant, find_unreadable
 from aljax.errors import InputError
 from aljax.networks.densenet import DenseNet121
 from aljax.networks.head import Head
@@ -47,6 +48,7 @@ class Embedder(NamedTuple):
 
     model: Model
     variables: Variables
+    archive: Archive
     tiles: Tiles
 
 
@@ -71,23 +73,19 @@ def embed(
     """
     _check(out, run_dir, init_weights, image_size)
     prepare_process()
-    size = image_size or IMAGE_SIZE
     if run_dir is not None:
-        trained = _load(run_dir)
-        archive = open_folder(images, None, trained.image_size)
-        embedder = Embedder(trained.model, trained.variables, trained.tiles(archive.images))
+        embedder = _of_run(_load(run_dir), images)
     else:
         assert init_weights is not None
-        weights = load_weights(init_weights)
-        archive = open_folder(images, None, size)
-        embedder = _of_weights(weights, archive)
+        embedder = _of_weights(load_weights(init_weights), images, image_size or IMAGE_SIZE)
     width = last_layer(embedder.variables)["kernel"].shape[0]
-    with disk_errors(out), _begin(out, archive, embedder, width) as unfinished:
-        _embed(embedder, archive.ids, unfinished, store)
-        write_features(out, archive.ids, unfinished.rows(), store)
+    ids = embedder.archive.ids
+    with disk_errors(out), _begin(out, embedder, width) as unfinished:
+        _embed(embedder, unfinished, store)
+        write_features(out, ids, unfinished.rows(), store)
         unfinished.remove()
     by = f"the network of {run_dir}" if run_dir else f"DenseNet121 with the weights {init_weights}"
-    print(f"{len(archive.ids)} tiles, {width} features each in {store}, by {by}: {out}")
+    print(f"{len(ids)} tiles, {width} features each in {store}, by {by}: {out}")
     print(f"to use them: aljax run --features {shlex.quote(str(out))} --labels LABELS.csv --run-dir RUN")
 
 
@@ -104,6 +102,14 @@ def _check(out: Path, run_dir: Path | None, init_weights: Path | None, image_siz
         raise InputError(f"--image-size is {image_size}: it must be at least {SMALLEST}")
 
 
+def _readable(archive: Archive) -> Archive:
+    """The tiles that can be read; warnings name the others, and copies."""
+    archive = leave_out(archive, find_unreadable(archive.images, "reading all tiles once"))
+    if archive.copy_of is not None:
+        warn_of_copies(archive.copy_of, archive.ids, None)
+    return archive
+
+
 def _load(run_dir: Path) -> Classifier:
     trained = load(run_dir)
     if isinstance(trained.model.network, Head):
@@ -111,26 +117,38 @@ def _load(run_dir: Path) -> Classifier:
     return trained
 
 
-def _of_weights(weights: Weights, archive: Archive) -> Embedder:
-    """DenseNet121 and the archive's tiles, normalised as the weights ask for. Raises InputError if they do not fit."""
+def _of_run(trained: Classifier, images: Path) -> Embedder:
+    """The network of a run. Raises InputError for tiles of another kind than its own, before all are read."""
+    archive = open_folder(images, None, trained.image_size, lenient=True)
+    trained.tiles(Tolerant(archive.images, trained.statistics.mean))
+    archive = _readable(archive)
+    tiles = Tiles(archive.images, np.arange(len(archive.ids)), archive.labels, trained.statistics)
+    return Embedder(trained.model, trained.variables, archive, tiles)
+
+
+def _of_weights(weights: Weights, images: Path, size: int) -> Embedder:
+    """DenseNet121, and tiles normalised as the weights ask for. Raises InputError if they do not fit."""
+    archive = open_folder(images, None, size, lenient=True)
     if weights.normalisation == "scale" and archive.images.dtype.kind != "u":
         raise InputError(
             f"--init-weights {weights.path} is for pixels scaled from 0 to 1, which those of type "
             f"{archive.images.dtype.name} cannot be: use other weights"
         )
-    _, size, _, bands = archive.images.shape
+    bands = archive.images.shape[-1]
     model = Model(DenseNet121(1))
     shapes = jax.eval_shape(lambda key: init_variables(key, model, size, bands), jax.random.key(0))
     check_weights(weights, shapes)
     # The head is left as it is: nothing of it is written.
     variables = start_from(weights, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
+    archive = _readable(archive)
     everything, nothing = np.arange(len(archive.ids)), np.arange(0)
-    split = Split(everything, nothing, nothing)
-    return Embedder(model, variables, place(archive, split, 0, normalisation=weights.normalisation).pool)
+    tiles = place(archive, Split(everything, nothing, nothing), 0, normalisation=weights.normalisation).pool
+    return Embedder(model, variables, archive, tiles)
 
 
-def _begin(out: Path, archive: Archive, embedder: Embedder, width: int) -> Unfinished:
+def _begin(out: Path, embedder: Embedder, width: int) -> Unfinished:
     """Where the features are gathered, empty or as an earlier command left it."""
+    archive = embedder.archive
     stamp = archive.images.stamp if isinstance(archive.images, EncodedImages) else ""
     network, params = str(embedder.model.network), embedder.variables["params"]["network"]
     backbone = {name: leaves for name, leaves in params.items() if name != "head"}
@@ -152,9 +170,9 @@ def _digest(texts: list[str], arrays: Any) -> str:
     return digest.hexdigest()
 
 
-def _embed(embedder: Embedder, ids: Sequence[str], unfinished: Unfinished, store: Store) -> None:
+def _embed(embedder: Embedder, unfinished: Unfinished, store: Store) -> None:
     """Makes the rows that are not there yet. Raises StoppedError at a signal, with all that is made saved."""
-    model, variables, tiles = embedder
+    model, variables, archive, tiles = embedder
     first, size = unfinished.done, unfinished.batch_size
     total, before = math.ceil(tiles.num_tiles / size), math.ceil(first / size)
     with (
@@ -164,7 +182,7 @@ def _embed(embedder: Embedder, ids: Sequence[str], unfinished: Unfinished, store
         for _, batch in predict_batches(model, variables, tiles, np.arange(first, tiles.num_tiles), size):
             row = unfinished.done
             made = np.asarray(batch.embeddings)[: tiles.num_tiles - row]
-            check_range(made, ids[row : row + len(made)], store)
+            check_range(made, archive.ids[row : row + len(made)], store)
             unfinished.append(made)
             bar.update()
             if number := stop.check():

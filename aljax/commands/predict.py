@@ -8,12 +8,15 @@ The run may still be under way, or be a round of `aljax annotate`. Tiles are Geo
 or JPEG files with the bands and the pixel type of those in training, nested or not, of any size; where their pixels are
 far from those in training, that is told. A row for each tile has the probabilities of the classes, or 0 and 1 where a
 --threshold is given: a label file that `aljax run` reads. In GeoJSON, which QGIS and the like open, the outline of each
-tile with a georeference has them as its properties.
+tile with a georeference has them as its properties. A tile that cannot be read has a row without numbers, and why in a
+last column, unreadable; a label file leaves it out.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -23,13 +26,13 @@ from aljax.commands.options import read_options
 from aljax.commands.process import prepare_process
 from aljax.data.archives.folder import open_folder
 from aljax.data.geojson import Outline, geojson_text, read_outlines, require_outline
-from aljax.data.labels import predictions_text, to_text
-from aljax.errors import InputError
+from aljax.data.labels import UNREADABLE, predictions_text, to_text
+from aljax.data.tiles.images import Tolerant, Unreadable, name_unreadable
+from aljax.errors import InputError, InputWarning
+from aljax.runs.config import read_config
 from aljax.runs.inference import load
-from aljax.runs.run_dir import read_config
 from aljax.system.files import check_output, disk_errors, write_atomically
 from aljax.system.own_code import find_own
-from aljax.training.prediction import predict_probabilities
 
 
 def predict(
@@ -56,36 +59,54 @@ def predict(
     prepare_process()
     own = find_own(network, "--network")(len(read_config(run_dir)["class_names"])) if network else None
     trained = load(run_dir, own)
-    archive = open_folder(images, None, trained.image_size)
+    archive = open_folder(images, None, trained.image_size, lenient=True)
     outlines = None
     if out.suffix.lower() == ".geojson":
         outlines = read_outlines(archive)  # before the tiles are predicted, or that may be for nothing
         require_outline(outlines)
-    tiles = trained.tiles(archive.images)
+    # What cannot be read looks like a tile of means, which is like any other, and is not written.
+    readable = Tolerant(archive.images, trained.statistics.mean)
+    tiles = trained.tiles(readable)
     batch_size = tiles.at_once
     with tqdm(total=math.ceil(tiles.num_tiles / batch_size), unit="batch", disable=None, leave=False) as bar:
-        found = predict_probabilities(trained.model, trained.variables, tiles, batch_size, bar.update)
-    text = _text(archive.ids, trained.class_names, found, threshold, outlines)
+        found = trained.probabilities(tiles, batch_size, bar.update)
+    unreadable, total = readable.unreadable, len(archive.ids)
+    if unreadable:
+        message = name_unreadable(unreadable.values(), total)
+        if len(unreadable) == total:
+            raise InputError(message)
+        warnings.warn(InputWarning(f"{message} (no numbers for these)"), stacklevel=2)
+    predicted = Predicted(archive.ids, trained.class_names, found, unreadable)
     with disk_errors(out):
-        write_atomically(out, text)
-    by = f"trained on {trained.num_labeled} tiles"
-    print(f"{len(archive.ids)} tiles, {len(trained.class_names)} classes, by the network of {run_dir} ({by}): {out}")
+        write_atomically(out, _text(predicted, threshold, outlines))
+    by = f"by the network of {run_dir} (trained on {trained.num_labeled} tiles)"
+    print(f"{total - len(unreadable)} tiles, {len(trained.class_names)} classes, {by}: {out}")
 
 
-def _text(
-    ids: Sequence[str],
-    class_names: Sequence[str],
-    probabilities: Float[np.ndarray, "n c"],
-    threshold: float | None,
-    outlines: Sequence[Outline | None] | None,
-) -> str:
+class Predicted(NamedTuple):
+    """What is to be written."""
+
+    ids: Sequence[str]
+    class_names: Sequence[str]
+    probabilities: Float[np.ndarray, "n c"]
+    unreadable: Unreadable
+    """Tiles whose probabilities mean nothing."""
+
+
+def _text(predicted: Predicted, threshold: float | None, outlines: Sequence[Outline | None] | None) -> str:
     """What is written: probabilities, or 0 and 1, of each class and tile; on a map where there are outlines."""
+    ids, names, found, unreadable = predicted
     if threshold is None and outlines is None:
-        return predictions_text(ids, class_names, probabilities)
-    cells = probabilities.astype(float).round(4) if threshold is None else (probabilities > threshold).astype(int)
-    if outlines is not None:
-        return geojson_text(ids, outlines, (dict(zip(class_names, row, strict=True)) for row in cells.tolist()))
-    return to_text(("id", *class_names), ((tile, *row) for tile, row in zip(ids, cells.tolist(), strict=True)))
+        return predictions_text(ids, names, found, unreadable)
+    cells = found.astype(float).round(4) if threshold is None else (found > threshold).astype(int)
+    rows: list[list[Any]] = cells.tolist()
+    if outlines is None:  # a label file has the tiles that have labels
+        known = (row for row in range(len(ids)) if row not in unreadable)
+        return to_text(("id", *names), ((ids[row], *rows[row]) for row in known))
+    properties: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in rows]
+    for row, reason in unreadable.items():
+        properties[row] = {**dict.fromkeys(names), UNREADABLE: str(reason)}
+    return geojson_text(ids, outlines, properties)
 
 
 def main() -> None:

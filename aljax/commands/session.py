@@ -107,7 +107,7 @@ class Session:
         if self._settings.features is not None:
             archive = open_features(self._settings.features, None)
         else:
-            archive = open_folder(self._settings.images, None, trained.image_size)
+            archive = open_folder(self._settings.images, None, trained.image_size, lenient=True)
         places, wanted = {tile: row for row, tile in enumerate(archive.ids)}, list(ids)
         if strangers := [tile for tile in wanted if tile not in places]:
             raise InputError(f"there is no tile {strangers[0]}: give ids as suggest does")
@@ -117,8 +117,20 @@ class Session:
         return trained.predict(images)[:, order]
 
     def _told(self, form: Path) -> dict[str, list[int]]:
+        """Answers so far. Raises InputError for a file that is not as `tell` writes it."""
         path = form.parent / TOLD
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not path.exists():
+            return {}
+        try:
+            told = dict(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"{path} is damaged ({error}): bring it back, or remove it and tell again") from error
+        waiting, count = {row[0] for row in read_form(form)[1]}, len(self.class_names)
+        for tile, cells in told.items():
+            sound = isinstance(cells, list) and len(cells) == count and all(type(cell) is int for cell in cells)
+            if tile not in waiting or not sound or not {*cells} <= {0, 1}:
+                raise InputError(f"{path} is damaged (tile {tile}): bring it back, or remove it and tell again")
+        return told
 
     def _pending(self, form: Path) -> list[list[str]]:
         told = self._told(form)

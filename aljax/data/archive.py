@@ -4,13 +4,13 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Int, Shaped, UInt8
 
-from aljax.arrays import AnyArray
+from aljax.arrays import AnyArray, as_array, in_native_order
 from aljax.data.augmentation import BandStatistics, Normalisation
 from aljax.data.tiles.images import Images, stream
 from aljax.errors import InputError
@@ -53,12 +53,21 @@ class Archive:
     """The first tile with the same bytes, its own index for one that is no copy. None: nobody has looked."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", as_array(self.labels))
+        if self.labels.ndim != 2:
+            raise InputError(f"archive {self.name}: labels have the shape {self.labels.shape}: give (tiles, classes)")
         counts = {self.images.shape[0], len(self.labels), len(self.ids)}
         if len(counts) != 1 or self.labels.shape[1] != len(self.class_names):
             raise InputError(
                 f"archive {self.name}: {self.images.shape[0]} images, {len(self.labels)} rows of "
                 f"{self.labels.shape[1]} labels, {len(self.ids)} ids and {len(self.class_names)} class names do not "
                 "fit together"
+            )
+        if not (known := (self.labels == 0) | (self.labels == 1)).all():
+            row, column = np.argwhere(~known)[0]
+            raise InputError(
+                f"archive {self.name}: tile {self.ids[row]} has the label {self.labels[row, column]} for class "
+                f"{self.class_names[column]}: labels are 0 or 1"
             )
 
     def fingerprint(self) -> str:
@@ -189,8 +198,8 @@ def place(
     resident = _fits_on_device(archive.images) if on_device is None else on_device
 
     def tiles(indices: np.ndarray) -> Tiles:
-        pixels = replicate(np.asarray(archive.images)[indices]) if resident else None
-        return Tiles(archive.images, indices, archive.labels[indices], statistics, pixels)
+        pixels: Any = in_native_order(np.asarray(archive.images)[indices]) if resident else None
+        return Tiles(archive.images, indices, archive.labels[indices], statistics, replicate(pixels))
 
     sets = SplitTiles(tiles(split.pool), tiles(split.validation), tiles(split.test), archive.ids)
     return_freed_memory()

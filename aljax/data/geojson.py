@@ -37,7 +37,7 @@ def read_outlines(archive: Archive, rows: Int[np.ndarray, " n"] | None = None) -
         return [None] * len(rows)
     files = [Path(archive.images.names[row]) for row in rows.tolist()]
     by_crs = defaultdict(list)
-    for index, reference in enumerate(read_each(read_georeference, files, "reading georeferences")):
+    for index, reference in enumerate(read_each(_georeference_if_readable, files, "reading georeferences")):
         if reference is not None:
             by_crs[reference.crs].append((index, _corners(reference)))
     outlines: list[Outline | None] = [None] * len(files)
@@ -46,6 +46,14 @@ def read_outlines(archive: Archive, rows: Int[np.ndarray, " n"] | None = None) -
         for index, outline in zip(indices, _to_wgs84(crs, np.stack(corners), files[indices[0]]), strict=True):
             outlines[index] = outline
     return outlines
+
+
+def _georeference_if_readable(path: Path) -> Georeference | None:
+    """A broken tile has no place; that it is broken is told where its pixels are read."""
+    try:
+        return read_georeference(path)
+    except InputError:
+        return None
 
 
 def _corners(reference: Georeference) -> Outline:

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from aljax.errors import InputError, InputWarning
 
 PART_NAMES = ("pool", "validation", "test", "skip")
 SKIPPED = PARTS["skip"]
+UNREADABLE = "unreadable"  # the column of predictions with the reason why a tile has none
 # As a rule columns called so, or is_test and the like, say what a tile is for, and the others list its classes.
 PART_COLUMNS = {*("split", "fold", "folds", "set", "subset", "partition"), *PARTS, "training", "valid"} - {"skip"}
 LIST_COLUMNS = {"label", "labels", "tag", "tags", "class", "classes", "category", "categories"}
@@ -120,10 +122,25 @@ def to_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return text.getvalue()
 
 
-def predictions_text(ids: Iterable[str], class_names: Iterable[str], probabilities: Float[np.ndarray, "n c"]) -> str:
-    """A CSV file's text with the probability of each class, a row for each tile."""
-    rows = ((tile, *(f"{value:.4f}" for value in row)) for tile, row in zip(ids, probabilities, strict=True))
-    return to_text(("id", *class_names), rows)
+def predictions_text(
+    ids: Iterable[str],
+    class_names: Iterable[str],
+    probabilities: Float[np.ndarray, "n c"],
+    unreadable: Mapping[int, InputError] = MappingProxyType({}),
+) -> str:
+    """A CSV file's text with the probability of each class, a row for each tile.
+
+    Rows of tiles that could not be read have blank cells, and the reason in a last column.
+    """
+    blank, reasons = [""] * probabilities.shape[1], bool(unreadable)
+
+    def cells(index: int, row: Float[np.ndarray, " c"]) -> list[str]:
+        numbers = blank if index in unreadable else [f"{value:.4f}" for value in row]
+        return [*numbers, str(unreadable.get(index, ""))] if reasons else numbers
+
+    rows = enumerate(zip(ids, probabilities, strict=True))
+    header = ("id", *class_names, *([UNREADABLE] if reasons else []))
+    return to_text(header, ((tile, *cells(index, row)) for index, (tile, row) in rows))
 
 
 def count_tiles(path: Path) -> int:

@@ -37,7 +37,19 @@ class Record:
         if not isinstance(fields, dict):
             raise TypeError("a record is an object with named fields")
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-        return Record(**{**fields, **lists})
+        record = Record(**{**fields, **lists})
+        for name, value in vars(record).items():
+            if not _is_sound(name, value):
+                raise TypeError(f"{name} is {value!r}")
+        return record
+
+
+def _is_sound(name: str, value: object) -> bool:
+    """Whether a field of a record has a value of its type."""
+    if name in ("selected", "class_f1"):
+        kind = str if name == "selected" else int | float
+        return isinstance(value, tuple) and all(isinstance(item, kind) for item in value)
+    return isinstance(value, int if name in ("trial", "iteration", "num_labeled") else int | float)
 
 
 def has_converged(scores: Sequence[float], patience: int, min_gain: float) -> bool:

@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Num
+
+from aljax.arrays import AnyArray, as_array
 
 THRESHOLD = 0.5
 
@@ -18,14 +20,20 @@ class Metrics(NamedTuple):
     """Of each class; their mean is the macro F1."""
 
 
-def evaluate(probabilities: Float[np.ndarray, "n c"], labels: UInt8[np.ndarray, "n c"]) -> Metrics:
+def evaluate(probabilities: Float[AnyArray, "n c"], labels: Num[AnyArray, "n c"]) -> Metrics:
     """Micro and macro F1 at 0.5 and the mean over classes of the average precision.
 
     A class without a positive tile has F1 0 and counts in the macro mean; the mean average precision, which
-    has no value for such a class, leaves it out.
+    has no value for such a class, leaves it out. Raises ValueError for other shapes, labels other than 0 and 1, or
+    probabilities that are not finite.
     """
     from sklearn.metrics import average_precision_score, f1_score
 
+    probabilities, labels = np.asarray(as_array(probabilities)), np.asarray(as_array(labels))
+    if labels.ndim != 2 or labels.shape != probabilities.shape:
+        raise ValueError(f"labels have the shape {labels.shape} and probabilities {probabilities.shape}: give (N, C)")
+    if not ((labels == 0) | (labels == 1)).all() or not np.isfinite(probabilities).all():
+        raise ValueError("labels are not all 0 or 1, or probabilities not all finite: mend them")
     predicted = probabilities > THRESHOLD
     # The F1 of all cells together. One column would be taken for two classes, absent and present.
     micro = float(f1_score(labels.ravel(), predicted.ravel(), zero_division=0))

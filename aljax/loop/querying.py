@@ -53,6 +53,7 @@ def predict(
             scores = score(rows, batch)
             _check(np.isfinite(scores), state)
             shortlist.add(rows, scores, batch.embeddings)
+            _check(np.isfinite(batch.probabilities), state)
             if probabilities is not None:
                 probabilities[rows] = batch.probabilities
             on_batch()

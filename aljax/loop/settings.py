@@ -27,6 +27,8 @@ WHERE_AND_WHEN = (
 LATER = {"first": "random", "l2": 0.01}
 
 LARGEST = 2**31 - 1
+LARGEST_SEED = 2**32 - 1  # larger ones would draw what smaller ones do
+LARGEST_IMAGE = 8192  # height and width in pixels: as large as a tile may be
 FEATURES = 1  # the size of "tiles" that are vectors of features
 
 
@@ -70,9 +72,10 @@ class ArchiveSettings(Settings):
     cache_dir: Path | None = None  # folder of the cache (default: ~/.cache/aljax/tiles)
 
 
-def check_settings(settings: Settings) -> None:
-    """Raises InputError for a setting that can never work, named as on the command line."""
+def check_ranges(settings: Settings) -> None:
+    """Raises InputError for a value that no setting of its name can have, named as on the command line."""
     recipe = settings.recipe
+    in_pairs = settings.query in QUERIES and QUERIES[settings.query].needs_loss_head
     for flag, value, least in (
         ("--trials", settings.trials, 1),
         ("--first-trial", settings.first_trial, 1),
@@ -83,11 +86,11 @@ def check_settings(settings: Settings) -> None:
         ("--seed", settings.seed, 0),
         ("--image-size", settings.image_size, 1 if settings.image_size == FEATURES else 32),
         ("--epochs", recipe.epochs, 1),
-        ("--batch-size", recipe.batch_size, 2 if find_query(settings.query).needs_loss_head else 1),
+        ("--batch-size", recipe.batch_size, 2 if in_pairs else 1),
     ):
         if value < least:
             raise InputError(f"{flag} is {value}: it must be at least {least}")
-        most = 2**32 - 1 if flag == "--seed" else LARGEST  # larger seeds would draw what smaller ones do
+        most = {"--seed": LARGEST_SEED, "--image-size": LARGEST_IMAGE}.get(flag, LARGEST)
         if value > most:
             raise InputError(f"{flag} is {value}: it must be at most {most}")
     if not settings.checkpoint_seconds >= 0.0:
@@ -101,6 +104,13 @@ def check_settings(settings: Settings) -> None:
     for flag, fraction in (("--decay-at", recipe.decay_at), ("--cut-at", recipe.cut_at)):
         if not 0.0 <= fraction <= 1.0:
             raise InputError(f"{flag} is {fraction}: it is a fraction of the epochs, from 0 to 1")
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises InputError for a setting that can never work, named as on the command line."""
+    find_query(settings.query)
+    check_ranges(settings)
+    recipe = settings.recipe
     if recipe.batch_size > settings.initial and settings.has_batches:
         raise InputError(
             f"--batch-size {recipe.batch_size} is larger than the labelled set of --initial {settings.initial} tiles: "

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Num
 
-from aljax.arrays import AnyArray, as_array, as_key, at_least_float32
+from aljax.arrays import AnyArray, as_key, at_least_float32
 
 
 def bce_loss(logits: Float[AnyArray, "b c"], labels: Num[AnyArray, "b c"]) -> Float[Array, " b"]:
@@ -26,9 +26,10 @@ def ranking_loss(
     """Hinge loss on the order of two predicted losses, one row per pair of tiles (eq. 2).
 
     `predicted` and `true` (P, 2) hold the losses of the two tiles of each pair; `margin` is xi. The true
-    losses are targets: no gradient flows through them. Returns (P,). Raises ValueError for other shapes.
+    losses are targets: no gradient flows through them. Returns (P,), in float32 or better. Raises ValueError for other
+    shapes.
     """
-    predicted, true = (jnp.asarray(as_array(losses)) for losses in (predicted, true))
+    predicted, true = at_least_float32(predicted), at_least_float32(true)
     true = jax.lax.stop_gradient(true)
     if predicted.shape != true.shape or predicted.shape[1:] != (2,):
         raise ValueError(f"predicted has the shape {predicted.shape} and true {true.shape}: give (P, 2) for both")

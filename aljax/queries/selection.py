@@ -23,7 +23,7 @@ def select(
     of them where N < budget. Raises ValueError for a budget or multiplier below 1, a score that is NaN, or
     features that are not those of N tiles. Not for use inside `jit`: it returns NumPy indices.
     """
-    scores, features = np.asarray(scores), as_array(features)
+    scores, features = np.asarray(as_array(scores)), as_array(features)
     if not np.issubdtype(scores.dtype, np.floating):
         scores = scores.astype(np.float64)  # of whole numbers without a sign there is no negative
     if scores.ndim != 1 or len(features.shape) != 2:

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from aljax.arrays import AnyArray
+from aljax.arrays import AnyArray, as_array
 from aljax.queries.selection import select
 
 
@@ -36,13 +36,19 @@ class Shortlist:
     def add(
         self, rows: Int[np.ndarray, " b"], scores: Float[AnyArray, " b"], embeddings: Float[AnyArray, "b d"]
     ) -> None:
-        """Considers a batch of tiles; a row that comes twice, as padding does, counts once."""
+        """Considers a batch of tiles; a row that comes twice, as padding does, counts once.
+
+        Raises ValueError for a score that is NaN.
+        """
+        scores, embeddings = np.asarray(as_array(scores)), as_array(embeddings)
+        if len(unranked := np.flatnonzero(np.isnan(scores))):
+            raise ValueError(f"the score of row {np.asarray(rows)[unranked[0]]} is NaN: every tile needs one")
         if self._embeddings is None:
             self._embeddings = np.empty((self.size, embeddings.shape[1]), np.float32)
         rows, first = np.unique(rows, return_index=True)
         held = len(self.rows)
         every_row = np.concatenate([self.rows, rows])
-        every_score = np.concatenate([self.scores, np.asarray(scores)[first]])
+        every_score = np.concatenate([self.scores, scores[first]])
         best = np.lexsort((every_row, -every_score))[: self.size]
         entering = best[best >= held]
         if not len(entering):
@@ -53,7 +59,7 @@ class Shortlist:
         self.rows = _placed(self.rows, places, every_row[entering], len(best))
         self.scores = _placed(self.scores, places, every_score[entering], len(best))
 
-    def select(self, key: Array, budget: int, multiplier: int) -> Int[np.ndarray, " budget"]:
+    def select(self, key: Array | int, budget: int, multiplier: int) -> Int[np.ndarray, " budget"]:
         """Rows that `aljax.select` picks from the tiles on the list: those it would pick from all tiles added."""
         order = np.argsort(self.rows)
         chosen = select(key, self.scores[order], self.embeddings[order], budget, multiplier)

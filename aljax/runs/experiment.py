@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aljax.data.archive import Archive, Split, SplitTiles, place
+from aljax.data.readable import require_readable
 from aljax.errors import InputError
 from aljax.loop.history import Record
 from aljax.loop.iterations import Watcher, run
@@ -75,10 +76,14 @@ def run_experiment(
 ) -> dict[str, tuple[Record, ...]]:
     """Runs or continues `settings.run_dir` and writes its curve and summary; returns the history by its name.
 
-    `asked` is whoever listens for signals already, if somebody does.
+    `asked` is whoever listens for signals already, if somebody does. Before a run's first step all of its tiles are
+    read once. Raises InputError for settings, tiles or a run directory with which it cannot be made.
     """
     check_settings(settings)
     check_pool(settings, len(split.pool))
+    # A tile that is cut off could be met after days; and mended, it makes other data of those that the run knows.
+    if is_first() and not (settings.run_dir / "config.json").exists():
+        require_readable(archive)
     model, tiles, published, config = prepare_run(settings, archive, split, network)
     name = series_name(settings.query, settings.clustering)
     if not is_first():

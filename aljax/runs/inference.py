@@ -1,11 +1,13 @@
 """A run's model for use elsewhere: what it has learnt, and predictions on new tiles."""
 
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -14,12 +16,12 @@ from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics
 from aljax.data.tiles.decoding import resize
 from aljax.data.tiles.images import Images
-from aljax.errors import InputError, InputWarning
+from aljax.errors import DivergedError, InputError, InputWarning
 from aljax.loop.settings import FEATURES, LATER
 from aljax.networks.densenet import DenseNet
 from aljax.networks.head import Head
 from aljax.networks.loss_head import LossHead
-from aljax.networks.model import Model, Variables
+from aljax.networks.model import Model, Variables, check_network, init_variables
 from aljax.training.prediction import predict_probabilities
 from aljax.training.recipe import Recipe
 
@@ -62,7 +64,22 @@ class Classifier:
         """
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size is {batch_size}: it must be at least 1")
-        return predict_probabilities(self.model, self.variables, self.tiles(np.asarray(images)), batch_size)
+        return self.probabilities(self.tiles(np.asarray(images)), batch_size)
+
+    def probabilities(
+        self, tiles: Tiles, batch_size: int | None = None, on_batch: Callable[[], object] = lambda: None
+    ) -> Float[np.ndarray, "n c"]:
+        """Probability of each class on the tiles of a set; `on_batch` is called after every batch.
+
+        Raises DivergedError where one is not a finite number.
+        """
+        found = predict_probabilities(self.model, self.variables, tiles, batch_size, on_batch)
+        if len(odd := np.flatnonzero(~np.isfinite(found).all(1))):
+            raise DivergedError(
+                f"what the network predicts of {len(odd)} of {len(found)} tiles is not finite, as of number "
+                f"{odd[0] + 1}: look at its pixels, or choose another run"
+            )
+        return found
 
     def tiles(self, images: Images) -> Tiles:
         """The images as a set of tiles, in the model's size, for `aljax.training.prediction`.
@@ -161,11 +178,12 @@ def load(run_dir: str | Path, network: nn.Module | None = None) -> Classifier:
     `network` is the linen module of a run that was made with one of its own; None for a DenseNet.
 
     Works on any device, whatever device the run was made on, while the run is under way too, and changes nothing in
-    its folder. Raises InputError if there is no run or no fitted model yet, or if all checkpoints are damaged.
+    its folder. Raises InputError if there is no run or no fitted model yet, if all checkpoints are damaged, or if their
+    weights are not of the network that `config.json`, or `network`, describes.
     """
     from aljax.runs.checkpoints import read_newest
+    from aljax.runs.config import read_config
     from aljax.runs.packing import holds_model, unpack
-    from aljax.runs.run_dir import read_config
 
     run_dir = Path(run_dir)
     if not (run_dir / "config.json").exists() and (rounds := sorted(run_dir.glob("round-*/config.json"))):
@@ -181,9 +199,11 @@ def load(run_dir: str | Path, network: nn.Module | None = None) -> Classifier:
     recipe = Recipe(**{field.name: config.get(field.name, LATER.get(field.name)) for field in fields(Recipe)})
     state = unpack(checkpoint.vectors, checkpoint.facts, recipe)
     assert state.variables is not None
+    model = _model(config, network, "loss_head" in state.variables["params"])
+    _check_fit(run_dir, config, model, state.variables)
     complete = state.stage is None
     return Classifier(
-        model=_model(config, network, "loss_head" in state.variables["params"]),
+        model=model,
         variables=state.variables,
         class_names=tuple(config["class_names"]),
         statistics=BandStatistics(*(np.array(config[name], np.float32) for name in ("mean", "deviation"))),
@@ -193,6 +213,44 @@ def load(run_dir: str | Path, network: nn.Module | None = None) -> Classifier:
         num_labeled=state.history[-1].num_labeled if complete else state.pool.num_labelled,
         pixel_type=config.get("pixel_type"),
     )
+
+
+def _check_fit(run_dir: Path, config: Mapping[str, Any], model: Model, variables: Variables) -> None:
+    """Raises InputError unless a checkpoint's variables are those of the network that the run is said to have."""
+    size, bands, num_classes = config["image_size"], len(config["mean"]), len(config["class_names"])
+    params = variables["params"]["network"]
+    if isinstance(model.network, DenseNet | Head):  # read off: to trace a deep network takes a second
+        said, found = _said(model.network, bands), _sizes(params)
+        different = [f"{name} {said[name]} and {found[name]}" for name in said if said[name] != found[name]]
+    else:
+        check_network(model, size, bands, num_classes)
+        expected = jax.eval_shape(lambda key: init_variables(key, model, size, bands), jax.random.key(0))
+        is_same = jax.tree.map(np.shape, expected) == jax.tree.map(np.shape, variables)
+        different = [] if is_same else ["their layers have other shapes"]
+    if different:
+        raise InputError(
+            f"the network of {run_dir / 'config.json'} is not that of the checkpoint ({', '.join(different)}): bring "
+            "the file back, or give the network that the run was made with"
+        )
+
+
+def _said(network: DenseNet | Head, bands: int) -> dict[str, Any]:
+    """Sizes that the layers of a network are made by."""
+    sizes = {"bands": bands, "classes": network.num_classes}
+    if isinstance(network, Head):
+        return {**sizes, "width": network.width}
+    return {**sizes, "depths": network.depths, "growth": network.growth, "stem_channels": network.stem_channels}
+
+
+def _sizes(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The same as they are read off the parameters."""
+    first = params.get("stem", params.get("hidden", params["head"]))["kernel"].shape
+    sizes = {"bands": first[-2], "classes": params["head"]["kernel"].shape[1]}
+    if "stem" not in params:
+        return {**sizes, "width": first[1] if "hidden" in params else 0}
+    blocks = [params[f"block{number}"] for number in range(1, 1 + sum(name.startswith("block") for name in params))]
+    growth = blocks[0]["layer1"]["conv2"]["kernel"].shape[-1]
+    return {**sizes, "depths": tuple(map(len, blocks)), "growth": growth, "stem_channels": first[-1]}
 
 
 def _model(config: dict[str, Any], network: nn.Module | None, has_loss_head: bool) -> Model:

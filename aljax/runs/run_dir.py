@@ -15,6 +15,7 @@ from aljax.errors import InputError, InputWarning
 from aljax.loop.history import Record, to_text
 from aljax.loop.state import RunState
 from aljax.runs.checkpoints import Checkpoint, CheckpointFolder, read_newest
+from aljax.runs.config import FORMAT, read_config
 from aljax.runs.packing import pack, unpack
 from aljax.system.files import disk_errors, remove_leftovers, write_atomically
 from aljax.system.locking import WriterLock
@@ -34,8 +35,6 @@ IN_WORDS = {
 MAY_DIFFER = ("archive",)
 # What older versions did not write.
 MAY_LACK = ("split", "pixel_type")
-# Of run directories; raised when this version cannot go on with what older ones wrote.
-FORMAT = 5
 
 
 @runtime_checkable
@@ -202,41 +201,23 @@ def _claim(run_dir: Path, config: Mapping[str, Any], remedy: str) -> None:
         )
 
 
-def read_config(run_dir: Path) -> dict[str, Any]:
-    """The configuration of a run. Raises InputError if there is none that this version can read."""
-    path = run_dir / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{path} is not readable ({error.strerror}): name a folder that an experiment wrote"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}): bring it back, or choose another --run-dir") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{path} is damaged (it holds no settings): bring it back, or choose another --run-dir")
-    if config.get("format") != FORMAT:
-        raise InputError(
-            f"{run_dir} was written by another version of aljax (format {config.get('format', 1)} where this one has "
-            f"{FORMAT}): go on with that version, or choose another --run-dir"
-        )
-    return config
-
-
 def read_history(run_dir: Path) -> list[Record]:
     """The records of a run, from its newest sound checkpoint or, where no checkpoints are, from `history.jsonl`.
 
-    Raises InputError if no checkpoint is sound, OSError or ValueError if the file cannot be read.
+    Raises InputError if no checkpoint is sound or the file is damaged, OSError if there is none.
     """
     return _records(run_dir, read_newest(run_dir / "checkpoints"))
 
 
 def _records(run_dir: Path, newest: Checkpoint | None) -> list[Record]:
     if newest is not None:
-        lines = newest.facts["history"]
-    else:
-        lines = (run_dir / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    return [Record.from_line(line) for line in lines]
+        return [Record.from_line(line) for line in newest.facts["history"]]
+    path = run_dir / "history.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [Record.from_line(line) for line in lines]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({error}): bring it, or the checkpoints, back") from error
 
 
 class FinishedRun(NamedTuple):

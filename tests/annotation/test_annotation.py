@@ -100,6 +100,18 @@ def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys
     assert re.search(r"4 tiles to label: open \S*round-3/label.html in a browser", said)
 
 
+def test_tiles_without_data_are_in_no_first_round(call, tmp_path, capsys) -> None:
+    empty = {f"tile{number:03d}.png" for number in (0, 30, 59)}
+    for tile in empty:
+        (tmp_path / "tiles" / tile).write_bytes(b"")
+    assert call("--initial", 49) == 0
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert re.match(r"warning: 3 of 60 tiles cannot be read: .*tile000.*tile030.*tile059", warning)
+    assert {row["id"] for row in read(tmp_path / "run/round-1/to_label.csv")} == {
+        f"{tile}.png" for tile in ARCHIVE.ids
+    } - empty
+
+
 def test_predictions_are_those_of_the_rounds_model(call, tmp_path) -> None:
     rounds(call, tmp_path / "run", 2)
     trained = aljax.load(tmp_path / "run/round-2")

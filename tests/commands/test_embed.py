@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from run_command import run as run_command
 from small_runs import run, settings
-from tiles_on_disk import write_geotiff, write_png
+from tiles_on_disk import cut, write_geotiff, write_png
 from tiny import make_archive, tiny_network
 
 import aljax
@@ -101,14 +102,58 @@ def test_weights_see_tiles_standardised_by_their_own_bands(made, monkeypatch, tm
 def test_size_is_that_of_imagenet_unless_told(made, monkeypatch, tmp_path) -> None:
     sizes = []
 
-    def note(images_dir: Path, labels: None, size: int):
+    def note(images_dir: Path, labels: None, size: int, lenient: bool):
         sizes.append(size)
-        return open_folder(images_dir, labels, 32)
+        return open_folder(images_dir, labels, 32, lenient=lenient)
 
     monkeypatch.setattr(embed, "open_folder", note)
     arguments = [argument for argument in by_weights(made, tmp_path / "f.npz") if argument not in ("--image-size", 32)]
     assert run_command(monkeypatch, embed.main, *arguments) == 0
     assert sizes == [224]
+
+
+@pytest.mark.parametrize("by", [by_run, by_weights])
+def test_tiles_that_cannot_be_read_are_named_at_once_and_left_out(by, made, monkeypatch, tmp_path, capsys) -> None:
+    assert run_command(monkeypatch, embed.main, *by(made, tmp_path / "whole.npz")) == 0
+    shutil.copytree(made / "tiles", tmp_path / "tiles")
+    (tmp_path / "tiles/part0/0.png").write_bytes(b"")
+    cut(tmp_path / "tiles/part1/3.png")
+    capsys.readouterr()
+    out = tmp_path / "f.npz"
+    assert run_command(monkeypatch, embed.main, "--images", tmp_path / "tiles", *by(made, out)[2:]) == 0
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert re.match(
+        r"warning: 2 of 11 tiles cannot be read: .*part0/0.png is empty .*part1/3.png is not readable .*left out",
+        warning,
+    )
+    whole, found = open_features(tmp_path / "whole.npz", None), open_features(out, None)
+    assert found.ids == tuple(tile for tile in whole.ids if tile not in ("part0/0.png", "part1/3.png"))
+    if by is by_run:
+        kept = [whole.ids.index(tile) for tile in found.ids]
+        np.testing.assert_allclose(found.images, np.asarray(whole.images)[kept], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"done": -4},
+        {"done": 99},
+        {"done": 3},
+        {"done": "4"},
+        {"batch_size": 0},
+        {"made_of": 5},
+        {"made_of": "text"},
+        None,
+    ],
+)
+def test_side_file_that_somebody_edited_is_refused(about, tmp_path) -> None:
+    out = tmp_path / "f.npy"
+    with Unfinished(out, {"tiles": "a"}, 11, 2, BATCH) as begun:
+        begun.append(np.zeros((4, 2), np.float32))
+    path = tmp_path / "f.npy.part.json"
+    path.write_text("[1, 2]" if about is None else json.dumps({**json.loads(path.read_text()), **about}))
+    with pytest.raises(InputError, match=r"f.npy.part.json is damaged .*: name another --out, or remove"):
+        Unfinished(out, {"tiles": "a"}, 11, 2, BATCH)
 
 
 class KilledError(Exception):

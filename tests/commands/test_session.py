@@ -91,3 +91,28 @@ def test_tiles_of_another_pixel_type_than_those_of_the_rounds_are_not_predicted(
         write_geotiff(folder / "tiles" / f"{tile}.png", pixels.astype(np.uint16))
     with pytest.raises(InputError, match=r"the tiles are of type uint16, those in training were of uint8"):
         session.predict(["tile000.png"])
+
+
+def test_broken_tile_among_others_ends_no_prediction_of_them(folder: Path) -> None:
+    make_run(settings(folder / "run" / "round-1", max_labels=8))
+    (folder / "tiles" / "tile007.png").write_bytes(b"")
+    session = aljax.Session(folder / "run", folder / "tiles", ARCHIVE.class_names)
+    assert session.predict(["tile000.png"]).shape == (1, len(ARCHIVE.class_names))
+    with pytest.raises(InputError, match=r"tile007.png is empty"):
+        session.predict(["tile007.png"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[1]", "[" * 100_000, '{"nowhere.png": [0, 1, 0]}', "[0, 1]", "[0, 1, 2]", '"010"', "[0, 1, true]", "3"],
+)
+def test_answers_that_were_cut_off_or_edited_are_refused_by_name(text: str, folder: Path) -> None:
+    session = begin(folder)
+    suggested = session.suggest()
+    session.tell(suggested[:1], labels_of(suggested[:1]))
+    told = folder / "run/round-1/told.json"
+    is_cells = text in ("[0, 1]", "[0, 1, 2]", '"010"', "[0, 1, true]", "3")
+    told.write_text(f'{{"{suggested[0]}": {text}}}' if is_cells else text)
+    for call in (session.suggest, lambda: session.tell(suggested[1:2], labels_of(suggested[1:2]))):
+        with pytest.raises(InputError, match=r"told.json is damaged \(.*\): bring it back, or remove it"):
+            call()

@@ -1,5 +1,6 @@
 """An archive's split, and the statistics that standardise its tiles."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -85,3 +86,33 @@ def test_band_in_small_units_is_standardised() -> None:
 def test_archive_whose_parts_do_not_fit_is_refused(archive: Archive) -> None:
     with pytest.raises(InputError, match="do not fit together"):
         Archive("odd", archive.images, archive.labels, archive.ids[1:], archive.class_names)
+
+
+@pytest.mark.parametrize("value", [255, 2, -1, 0.5, np.nan])
+def test_labels_other_than_0_and_1_are_refused_by_tile_and_class(value, archive: Archive, as_users_have_it) -> None:
+    labels = archive.labels.astype(type(value) if isinstance(value, float) else int)
+    labels[7, 1] = value
+    with pytest.raises(InputError, match=rf"tile tile007 has the label {value} for class class1: labels are 0 or 1"):
+        Archive("odd", archive.images, labels, archive.ids, archive.class_names)
+
+
+def test_labels_that_nobody_knows_are_refused(archive: Archive, as_users_have_it) -> None:
+    masked = np.ma.masked_array(archive.labels, archive.labels == 1)
+    with pytest.raises(ValueError, match="masked values: fill them"):
+        Archive("odd", archive.images, masked, archive.ids, archive.class_names)
+    with pytest.raises(InputError, match=r"labels have the shape \(60,\)"):
+        Archive("odd", archive.images, archive.labels[:, 0], archive.ids, archive.class_names)
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("kind", [">u2", ">f4"])
+def test_big_endian_tiles_and_labels_reach_the_devices_as_they_are_meant(
+    kind, on_device, archive: Archive, as_users_have_it
+) -> None:
+    split = random_split(0, len(archive.ids), 10, 10)
+    images, labels = archive.images.astype(kind), archive.labels.astype(">i4")
+    swapped = Archive("swapped", images, labels, archive.ids, archive.class_names)
+    tiles = place(swapped, split, 0, on_device)
+    (batch,) = tiles.pool.batches(np.arange(4), 4)
+    np.testing.assert_array_equal(jnp.asarray(batch) + 0, archive.images[split.pool[:4]])
+    np.testing.assert_array_equal(jnp.asarray(tiles.pool.labels_of(np.arange(4))) + 0, archive.labels[split.pool[:4]])

@@ -1,5 +1,6 @@
 """What a run has learnt can be opened elsewhere and predicts what it predicted in the run."""
 
+import csv
 import json
 import re
 import shutil
@@ -14,7 +15,7 @@ from PIL import Image
 from run_command import run as run_command
 from small_runs import run, run_until_save, settings
 from test_resume import damage, newest
-from tiles_on_disk import write_geotiff
+from tiles_on_disk import cut, write_geotiff
 from tiny import make_archive
 
 import aljax
@@ -202,6 +203,59 @@ def test_dark_or_calm_tiles_of_the_same_kind_are_not_told(trained) -> None:
     trained.predict(images[:1])
     trained.predict(images[:4] // 4)
     trained.predict(np.full((2, 32, 32, 3), np.rint(trained.statistics.mean), np.uint8))
+
+
+def test_tiles_that_cannot_be_read_have_rows_that_say_why_beside_the_others(tmp_path, monkeypatch, capsys) -> None:
+    chosen = settings(tmp_path / "run", max_labels=8)
+    run(chosen)
+    images = make_archive().images[:6].copy()
+    images[[0, 1, 3]] = 0
+    for number, pixels in enumerate(images):
+        write_geotiff(tmp_path / "tiles" / f"{number}.tif", pixels, nodata=0 if number in (0, 1) else None)
+    cut(tmp_path / "tiles/3.tif")
+    (tmp_path / "tiles/5.tif").write_bytes(b"")
+    broken, known = {0: "no pixel with data", 1: "no pixel with data", 3: "not readable", 5: "is empty"}, [2, 4]
+    trained = aljax.load(chosen.run_dir)
+    capsys.readouterr()
+
+    def predicted(out: str, *options: object) -> str:
+        arguments = ("--run-dir", chosen.run_dir, "--images", tmp_path / "tiles", "--out", tmp_path / out, *options)
+        assert run_command(monkeypatch, predict.main, *arguments) == 0
+        said, warning = capsys.readouterr()
+        assert "2 tiles, 3 classes" in said
+        assert re.match(r"warning: 4 of 6 tiles cannot be read: .*0.tif.*1.tif.*3.tif.*5.tif.*no numbers", warning)
+        assert warning.count("\n") == 1 + out.endswith("geojson")  # 5.tif has no place either
+        return (tmp_path / out).read_text()
+
+    header, *rows = csv.reader(predicted("p.csv").splitlines())
+    assert header == ["id", *trained.class_names, "unreadable"]
+    assert [row[0] for row in rows] == [f"{number}.tif" for number in range(6)]
+    for number, reason in broken.items():
+        assert rows[number][1:4] == [""] * 3
+        assert reason in rows[number][4]
+    written = np.array([rows[number][1:4] for number in known], float)
+    np.testing.assert_allclose(written, trained.predict(images[known]), atol=6e-5)
+    assert [rows[number][4] for number in known] == ["", ""]
+    predicted("l.csv", "--threshold", 0.5)
+    labels = read_csv(tmp_path / "l.csv")
+    assert labels.ids == ("2.tif", "4.tif")
+    np.testing.assert_array_equal(labels.labels, trained.predict(images[known]) > 0.5)
+    outlined = json.loads(predicted("m.geojson"))["features"]
+    by_id = {feature["properties"].pop("id"): feature["properties"] for feature in outlined}
+    assert {"0.tif", "1.tif", "2.tif", "4.tif"} <= by_id.keys()
+    assert by_id["0.tif"]["class0"] is None
+    assert "no pixel with data" in by_id["0.tif"]["unreadable"]
+    assert by_id["2.tif"].keys() == {*trained.class_names}
+
+
+def test_folder_of_which_no_tile_can_be_read_is_refused(tmp_path, monkeypatch, capsys, trained) -> None:
+    for number in range(2):
+        write_geotiff(tmp_path / "tiles" / f"{number}.tif", np.zeros((32, 32, 3), np.uint8), nodata=0)
+    monkeypatch.setattr(predict, "load", lambda run_dir, network: trained)
+    arguments = ("--run-dir", tmp_path, "--images", tmp_path / "tiles", "--out", tmp_path / "p.csv")
+    assert run_command(monkeypatch, predict.main, *arguments) == 2
+    assert re.match(r"error: 2 of 2 tiles cannot be read: .*0.tif .*1.tif", capsys.readouterr().err)
+    assert not (tmp_path / "p.csv").exists()
 
 
 def test_run_without_its_checkpoints_is_told(tmp_path) -> None:

@@ -46,6 +46,12 @@ def write_png(path: Path, values: np.ndarray) -> Path:
     return path
 
 
+def cut(path: Path) -> None:
+    """Leaves half of a file, as an interrupted copy does."""
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
 def on_disk(archive: Archive, folder: Path) -> Archive:
     """The archive with its tiles in PNG files, which are read whenever they are needed."""
     files = [write_png(folder / f"{name}.png", image) for name, image in zip(archive.ids, archive.images, strict=True)]

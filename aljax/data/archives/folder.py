@@ -17,14 +17,16 @@ from aljax.data.archives.listing import LabelTable, list_files, to_archive
 from aljax.data.archives.scanning import find_tiles, relative, stem
 from aljax.data.label_rows import normal
 from aljax.data.labels import SKIPPED, CsvLabels, read_csv
-from aljax.data.tiles.decoding import TileForm, read_header
-from aljax.data.tiles.images import read_each, read_file
+from aljax.data.tiles.decoding import Header, TileForm, read_header
+from aljax.data.tiles.images import name_unreadable, read_each, read_file
 from aljax.errors import InputError, InputWarning
 
 NO_LABELS = CsvLabels((), (), np.zeros((0, 0), np.uint8), None, ())
 
 
-def open_folder(images_dir: Path, labels: Path | CsvLabels | None, size: int, separator: str = ";") -> Archive:
+def open_folder(
+    images_dir: Path, labels: Path | CsvLabels | None, size: int, separator: str = ";", lenient: bool = False
+) -> Archive:
     """The tiles below a folder, resized to `size` x `size` when they are read, with the labels of a CSV file.
 
     A tile to skip has a row and is in no part of the split.
@@ -32,11 +34,13 @@ def open_folder(images_dir: Path, labels: Path | CsvLabels | None, size: int, se
     A row's id is the tile's path below the folder or, where that is unique, its file name, either with or
     without suffix. A tile without a row has no labels; its id is its path. All headers are read here, pixels
     when they are asked for. Raises InputError for whatever does not fit, and warns of classes without a tile.
+    `lenient`: not for a broken tile, which is then an InputError when it is read; and copies are not told, as those
+    may be of broken ones.
     """
     files = find_tiles(images_dir)
     table = labels if isinstance(labels, CsvLabels) else read_csv(labels, separator) if labels else NO_LABELS
     rows = match_rows(table, files, images_dir)
-    form = common_form(files)
+    form = common_form(files, lenient)
     labelled = rows >= 0
     matrix = np.zeros((len(files), len(table.class_names)), np.uint8)
     matrix[labelled] = table.labels[rows[labelled]]
@@ -48,31 +52,47 @@ def open_folder(images_dir: Path, labels: Path | CsvLabels | None, size: int, se
         if count == 0:
             warnings.warn(InputWarning(f"no tile has the class {name}: it cannot be learnt"), stacklevel=2)
     copy_of = find_copies(files)
-    warn_of_copies(copy_of, files, split)
+    if not lenient:
+        warn_of_copies(copy_of, files, split)
     known = LabelTable(images_dir.resolve().name, table.class_names, tuple(ids), matrix, {})
     archive = to_archive(list_files(known, form, files, read_file), size, split)
     return replace(archive, labelled=None if labelled.all() else labelled, copy_of=copy_of)
 
 
-def common_form(files: Sequence[Path]) -> TileForm:
-    """Bands and type of all tiles, from their headers. Raises InputError naming two files that differ.
+def common_form(files: Sequence[Path], lenient: bool = False) -> TileForm:
+    """Bands and type of all tiles, from their headers; if `lenient`, of all that have a readable one.
 
-    Warns where only some are JPEG files of inks.
+    Raises InputError naming two files that differ, or all whose headers cannot be read. Warns where only some are JPEG
+    files of inks.
     """
-    other: Path | None = None
-    with closing(read_each(read_header, files, "reading headers")) as headers:
-        for path, (form, is_cmyk) in zip(files, headers, strict=True):
-            if path is files[0]:
-                first, first_is_cmyk = form, is_cmyk
-            elif form != first:
-                raise InputError(f"{files[0]} has {first}, but {path} has {form}: an archive has tiles of one kind")
-            elif is_cmyk != first_is_cmyk:
-                other = other or path
-    if other is not None:
-        inks, colours = (files[0], other) if first_is_cmyk else (other, files[0])
-        message = f"{inks} is CMYK and {colours} is not: both are read as red, green and blue, but the same place may "
-        warnings.warn(InputWarning(f"{message}look another way in them; store all tiles in one way"), stacklevel=3)
-    return first
+    first: tuple[Path, TileForm] | None = None
+    unreadable = []
+    stored_as: dict[bool, Path] = {}  # the first tile of inks, and the first of other colours
+    with closing(read_each(_header_or_error, files, "reading headers")) as headers:
+        for path, header in zip(files, headers, strict=True):
+            if isinstance(header, InputError):
+                unreadable.append(header)
+                continue
+            first = first or (path, header.form)
+            if header.form != first[1]:
+                raise InputError(
+                    f"{first[0]} has {first[1]}, but {path} has {header.form}: an archive has tiles of one kind"
+                )
+            stored_as.setdefault(header.is_cmyk, path)
+    if first is None or (unreadable and not lenient):
+        raise InputError(name_unreadable(unreadable, len(files)))
+    if len(stored_as) == 2:
+        message = f"{stored_as[True]} is CMYK and {stored_as[False]} is not: both are read as red, green and blue, but "
+        message += "the same place may look another way in them; store all tiles in one way"
+        warnings.warn(InputWarning(message), stacklevel=3)
+    return first[1]
+
+
+def _header_or_error(path: Path) -> Header | InputError:
+    try:
+        return read_header(path)
+    except InputError as error:
+        return error
 
 
 def match_rows(table: CsvLabels, files: Sequence[Path], folder: Path) -> Int[np.ndarray, " n"]:

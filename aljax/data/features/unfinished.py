@@ -83,9 +83,14 @@ class Unfinished:
     def _go_on(self) -> None:
         try:
             about = json.loads(self.about.read_bytes())
-            made_of, self.done, self.batch_size = about["made_of"], int(about["done"]), int(about["batch_size"])
-        except (ValueError, KeyError, TypeError) as error:
+            made_of, done, size = dict(about["made_of"]), about["done"], about["batch_size"]
+            if type(done) is not int or type(size) is not int or not 0 <= done <= self._shape[0] or size < 1:
+                raise ValueError(f"done is {done} and batch_size {size}")
+            if done % size and done != self._shape[0]:
+                raise ValueError(f"{done} rows are no batches of {size}")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{self.about} is damaged ({error}): {self._way_out()}") from error
+        self.done, self.batch_size = done, size
         if others := [name for name, value in self._made_of.items() if made_of.get(name) != value]:
             raise InputError(f"{self.path} was begun with other {' and other '.join(others)}: {self._way_out()}")
         if os.path.getsize(self.path) < self.done * self._shape[1] * 4:

@@ -3,17 +3,20 @@
 import hashlib
 import mmap
 import os
+import sys
+import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from tqdm import tqdm
 
+from aljax.arrays import AnyArray, in_native_order
 from aljax.data.tiles.decoding import MAX_BYTES, TileForm, decode, resize
 from aljax.data.tiles.nodata import find_lone_value
 from aljax.errors import InputError, InputWarning
@@ -27,6 +30,11 @@ HASHED_BYTES = 2**30
 # Of a mapped file: bytes that stay with the process, rows that are copied before they are counted, and bytes that come
 # with a single row.
 MAPPED_BYTES, MAPPED_ROWS, READ_AROUND = 2**27, 256, 2**19
+MOST_NAMED = 50  # broken tiles in one message
+SECONDS_WITHOUT_A_WORD = 10.0
+
+Unreadable = Mapping[int, InputError]
+"""Why tiles cannot be read, by their index, in its order."""
 
 
 @runtime_checkable
@@ -87,6 +95,44 @@ class EncodedImages:
         warnings.warn(InputWarning(message), stacklevel=3)
 
 
+@dataclass(frozen=True)
+class Tolerant:
+    """Images of which those that cannot be read are noted, and look like a pixel of `fill` all over."""
+
+    images: Images
+    fill: Float[AnyArray, " bands"] | float = 0.0
+    _noted: dict[int, InputError] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.images.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.images.dtype
+
+    @property
+    def unreadable(self) -> Unreadable:
+        """Of the tiles that were asked for."""
+        return dict(sorted(self._noted.items()))
+
+    def __getitem__(self, index: int, /) -> Shaped[np.ndarray, "h w bands"]:
+        try:
+            return np.asarray(self.images[index])
+        except InputError as error:
+            self._noted[int(index)] = error
+            return np.full(self.shape[1:], self.fill).astype(self.dtype)
+
+
+def name_unreadable(unreadable: Iterable[InputError], num_tiles: int) -> str:
+    """A message that names all tiles that cannot be read, with the reasons; of very many the first."""
+    reasons = [str(error) for error in unreadable]
+    if len(reasons) == 1:
+        return reasons[0]
+    more = [f"and {len(reasons) - MOST_NAMED} more"] if len(reasons) > MOST_NAMED else []
+    return f"{len(reasons)} of {num_tiles} tiles cannot be read: {'; '.join([*reasons[:MOST_NAMED], *more])}"
+
+
 def read_file(path: Path) -> bytes:
     """The bytes of a tile's file. Raises InputError."""
     try:
@@ -132,9 +178,9 @@ def stream(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) -> Iter
     """
     # Of a file of features, rows are what is read; of tiles in a cache, threads ahead of the device do better.
     if isinstance(images, np.memmap) and images.shape[1:3] == (1, 1):
-        return _read_mapped(images, rows, batch_size)
+        return map(in_native_order, _read_mapped(images, rows, batch_size))
     if isinstance(images, np.ndarray) and not isinstance(images, np.memmap):
-        return (images[chunk] for chunk in rows.reshape(-1, batch_size))
+        return (in_native_order(images[chunk]) for chunk in rows.reshape(-1, batch_size))
     return _read_ahead(images, rows, batch_size)
 
 
@@ -163,19 +209,43 @@ def _read_ahead(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) ->
     threads = min(usable_cores(), 16)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
     tiles = grain.MapDataset.source(rows).map(lambda row: np.asarray(images[int(row)]))
-    return iter(tiles.batch(batch_size).to_iter_dataset(options))
+    return map(in_native_order, tiles.batch(batch_size).to_iter_dataset(options))
 
 
 def in_order(images: Images, purpose: str, batch_size: int = 16) -> Iterator[np.ndarray]:
-    """All tiles once, in batches of at most `batch_size`, with a progress bar named after the purpose."""
-    with tqdm(desc=purpose, total=images.shape[0], unit="tile", disable=None, leave=False) as bar:
-        for batch in _read_ahead(images, np.arange(images.shape[0]), batch_size):
+    """All tiles once, in batches of at most `batch_size`, with a progress bar named after the purpose.
+
+    Raises InputError at the end, naming all tiles that cannot be read.
+    """
+    tolerant = Tolerant(images)
+    yield from _read_all(tolerant, purpose, batch_size)
+    if tolerant.unreadable:
+        raise InputError(name_unreadable(tolerant.unreadable.values(), images.shape[0]))
+
+
+def find_unreadable(images: Images, purpose: str) -> Unreadable:
+    """Which tiles cannot be read: all that are decoded as they are needed are read once, with a progress bar."""
+    tolerant = Tolerant(images)
+    if not isinstance(images, np.ndarray):
+        for _ in _read_all(tolerant, purpose):
+            pass
+    return tolerant.unreadable
+
+
+def _read_all(images: Images, purpose: str, batch_size: int = 16) -> Iterator[np.ndarray]:
+    count, done, started = images.shape[0], 0, time.monotonic()
+    with tqdm(desc=purpose, total=count, unit="tile", disable=None, leave=False) as bar:
+        for batch in _read_ahead(images, np.arange(count), batch_size):
             yield batch
             bar.update(len(batch))
+            done += len(batch)
+            if bar.disable and started and time.monotonic() - started > SECONDS_WITHOUT_A_WORD:  # into a log, once
+                print(f"{purpose}: {done} of {count} so far", file=sys.stderr, flush=True)
+                started = 0.0
 
 
 def load(images: Images) -> Shaped[np.ndarray, "n h w bands"]:
-    """All tiles decoded into memory."""
+    """All tiles decoded into memory. Raises InputError that names all that cannot be read."""
     loaded = np.empty(images.shape, images.dtype)
     start = 0
     for batch in in_order(images, "reading tiles"):

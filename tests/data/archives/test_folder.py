@@ -343,8 +343,8 @@ def test_empty_separator_is_refused(folder: Path) -> None:
 
 
 def test_folder_of_inks_and_colours_is_warned_of(tmp_path: Path) -> None:
-    for name in ("a.jpg", "b.jpg"):
-        jpeg_of_inks(tmp_path / name, pixels(3), "CMYK")
+    for seed, name in enumerate(("a.jpg", "b.jpg")):
+        jpeg_of_inks(tmp_path / name, pixels(3, seed=seed), "CMYK")
     assert open_folder(tmp_path, None, 16).images.shape == (2, 16, 16, 3)
     write_png(tmp_path / "c.jpg", pixels(3))
     with pytest.warns(InputWarning, match=r"a\.jpg is CMYK and \S+c\.jpg is not: both are read as red, green and blue"):

@@ -1,0 +1,43 @@
+"""Tiles that cannot be read and so cannot be labelled: found before the first round, and left out of all of them."""
+
+from pathlib import Path
+
+from aljax.data.archive import Archive
+from aljax.data.labels import UNREADABLE, read_form, to_text
+from aljax.data.readable import leave_out
+from aljax.data.tiles.images import EncodedImages, Tolerant, Unreadable, find_unreadable
+from aljax.system.files import disk_errors, make_folder, write_atomically
+
+FILE = "unreadable.csv"
+
+
+def leave_out_unreadable(run_dir: Path, images_dir: Path, archive: Archive) -> Archive:
+    """The archive without the tiles that cannot be read, which a warning and a file in the rounds' folder name.
+
+    Before the first round all tiles are read; later those in that file, and a tile that was mended comes back. Raises
+    InputError if none can be read.
+    """
+    images, listed = archive.images, run_dir / FILE
+    assert isinstance(images, EncodedImages)
+    names = [Path(name).relative_to(images_dir).as_posix() for name in images.names]
+    if listed.exists():
+        known = {row[0] for row in read_form(listed)[1]}
+        unreadable = _read_again(images, [index for index, name in enumerate(names) if name in known])
+    elif any(run_dir.glob("round-*")):
+        return archive
+    else:
+        unreadable = find_unreadable(images, "reading all tiles once, before the first round")
+    left = leave_out(archive, unreadable)
+    if unreadable or listed.exists():
+        make_folder(run_dir)
+        rows = ((names[index], str(reason)) for index, reason in unreadable.items())
+        with disk_errors(run_dir):
+            write_atomically(listed, to_text(("id", UNREADABLE), rows))
+    return left
+
+
+def _read_again(images: EncodedImages, rows: list[int]) -> Unreadable:
+    tolerant = Tolerant(images)
+    for row in rows:
+        tolerant[row]
+    return tolerant.unreadable
