@@ -3,6 +3,7 @@
     aljax predict --run-dir runs/mine/round-7 --images DIR --out predictions.csv
     aljax predict --run-dir runs/mine/round-7 --images DIR --out map.geojson
     aljax predict --run-dir runs/ucmerced-mge --images DIR --out labels.csv --threshold 0.5
+    aljax predict --run-dir runs/on-features --features FILE --out predictions.csv
 
 The run may still be under way, or be a round of `aljax annotate`. Tiles are GeoTIFF, PNG
 or JPEG files with the bands and the pixel type of those in training, nested or not, of any size; where their pixels are
@@ -10,6 +11,8 @@ far from those in training, that is told. A row for each tile has the probabilit
 --threshold is given: a label file that `aljax run` reads. In GeoJSON, which QGIS and the like open, the outline of each
 tile with a georeference has them as its properties. A tile that cannot be read has a row without numbers, and why in a
 last column, unreadable; a label file leaves it out.
+
+Of a run on features the rows of another file of such features are predicted; GeoParquet says where they lie.
 """
 
 import math
@@ -24,20 +27,25 @@ from tqdm import tqdm
 
 from aljax.commands.options import read_options
 from aljax.commands.process import prepare_process
+from aljax.data.archive import Archive
 from aljax.data.archives.folder import open_folder
-from aljax.data.geojson import Outline, geojson_text, read_outlines, require_outline
+from aljax.data.features import open_features
+from aljax.data.features.geometry import read_geometries
+from aljax.data.geojson import Geometry, Outline, geojson_text, read_outlines, require_outline
 from aljax.data.labels import UNREADABLE, predictions_text, to_text
 from aljax.data.tiles.images import Tolerant, Unreadable, name_unreadable
 from aljax.errors import InputError, InputWarning
+from aljax.loop.settings import FEATURES
 from aljax.runs.config import read_config
-from aljax.runs.inference import load
+from aljax.runs.inference import Classifier, load
 from aljax.system.files import check_output, disk_errors, write_atomically
 from aljax.system.own_code import find_own
 
 
 def predict(
     run_dir: Path,
-    images: Path,
+    images: Path | None = None,
+    features: Path | None = None,
     out: Path = Path("predictions.csv"),
     threshold: float | None = None,
     network: str = "",
@@ -47,6 +55,7 @@ def predict(
     Args:
         run_dir: folder of a run or a round
         images: folder of the tiles
+        features: file of the tiles' features, for a run on features
         out: file to write, .csv or .geojson
         network: module:function of a run that was made with a network of your own
         threshold: probability above which a cell is 1, else 0; None: the probabilities themselves
@@ -59,14 +68,10 @@ def predict(
     prepare_process()
     own = find_own(network, "--network")(len(read_config(run_dir)["class_names"])) if network else None
     trained = load(run_dir, own)
-    archive = open_folder(images, None, trained.image_size, lenient=True)
-    outlines = None
-    if out.suffix.lower() == ".geojson":
-        outlines = read_outlines(archive)  # before the tiles are predicted, or that may be for nothing
-        require_outline(outlines)
+    archive, outlines = open_tiles(trained, images, features, out.suffix.lower() == ".geojson")
     # What cannot be read looks like a tile of means, which is like any other, and is not written.
     readable = Tolerant(archive.images, trained.statistics.mean)
-    tiles = trained.tiles(readable)
+    tiles = trained.tiles(archive.images if features is not None else readable)
     batch_size = tiles.at_once
     with tqdm(total=math.ceil(tiles.num_tiles / batch_size), unit="batch", disable=None, leave=False) as bar:
         found = trained.probabilities(tiles, batch_size, bar.update)
@@ -83,6 +88,29 @@ def predict(
     print(f"{total - len(unreadable)} tiles, {len(trained.class_names)} classes, {by}: {out}")
 
 
+def open_tiles(
+    trained: Classifier, images: Path | None, features: Path | None, on_map: bool
+) -> tuple[Archive, Sequence[Outline | Geometry | None] | None]:
+    """What is to be predicted and, for a map, where it lies. Raises InputError, also if no tile lies anywhere."""
+    on_features = trained.image_size == FEATURES
+    if (images is None) == (features is None) or on_features == (features is None):
+        wanted, other = ("--features", "--images") if on_features else ("--images", "--features")
+        raise InputError(f"the run was trained on {'features' if on_features else 'tiles'}: give {wanted}, not {other}")
+    outlines: Sequence[Outline | Geometry | None] | None = None
+    if features is not None:
+        archive = open_features(features, None)
+        if on_map:
+            outlines = read_geometries(features, archive.ids)
+    else:
+        assert images is not None
+        archive = open_folder(images, None, trained.image_size, lenient=True)
+        if on_map:
+            outlines = read_outlines(archive)
+    if outlines is not None:
+        require_outline(outlines)  # before the tiles are predicted, or that may be for nothing
+    return archive, outlines
+
+
 class Predicted(NamedTuple):
     """What is to be written."""
 
@@ -93,7 +121,7 @@ class Predicted(NamedTuple):
     """Tiles whose probabilities mean nothing."""
 
 
-def _text(predicted: Predicted, threshold: float | None, outlines: Sequence[Outline | None] | None) -> str:
+def _text(predicted: Predicted, threshold: float | None, outlines: Sequence[Outline | Geometry | None] | None) -> str:
     """What is written: probabilities, or 0 and 1, of each class and tile; on a map where there are outlines."""
     ids, names, found, unreadable = predicted
     if threshold is None and outlines is None:

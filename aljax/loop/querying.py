@@ -11,9 +11,10 @@ from aljax.data.archive import SplitTiles, Tiles
 from aljax.errors import DivergedError, InputError
 from aljax.keys import Purpose, derive_key
 from aljax.loop.history import has_converged
-from aljax.loop.metrics import Metrics, evaluate
+from aljax.loop.metrics import evaluate
 from aljax.loop.settings import Settings
 from aljax.loop.state import Fitted, Predicted, RunState
+from aljax.loop.thresholds import HALF, fit_threshold
 from aljax.networks.model import Model, last_layer
 from aljax.queries.diversity import badge, coreset
 from aljax.queries.scores import last_logits, pseudo_residuals
@@ -35,7 +36,9 @@ def predict(
     """
     assert isinstance(state.stage, Fitted)
     assert state.variables is not None
-    test, validation = (_evaluate(model, state, part, on_batch) for part in (tiles.test, tiles.validation))
+    test = evaluate(_probabilities(model, state, tiles.test, on_batch), tiles.test.labels)
+    of_validation = _probabilities(model, state, tiles.validation, on_batch)
+    validation = evaluate(of_validation, tiles.validation.labels)
     wanted = _labels_wanted(settings, state, validation.micro_f1)
     started = time.perf_counter()
     probabilities, unlabelled = state.probabilities, state.pool.unlabelled
@@ -48,7 +51,7 @@ def predict(
     else:
         if probabilities is not None:
             probabilities = np.full(tiles.pool.labels.shape, np.nan, np.float32)
-        score = uncertainty(settings, tiles.pool, state)
+        score = uncertainty(settings, tiles.pool, state, fit_threshold(of_validation, tiles.validation.labels))
         for rows, batch in predict_batches(model, state.variables, tiles.pool, unlabelled):
             scores = score(rows, batch)
             _check(np.isfinite(scores), state)
@@ -104,7 +107,7 @@ def _choose(
 
 
 def uncertainty(
-    settings: Settings, pool: Tiles, state: RunState
+    settings: Settings, pool: Tiles, state: RunState, threshold: float = HALF
 ) -> Callable[[Int[np.ndarray, " b"], Predictions], Float[np.ndarray, " b"]]:
     """What gives the scores of the pool's tiles `rows`, predicted as a batch; InputError if it gives another shape."""
     if _without_reference(settings, state):
@@ -119,7 +122,7 @@ def uncertainty(
     def scores(rows: Int[np.ndarray, " b"], batch: Predictions) -> Float[np.ndarray, " b"]:
         previous = state.probabilities[rows] if query.needs_previous and state.probabilities is not None else None
         candidates = Candidates(
-            batch.probabilities, batch.embeddings, layer, batch.predicted_losses, previous, labels, key
+            batch.probabilities, batch.embeddings, layer, batch.predicted_losses, previous, labels, key, threshold
         )
         found = np.asarray(score(candidates))
         if found.shape != rows.shape:
@@ -129,11 +132,13 @@ def uncertainty(
     return scores
 
 
-def _evaluate(model: Model, state: RunState, tiles: Tiles, on_batch: Callable[[], None]) -> Metrics:
+def _probabilities(
+    model: Model, state: RunState, tiles: Tiles, on_batch: Callable[[], None]
+) -> Float[np.ndarray, "n c"]:
     assert state.variables is not None
     probabilities = predict_probabilities(model, state.variables, tiles, on_batch=on_batch)
     _check(np.isfinite(probabilities), state)
-    return evaluate(probabilities, tiles.labels)
+    return probabilities
 
 
 def _check(finite: Bool[np.ndarray, "..."], state: RunState) -> None:

@@ -68,17 +68,25 @@ def least_confidence_scores(probabilities: Float[AnyArray, "n c"]) -> Float[Arra
 
 
 def rarity_scores(
-    probabilities: Float[AnyArray, "n c"], positives: Num[AnyArray, " c"], num_labelled: int
+    probabilities: Float[AnyArray, "n c"], positives: Num[AnyArray, " c"], num_labelled: int, threshold: float = 0.5
 ) -> Float[Array, " n"]:
     """Entropy of each class divided by the square root of its share among the labelled tiles, summed over the classes.
 
     A class is as uncertain as its entropy, and an answer about it is worth more the fewer examples there are: the
     deviation of an estimate from n examples falls with the square root of n. `probabilities` (N, C); `positives` (C,)
     is the number of labelled tiles with each class, of `num_labelled`; the share is smoothed by two tiles, (positives +
-    2) / num_labelled, so a class that nobody has seen counts as one that was seen twice. Returns (N,). Raises
-    ValueError for other shapes.
+    2) / num_labelled, so a class that nobody has seen counts as one that was seen twice.
+
+    Where a class counts as present above another `threshold` than one half, it is most uncertain there: its odds are
+    divided by those of the threshold before the entropy is taken. Returns (N,). Raises ValueError for other shapes, or
+    a threshold that is not between 0 and 1.
     """
     probabilities = _probabilities(probabilities)
+    if not 0.0 < threshold < 1.0:
+        raise ValueError(f"threshold is {threshold}: it must be above 0 and below 1")
+    if threshold != 0.5:
+        present, absent = probabilities * (1.0 - threshold), (1.0 - probabilities) * threshold
+        probabilities = present / (present + absent)
     positives = at_least_float32(positives)
     if positives.shape != probabilities.shape[1:]:
         raise ValueError(f"positives have the shape {positives.shape}: give ({probabilities.shape[1]},), one a class")

@@ -48,6 +48,8 @@ class Candidates(NamedTuple):
     """Of the labelled tiles."""
     key: Array
     """The same for all batches of an iteration."""
+    threshold: float = 0.5
+    """Above which a class counts as present, by the best micro F1 on the validation tiles."""
 
 
 Score = Callable[[Candidates], Float[AnyArray, " b"]]
@@ -96,6 +98,11 @@ def _rarity(candidates: Candidates) -> Float[Array, " b"]:
     return rarity_scores(candidates.probabilities, labels.sum(0, dtype=int), len(labels))
 
 
+def _boundary(candidates: Candidates) -> Float[Array, " b"]:
+    labels, threshold = candidates.labels, float(np.clip(candidates.threshold, 0.01, 0.99))
+    return rarity_scores(candidates.probabilities, labels.sum(0, dtype=int), len(labels), threshold)
+
+
 def _bald(candidates: Candidates) -> Float[Array, " b"]:
     layer = candidates.last_layer
     return bald_scores(_passes(candidates.key, candidates.embeddings, layer["kernel"], layer["bias"]))
@@ -120,6 +127,7 @@ QUERIES: Mapping[str, Query] = {
         Query("least-confidence", "Least confidence", lambda given: least_confidence_scores(given.probabilities)),
         Query("bald", "BALD", _bald),
         Query("rarity", "Rarity", _rarity),
+        Query("boundary", "Boundary", _boundary),
         Query("coreset", "Core-set", _mge, "centres"),
         Query("badge", "BADGE", _mge, "gradients"),
     )

@@ -54,13 +54,14 @@ class Classifier:
     """Of the tiles in training, such as uint8. None: they were features, or the run is older than this field."""
 
     def predict(
-        self, images: Shaped[np.ndarray, "n h w bands"], batch_size: int | None = None
+        self, images: Shaped[np.ndarray, "n h w bands"] | Shaped[np.ndarray, "n d"], batch_size: int | None = None
     ) -> Float[np.ndarray, "n c"]:
         """Probability of each class, in the order of `class_names`, on each tile.
 
         The tiles are as their files store them: the bands of those in training, in the same order and units. Those of
-        another size are resized to `image_size`, as the run itself did. `batch_size` are predicted at once; None: as
-        many as suit the tiles and the devices. Raises InputError for what is no set of such tiles.
+        another size are resized to `image_size`, as the run itself did. Of a run on features, `images` are the features
+        (N, D) of N tiles. `batch_size` are predicted at once; None: as many as suit the tiles and the devices. Raises
+        InputError for what is no set of such tiles.
         """
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size is {batch_size}: it must be at least 1")
@@ -88,14 +89,19 @@ class Classifier:
         Warns of pixels that are far from those in training.
         """
         bands = len(self.statistics.mean)
+        if self.image_size == FEATURES and isinstance(images, np.ndarray) and images.ndim == 2:
+            images = images[:, None, None, :]
         if len(images.shape) != 4 or 0 in images.shape[1:3]:
             raise InputError(f"the tiles have the shape {images.shape}: give an array (n, h, w, bands), n = 1 for one")
         if images.shape[-1] != bands:
-            raise InputError(f"the tiles have {images.shape[-1]} bands, those in training had {bands}: choose the same")
+            what = "features" if self.image_size == FEATURES else "bands"
+            found = f"{images.shape[-1]} {what}"
+            raise InputError(f"the tiles have {found}, those in training had {bands}: choose the same")
         if isinstance(images, np.ndarray):
             self._check_pixels(images)
             # FITS and netCDF store bytes in the other order, of which JAX makes other numbers without a word.
-            native = np.dtype(np.float32) if images.dtype.kind == "f" else images.dtype.newbyteorder("=")
+            is_wide = images.dtype.kind == "f" and images.dtype.itemsize > 4
+            native = np.dtype(np.float32) if is_wide else images.dtype.newbyteorder("=")
             images = images.astype(native, copy=False)
         elif images.shape[0]:  # files: some of them tell
             self.check_type(images.dtype)

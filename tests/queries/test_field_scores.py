@@ -77,6 +77,23 @@ def test_rarity_by_hand() -> None:
     np.testing.assert_allclose(scores, math.log(2) * np.array([3.0, 2.0, 1.0]), rtol=1e-6)
 
 
+def test_rarity_is_largest_at_the_threshold_by_hand() -> None:
+    # Odds of 1/3, 1 and 1/9 at a threshold of odds 1/3: probabilities of 1/2, 3/4 and 1/4.
+    probabilities = np.array([[0.25], [0.5], [0.1], [0.0], [1.0]], np.float32)
+    scores = rarity_scores(probabilities, np.array([2]), 4, threshold=0.25)
+    quarter = math.log(4) - 3 * math.log(3) / 4
+    np.testing.assert_allclose(scores, [math.log(2), quarter, quarter, 0.0, 0.0], rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(
+        rarity_scores(probabilities, np.array([2]), 4, threshold=0.5), rarity_scores(probabilities, np.array([2]), 4)
+    )
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, float("nan")])
+def test_a_threshold_that_is_no_probability_is_refused(threshold: float) -> None:
+    with pytest.raises(ValueError, match=r"threshold is \S+: it must be above 0 and below 1"):
+        rarity_scores(random_draws()[0], POSITIVES, NUM_LABELLED, threshold)
+
+
 def test_bald_by_hand() -> None:
     disagree, agree = [[0.0, 1.0, 0.5], [1.0, 1.0, 0.5]], [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
     draws = np.array([disagree, agree], np.float32).swapaxes(0, 1)  # of two tiles in two passes

@@ -102,6 +102,7 @@ def test_only_what_is_chosen_by_clusters_is_named_so() -> None:
         "least-confidence": "Least confidence+Clustering",
         "bald": "BALD+Clustering",
         "rarity": "Rarity+Clustering",
+        "boundary": "Boundary+Clustering",
         "coreset": "Core-set",
         "badge": "BADGE",
     }
