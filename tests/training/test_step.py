@@ -86,12 +86,12 @@ def test_fit_has_the_rates_keys_and_orders_of_its_epochs(model, tiles, monkeypat
     epochs, rows, sums, losses = [], [], [], []
     step, labels_of = fitting.train_on_batch, type(tiles.pool).labels_of
 
-    def told(network, recipe, state, so_far, batch, statistics, epoch, number):
+    def record_epoch(network, recipe, state, so_far, batch, statistics, epoch, number):
         key = tuple(jax.random.key_data(epoch.key).tolist())
         epochs.append((float(epoch.learning_rate), float(epoch.head_gradient), key))
         return step(network, recipe, state, so_far, batch, statistics, epoch, number)
 
-    monkeypatch.setattr(fitting, "train_on_batch", told)
+    monkeypatch.setattr(fitting, "train_on_batch", record_epoch)
     monkeypatch.setattr(
         type(tiles.pool), "labels_of", lambda self, chosen: rows.append(tuple(chosen)) or labels_of(self, chosen)
     )

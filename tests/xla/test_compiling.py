@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from aljax.training.recipe import Recipe, read_by_a_step
+from aljax.training.recipe import Recipe, compiled_part
 from aljax.training.steps import ON_GPU
 from aljax.xla import compiling
 
@@ -34,8 +34,8 @@ def test_training_takes_its_products_from_cublas_on_gpus_alone(monkeypatch) -> N
 
 
 def test_recipes_that_differ_in_what_no_step_reads_share_their_programs() -> None:
-    first = read_by_a_step(Recipe(epochs=3, batch_size=7, learning_rate=0.5, decay_at=0.1, cut_at=0.2, momentum=0.5))
-    assert first == read_by_a_step(Recipe(momentum=0.5)) != read_by_a_step(Recipe())
+    first = compiled_part(Recipe(epochs=3, batch_size=7, learning_rate=0.5, decay_at=0.1, cut_at=0.2, momentum=0.5))
+    assert first == compiled_part(Recipe(momentum=0.5)) != compiled_part(Recipe())
 
 
 def test_somebody_is_told_of_a_program_that_takes_long_to_compile(monkeypatch) -> None:
