@@ -9,7 +9,7 @@ THRESHOLD = 0.5
 
 
 class Metrics(NamedTuple):
-    """Scores in [0, 1] of a set of tiles."""
+    """Metrics of the predictions on a set of tiles, each in [0, 1]."""
 
     micro_f1: float
     macro_f1: float
@@ -19,7 +19,7 @@ class Metrics(NamedTuple):
 
 
 def evaluate(probabilities: Float[np.ndarray, "n c"], labels: UInt8[np.ndarray, "n c"]) -> Metrics:
-    """Micro and macro F1 at 0.5 and the mean over classes of the average precision.
+    """Micro and macro F1 at the threshold 0.5, and the mean over classes of the average precision.
 
     A class without a positive tile has F1 0 and counts in the macro mean; the mean average precision, which
     has no value for such a class, leaves it out.
@@ -27,7 +27,7 @@ def evaluate(probabilities: Float[np.ndarray, "n c"], labels: UInt8[np.ndarray, 
     from sklearn.metrics import average_precision_score, f1_score
 
     predicted = probabilities > THRESHOLD
-    # The F1 of all cells together. One column would be taken for two classes, absent and present.
+    # Micro F1 counts all cells together; scikit-learn would take a single column for two classes, absent and present.
     micro = float(f1_score(labels.ravel(), predicted.ravel(), zero_division=0))
     each = f1_score(labels, predicted, average=None, zero_division=0) if labels.shape[1] > 1 else np.array([micro])
     present = labels.any(0)
