@@ -1,4 +1,4 @@
-"""What a figure of the paper shows and what the paper says of it; from finished runs to its pictures and summary."""
+"""The paper's figures as values (series, panels, quoted numbers); their pictures and summaries from finished runs."""
 
 import json
 import warnings
@@ -15,7 +15,7 @@ from aljax.system.files import disk_errors, make_folder, write_atomically
 from experiments.scales import ArchiveName, short
 
 Runs = Mapping[tuple[ArchiveName, str], Sequence[FinishedRun]]
-"""Those of each series, one per trial, by archive and name."""
+"""The runs of each series, one per trial, by (archive, name of the series)."""
 
 
 class Score(NamedTuple):
@@ -26,7 +26,7 @@ class Score(NamedTuple):
     percent: float
 
     def measure(self, panel: Panel) -> dict[str, Any]:
-        """The mean over trials beside the paper's; None where no run has that many labels."""
+        """The mean over trials beside the paper's number; None if no run has so many labels."""
         rows = {row["num_labeled"]: row for row in summarise(panel.histories[self.series])}
         here = 100 * rows[self.labels][panel.metric] if self.labels in rows else None
         return {
@@ -46,13 +46,13 @@ class Lead(NamedTuple):
     labels: int | None = None
     """None: at every number of labels after the initial one."""
     words: str = "more than "
-    """Before the points; without them, or with "about", the paper rounds to whole points."""
+    """Precede the points; if they are empty or "about ", the paper rounds to whole points."""
 
     def measure(self, panel: Panel) -> dict[str, Any]:
         """The paired differences with their intervals, and at how many numbers of labels the statement holds."""
         ours, theirs = panel.histories[self.series], panel.histories[self.baseline]
         differences = list(differences_by_labels(ours, theirs, panel.metric).items())
-        # With the initial labels nothing has been chosen yet.
+        # At the initial labels no query has chosen anything.
         places = differences[1:] if self.labels is None else [one for one in differences if one[0] == self.labels]
         at = "every number of labels" if self.labels is None else f"{self.labels} labels"
         least = self.points if self.words == "more than " else self.points - 0.5
@@ -65,7 +65,7 @@ class Lead(NamedTuple):
 
 
 class Axes(NamedTuple):
-    """A panel of a figure, and what the paper says of it."""
+    """A panel of a figure, and what the paper states about it."""
 
     title: str
     archive: ArchiveName
@@ -79,7 +79,7 @@ class Figure(NamedTuple):
     name: str
     title: str
     series: Mapping[str, Mapping[str, Any]]
-    """The curves of every panel: by the name in the legend, what sets each apart from the archive's others."""
+    """The curves of every panel: name in the legend and settings that differ from the archive's defaults."""
     baseline: str
     """The series that the others are compared with."""
     panels: tuple[Axes, ...]
@@ -97,7 +97,7 @@ def write_figure(folder: Path, figure: Figure, title: str, finished: Runs) -> No
         shown = {name: histories[axes.archive, name] for name in figure.series}
         panels.append(Panel(axes.title, shown, axes.metric))
     summary = {"title": title.splitlines(), **compare(figure, panels), **describe_runs(finished)}
-    warn_of_others(folder, summary["runs"])
+    warn_of_replaced(folder, summary["runs"])
     make_folder(folder)
     with disk_errors(folder):
         draw_panels(folder / "curve.png", panels, title)
@@ -129,7 +129,7 @@ def compare(figure: Figure, panels: Sequence[Panel]) -> dict[str, Any]:
 
 
 def describe_runs(finished: Runs) -> dict[str, Any]:
-    """Where a figure came from: machines, settings that the runs of an archive share, and the runs' names."""
+    """The origin of a figure: machines, the settings that all runs on an archive share, and the names of the runs."""
     shared: dict[ArchiveName, dict[str, Any]] = {}
     for (archive, _), runs in finished.items():
         for run in runs:
@@ -143,8 +143,8 @@ def describe_runs(finished: Runs) -> dict[str, Any]:
     }
 
 
-def warn_of_others(folder: Path, runs: Sequence[str]) -> None:
-    """Says so where the summary that is there shows runs that the new one will not."""
+def warn_of_replaced(folder: Path, runs: Sequence[str]) -> None:
+    """Warns if the existing summary shows runs that the new one, `runs`, does not."""
     try:
         before = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["runs"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,7 +1,7 @@
-"""What the scripts of the paper's figures share: their settings, and the runs that a figure needs.
+"""The common part of the scripts of the paper's figures: their settings, and the runs that a figure needs.
 
-A series of a figure is as many runs as it has trials, each made by `experiments.ucmerced` or `experiments.treesatai`
-and kept in one folder under a name that only the same settings give: a run that two figures show is made once.
+A series of a figure has one run per trial, made by `experiments.ucmerced` or `experiments.treesatai`. All runs are in
+one folder, under names that are equal only for equal settings: a run that two figures show is made once.
 """
 
 import itertools
@@ -58,16 +58,16 @@ class FigureSettings:
 
     @property
     def left_open(self) -> dict[str, Any]:
-        """The settings of the training that the paper does not give, or that this project doubts."""
+        """The settings in `LEFT_OPEN`: the paper does not give them, or this project doubts them."""
         return {name: getattr(self, name) for name in LEFT_OPEN}
 
     @property
     def changed_sizes(self) -> dict[str, int]:
-        """The sizes that are not to be those of the scale."""
+        """The sizes that were set to replace those of the scale."""
         return {name: value for name in SIZES if (value := getattr(self, name)) is not None}
 
     def data_dir(self, archive: ArchiveName) -> Path:
-        """The folder of an archive, which the figure's own settings name."""
+        """The folder of an archive, an option of the figure."""
         return Path(getattr(self, f"{short(archive)}_dir"))
 
 
@@ -108,12 +108,12 @@ def make_figure(figure: Figure, kind: type[FigureSettings], description: str | N
 
 
 def plan(settings: FigureSettings, archive: ArchiveName, changes: Mapping[str, Any]) -> PlannedRun:
-    """A run on an archive, in the folder of all runs, with some of the settings that runs have in common changed."""
+    """A run on an archive, with changes to the common settings, in the folder of all runs."""
     return PlannedRun(f"experiments.{short(archive)}", change(common_settings(settings, archive), changes))
 
 
 def common_settings(settings: FigureSettings, archive: ArchiveName) -> Settings:
-    """What all runs on an archive have in common, in the folder of all runs."""
+    """The common settings of all runs on an archive; `run_dir` is the folder of all runs."""
     common: dict[str, Any] = {
         "run_dir": settings.run_dir / "runs",
         "data_dir": settings.data_dir(archive),
@@ -126,14 +126,14 @@ def common_settings(settings: FigureSettings, archive: ArchiveName) -> Settings:
 
 
 def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """Settings with some changed, whether they are of the recipe or not."""
+    """The settings with some fields, or fields of the recipe, replaced."""
     of_recipe = {name: value for name, value in changes.items() if hasattr(settings.recipe, name)}
     others = {name: value for name, value in changes.items() if name not in of_recipe}
     return replace(settings, recipe=replace(settings.recipe, **of_recipe), **others)
 
 
 def folder_of(run_dir: Path, name: str, scale: Scale, **changed_sizes: int) -> Path:
-    """Where a figure or table goes: sizes that differ have folders of their own, as `fig4-64px-200labels`."""
+    """The folder of a figure or table; changed sizes are in its name, as in `fig4-64px-200labels`."""
     words = (["small"] if scale == "small" else []) + [f"{value}{SIZES[size]}" for size, value in changed_sizes.items()]
     return run_dir / "-".join((name, *words))
 
@@ -141,8 +141,8 @@ def folder_of(run_dir: Path, name: str, scale: Scale, **changed_sizes: int) -> P
 def finish_runs(planned: Iterable[PlannedRun], settings: FigureSettings) -> dict[Path, FinishedRun] | None:
     """The runs by their folders, after making those that are missing.
 
-    None if their commands were to be printed instead. Raises InputError if a setting can never work, a run fails, or
-    runs on an archive were not made from the same data.
+    None if `print_commands` had their commands printed instead. Raises InputError if a setting can never work, a run
+    fails, or runs on an archive were not made from the same data.
     """
     if settings.trials < 1 or settings.jobs < 0:
         raise InputError("--trials is at least 1, --jobs at least 0: change them")
@@ -173,7 +173,7 @@ def finish_runs(planned: Iterable[PlannedRun], settings: FigureSettings) -> dict
 
 
 def describe(figure: Figure, settings: FigureSettings) -> str:
-    """The figure's title, with the scale, and what is not the default of the settings that the paper leaves open."""
+    """The figure's title, the scale, and the changed settings among those that the paper leaves open."""
     sizes = {archive: describe_sizes(common_settings(settings, archive)) for archive in figure.archives}
     kind = "small scale, not the paper's"
     if settings.scale == "paper":
@@ -181,7 +181,7 @@ def describe(figure: Figure, settings: FigureSettings) -> str:
         kind = "the paper's scale" if as_paper else "not the paper's scale"
     words = []
     for archive, text in sizes.items():
-        # A picture must not pass off tiles that a program drew as the real ones; the small scale is made for them.
+        # A picture must not present generated tiles as the real ones; the small scale is made for generated ones.
         if (settings.data_dir(archive) / GENERATED).exists():
             text = f"generated tiles in this format, {text}"
         elif (archive, settings.scale) == ("TreeSatAI", "small"):
@@ -191,13 +191,13 @@ def describe(figure: Figure, settings: FigureSettings) -> str:
 
 
 def describe_sizes(settings: Settings) -> str:
-    """In words, for titles: "64 px, 20 epochs, up to 120 labels"."""
+    """The sizes, for titles: "64 px, 20 epochs, up to 120 labels"."""
     epochs = f"{settings.recipe.epochs} epoch{'s' if settings.recipe.epochs > 1 else ''}"
     return f"{settings.image_size} px, {epochs}, up to {settings.max_labels} labels"
 
 
 def describe_changed(settings: FigureSettings) -> str:
-    """In words: "momentum 0, ranking weight 0.1"; empty where all are the defaults."""
+    """The changed settings, for titles: "momentum 0, ranking weight 0.1"; empty if all are defaults."""
     default = FigureSettings().left_open
     changed = {name: value for name, value in settings.left_open.items() if value != default[name]}
     words = {name: f"{value:g}" if isinstance(value, float) else Path(value).name for name, value in changed.items()}
@@ -205,24 +205,24 @@ def describe_changed(settings: FigureSettings) -> str:
 
 
 def make_runs(missing: Sequence[PlannedRun], jobs: int) -> None:
-    """Makes the runs, several at a time, and shows how far they are."""
+    """Makes the runs, several at a time, and shows their progress."""
     places = find_places(jobs)
     folder = missing[0].run_dir.parent
     make_folder(folder)
     words = f"{len(missing)} runs to make, {min(len(places), len(missing))} at a time"
     print(f"{words}; what they say is in {folder}/*.log", file=sys.stderr, flush=True)
     total = sum(_iterations(run.settings) for run in missing)
-    started, told = time.monotonic(), 0
+    started, reported = time.monotonic(), 0
     with tqdm(total=total, unit=" iterations", disable=None, leave=False) as bar:  # None: unless it is a terminal
 
         def on_poll(ended: int) -> None:
-            nonlocal told
+            nonlocal reported
             bar.n = sum(_lines(run.run_dir / "history.jsonl") for run in missing)
             bar.refresh()
-            if ended > told and bar.disable:
+            if ended > reported and bar.disable:
                 passed = (time.monotonic() - started) / 60
                 print(f"{ended} of {len(missing)} runs ended after {passed:.1f} minutes", file=sys.stderr, flush=True)
-            told = ended
+            reported = ended
 
         run_jobs([Job(run.command(), run.run_dir.with_suffix(".log")) for run in missing], places, on_poll)
 

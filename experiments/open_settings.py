@@ -1,14 +1,14 @@
-"""What the settings do that the paper leaves open: one training each, one setting changed at a time, on UC Merced.
+"""The effect of settings that the paper leaves open, on UC Merced: one training per setting, one setting changed.
 
     python -m experiments.open_settings --ucmerced-dir data/ucmerced
     python -m experiments.open_settings --ucmerced-dir data/ucmerced --scale small    # for two CPU cores
 
-Every network trains once on the same randomly drawn tiles, --labels of them in each trial; nothing is selected. So a
-difference is that of the training, trial by trial. Two questions: what momentum, weight decay, the normalisation of
-pixels and, with --init-weights, a start from other than random weights do to the network F; and what training the
-loss head F_L costs F, by the weight lambda of its loss, its own learning rate, and how long its gradient reaches F.
-Choose by the validation scores; the test scores are there to be reported. Trainings are kept in --run-dir as the runs
-of the figures are, and a command that was stopped goes on when it is repeated.
+In each trial all networks train once on the same --labels random tiles; no tiles are selected. So differences within a
+trial are those of the training. Two questions: how momentum, weight decay, the normalisation of pixels and, with
+--init-weights, published weights change the network F; and how much F loses by training the loss head F_L with it,
+depending on the weight lambda of its loss, its learning rate, and how long its gradient reaches F. Choose by the
+validation scores; the test scores are for reporting. Trainings are kept in --run-dir like the runs of the figures. A
+command that was stopped goes on when it is repeated.
 """
 
 import json
@@ -26,7 +26,7 @@ from aljax.reports.comparison import Difference, differences_by_labels
 from aljax.reports.curves import draw_differences
 from aljax.runs.run_dir import FinishedRun
 from aljax.system.files import disk_errors, make_folder, write_atomically
-from experiments.figure_report import warn_of_others
+from experiments.figure_report import warn_of_replaced
 from experiments.figures import OnUCMerced, describe_changed, finish_runs, folder_of, plan
 
 
@@ -40,7 +40,7 @@ class StudySettings(OnUCMerced):
     init_weights: Path | None = None  # file of aljax convert-weights that one more training of F starts from
 
 
-# What is changed, by the name of the training. All are compared with the first.
+# The changed settings of each training, by its name. All are compared with the first.
 ALONE = "F alone"
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     ALONE: {"query": "random"},
@@ -57,7 +57,7 @@ SCORES = {"validation_micro_f1": "validation", "micro_f1": "test"}
 
 
 def measure(runs: Mapping[str, FinishedRun]) -> tuple[dict[str, Any], dict[str, dict[str, Difference]], str]:
-    """Each training's scores against those of `ALONE` in the same trials: for JSON, the picture, and as Markdown."""
+    """The scores of each training and their paired differences from `ALONE`: as JSON, for the picture, as Markdown."""
     heads = [f"{words} micro F1 | against {ALONE}" for words in SCORES.values()]
     lines = [f"| training | {' | '.join(heads)} |", "|---" * (1 + 2 * len(SCORES)) + "|"]
     scores: dict[str, Any] = {}
@@ -84,7 +84,7 @@ def main() -> None:
     variants = dict(VARIANTS)
     if start := settings.init_weights:
         variants[f"F alone, from {start.stem}"] = {"query": "random", "init_weights": start}
-    common = replace(settings, init_weights=None)  # what only the last variant starts from
+    common = replace(settings, init_weights=None)  # only the last variant starts from them
     sizes = {"trials": settings.trials, "initial": settings.labels, "max_labels": settings.labels}
     planned = {name: plan(common, "UC Merced", {**sizes, **changes}) for name, changes in variants.items()}
     finished = finish_runs(planned.values(), settings)
@@ -110,7 +110,7 @@ def main() -> None:
     }
     own_sizes = {} if settings.labels == StudySettings.labels else {"max_labels": settings.labels}
     folder = folder_of(settings.run_dir, "open-settings", settings.scale, **settings.changed_sizes | own_sizes)
-    warn_of_others(folder, summary["runs"])
+    warn_of_replaced(folder, summary["runs"])
     make_folder(folder)
     with disk_errors(folder):
         write_atomically(folder / "table.md", text)

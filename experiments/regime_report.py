@@ -1,4 +1,4 @@
-"""What the comparison of regimes writes: curves, labels needed and rare classes found of each, and a map of all."""
+"""The report of the regimes: curves, labels needed and rare classes found in each, and a map of all."""
 
 import io
 import json
@@ -22,7 +22,7 @@ METRICS = ("micro_f1", "macro_f1", "mean_average_precision")
 BASELINE = ("random", "random")
 RESAMPLES = 2000  # of the trials, for the intervals of labels needed
 RARE = 0.05  # share of the pool below which a class counts as rare
-# Of 24 curves the picture has six; the map and the table have all.
+# The curves in the picture of a regime; the map and the table have all 24.
 SHOWN = (BASELINE, ("mge", "random"), *((query, "coverage") for query in ("random", "mge", "rarity", "boundary")))
 Series = Mapping[tuple[str, str], Sequence[Record]]
 
@@ -33,7 +33,7 @@ def series_title(query: str, first: str) -> str:
 
 
 def curves(history: Sequence[Record], metric: str) -> tuple[list[int], Float[np.ndarray, "trials points"]]:
-    """Numbers of labels, and the metric of each trial there."""
+    """The numbers of labels (points), and the metric of each trial at each of them (trials, points)."""
     labels = sorted({record.num_labeled for record in history})
     trials = sorted({record.trial for record in history})
     found = {(record.trial, record.num_labeled): getattr(record, metric) for record in history}
@@ -41,9 +41,9 @@ def curves(history: Sequence[Record], metric: str) -> tuple[list[int], Float[np.
 
 
 def labels_needed(history: Sequence[Record], baseline: Sequence[Record], metric: str) -> dict[str, float | None]:
-    """Labels for the baseline's mean score with all of its labels, and their 95 % interval over resampled trials.
+    """Labels at which the mean curve reaches the baseline's last mean score, with a 95 % bootstrap interval.
 
-    Trials are resampled together: they begin with the same tiles. None: the score is not reached.
+    Trials of both series are resampled in pairs, because they begin with the same tiles. None: not reached.
     """
     labels, ours = curves(history, metric)
     _, theirs = curves(baseline, metric)
@@ -58,7 +58,7 @@ def labels_needed(history: Sequence[Record], baseline: Sequence[Record], metric:
 
 
 def _first_reached(labels: Sequence[int], values: np.ndarray, level: float) -> float:
-    """On straight lines between points; infinite if never."""
+    """Number of labels at which the curve first reaches `level`, by linear interpolation; infinite if never."""
     reached = np.flatnonzero(values >= level)
     if not len(reached):
         return float("inf")
@@ -70,7 +70,7 @@ def _first_reached(labels: Sequence[int], values: np.ndarray, level: float) -> f
 
 
 def rare_tiles(history: Sequence[Record], archive: Archive, split: Split) -> float:
-    """Share of the pool's tiles with a rare class that were chosen, after the first batch, in the mean over trials."""
+    """Share of the pool's tiles with a rare class that a query chose after the first batch; mean over trials."""
     share = archive.labels[split.pool].mean(0)
     rare = np.asarray(archive.labels[:, (share > 0.0) & (share < RARE)].any(1))
     places = {tile: index for index, tile in enumerate(archive.ids)}
@@ -80,7 +80,7 @@ def rare_tiles(history: Sequence[Record], archive: Archive, split: Split) -> flo
 
 
 def write_regime(folder: Path, title: str, series: Series, archive: Archive, split: Split) -> dict[str, Any]:
-    """Pictures and `summary.json` of a regime; returns what the latter holds."""
+    """Writes the picture and `summary.json` of a regime; returns the content of the latter."""
     baseline = series[BASELINE]
     rows = {}
     for (query, first), history in series.items():
@@ -109,7 +109,7 @@ def write_regime(folder: Path, title: str, series: Series, archive: Archive, spl
 
 
 def write_histories(folder: Path, runs: Mapping[tuple[str, str], FinishedRun]) -> None:
-    """`histories-FIRST.tar.xz`: settings and history of each run, as `QUERY/config.json` and `QUERY/history.jsonl`."""
+    """Writes `histories-FIRST.tar.xz` with `QUERY/config.json` and `QUERY/history.jsonl` of each run."""
     for first in ("random", "coverage"):
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w:xz") as archive:
@@ -125,7 +125,7 @@ def write_histories(folder: Path, runs: Mapping[tuple[str, str], FinishedRun]) -
 
 
 def write_map(folder: Path, titles: Mapping[str, str], summaries: Mapping[str, Any]) -> None:
-    """`map.png`, the areas under all curves against random choice in one picture, and `table.md`."""
+    """Writes `map.png`, the difference in area under the curve of all series from random choice, and `table.md`."""
     names = list(next(iter(summaries.values()))["series"])
     columns = [(name, metric) for name in summaries for metric in METRICS[:2]]
     points = np.array(
@@ -136,10 +136,10 @@ def write_map(folder: Path, titles: Mapping[str, str], summaries: Mapping[str, A
     )
     figure = new_figure(1.6 * len(columns) + 3.5, 0.36 * len(names) + 1.8)
     axes = figure.subplots()
-    reach = float(np.abs(points).max()) or 1.0
-    axes.imshow(points, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto")
+    limit = float(np.abs(points).max()) or 1.0
+    axes.imshow(points, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     for row, column in np.ndindex(points.shape):
-        dark = abs(points[row, column]) > 0.6 * reach
+        dark = abs(points[row, column]) > 0.6 * limit
         axes.text(column, row, f"{points[row, column]:+.1f}", ha="center", va="center", color="w" if dark else "k")
     axes.set_yticks(range(len(names)), names)
     words = {"micro_f1": "micro F1", "macro_f1": "macro F1"}
@@ -151,7 +151,7 @@ def write_map(folder: Path, titles: Mapping[str, str], summaries: Mapping[str, A
 
 
 def as_markdown(summary: Mapping[str, Any]) -> str:
-    """A row per series: differences along the curve with their intervals, and labels needed."""
+    """A Markdown table, one row per series: area differences with intervals, labels needed, rare classes."""
     count = summary["labels"]
     lines = [
         f"**{summary['title']}** ({summary['pool']:,} tiles in the pool, {summary['test']} for the test)",

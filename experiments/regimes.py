@@ -1,14 +1,14 @@
-"""Where which query saves labels: all queries and both first batches on frozen features of two real archives.
+"""Which query saves labels in which regime: all queries and both first batches, on frozen features of two archives.
 
     python -m experiments.regimes --ucmerced-features F.npz --ucmerced-labels LandUse_Multilabeled.txt \\
         --aid-features G.npz --aid-labels aid_labels.csv --aid-splits aid_splits.csv
 
-A regime is an archive, a pool that is as it comes (flat) or long-tailed, and a budget. In each of them every query runs
-from a random first batch and from one that covers the pool, the same trials each: a logistic head on the features,
-twenty trials. UC Merced has the split sizes of the paper, AID its published test set. In the long-tailed pool scene k
-of 21, in an order drawn once, keeps (k + 1)^-0.9 of its tiles. Settings (L2, normalisation) were chosen on
-tiles of UC Merced held back in another split, and for AID not at all. A command that was stopped goes on when it is
-repeated. Writes a picture and the numbers of each regime, a map of all, and a table in Markdown.
+A regime is an archive, a pool (unchanged, "flat", or long-tailed) and a budget. In each one every query starts from a
+random first batch and from one that covers the pool, with a logistic head on the features, in the same twenty trials.
+UC Merced has the split sizes of the paper, AID its published test set. In the long-tailed pool, scene k of 21 (in an
+order drawn once, k from 0) keeps (k + 1)^-0.9 of its tiles. Settings (L2, normalisation) were chosen on tiles of UC
+Merced held back in another split, and not chosen for AID. A command that was stopped goes on when it is repeated.
+Writes a picture and the numbers of each regime, a map of all, and a table in Markdown.
 """
 
 import csv
@@ -46,7 +46,7 @@ FIRSTS = ("random", "coverage")
 
 
 class Regime(NamedTuple):
-    """Where queries are compared."""
+    """A setting in which queries are compared."""
 
     title: str
     archive: str
@@ -82,7 +82,7 @@ class RegimeSettings:
 
 
 def open_regime(settings: RegimeSettings, regime: Regime) -> tuple[Archive, Split]:
-    """The features with their labels, and which tiles are in the pool. Raises InputError."""
+    """The archive of a regime, features with labels, and its split. Raises InputError if files do not fit together."""
     if regime.archive == "aid":
         return open_aid(settings)
     table = read_labels(settings.ucmerced_labels)
@@ -98,10 +98,7 @@ def open_regime(settings: RegimeSettings, regime: Regime) -> tuple[Archive, Spli
 
 
 def open_aid(settings: RegimeSettings) -> tuple[Archive, Split]:
-    """AID with its published test set; a quarter of its training tiles beside its validation ones is held back.
-
-    So the pool has about 1,500 tiles and 900 validate.
-    """
+    """AID with its published test set, a pool of 1,500 of its training tiles, and all other tiles for validation."""
     archive = open_features(settings.aid_features, settings.aid_labels)
     with settings.aid_splits.open(encoding="utf-8", newline="") as file:
         part = {row["id"]: row["split"] for row in csv.DictReader(file)}
@@ -117,7 +114,7 @@ def open_aid(settings: RegimeSettings) -> tuple[Archive, Split]:
 
 
 def long_tail(pool: np.ndarray, scenes: Sequence[str], seed: int) -> np.ndarray:
-    """The pool without most tiles of most scenes: scene k, in a drawn order, keeps (k + 1)^-0.9 of its tiles."""
+    """A long-tailed part of the pool: scene k, from 0 in random order, keeps (k + 1)^-`TAIL` of its tiles."""
     names = sorted({scenes[tile] for tile in pool})
     order_key, tiles_key = jax.random.split(derive_key(seed, Purpose.SPLIT, trial=1))
     kept = []
@@ -130,7 +127,7 @@ def long_tail(pool: np.ndarray, scenes: Sequence[str], seed: int) -> np.ndarray:
 
 
 def settings_of(settings: RegimeSettings, regime: Regime, query: str, first: str) -> Settings:
-    """Of a run."""
+    """The settings of a run, without its folder."""
     return Settings(
         run_dir=Path(),
         query=query,
@@ -147,7 +144,7 @@ def settings_of(settings: RegimeSettings, regime: Regime, query: str, first: str
 
 
 def make_part(settings: RegimeSettings) -> None:
-    """Makes one run, or goes on with it."""
+    """Makes or continues the run `settings.part`."""
     name, query, first = settings.part.split("/")
     archive, split = open_regime(settings, REGIMES[name])
     chosen = replace(
@@ -157,7 +154,7 @@ def make_part(settings: RegimeSettings) -> None:
 
 
 def parts_of(settings: RegimeSettings, name: str) -> list[str]:
-    """The runs of a regime."""
+    """The runs of a regime, as values of --part."""
     return [f"{name}/{query}/{first}" for first in FIRSTS for query in settings.queries]
 
 
@@ -171,14 +168,14 @@ def finish(settings: RegimeSettings) -> dict[str, FinishedRun]:
     jobs = [Job([*sys.orig_argv, "--part", part], folder / f"{part}.log") for part in missing]
     done = 0
 
-    def tell(ended: int) -> None:
+    def report(ended: int) -> None:
         nonlocal done
         if ended > done:
             print(f"{len(parts) - len(missing) + ended} of {len(parts)} runs", file=sys.stderr, flush=True)
             done = ended
 
     if jobs:
-        run_jobs(jobs, find_places(settings.jobs), tell)
+        run_jobs(jobs, find_places(settings.jobs), report)
     found = {part: read_finished(folder / part) for part in parts}
     if unfinished := [part for part, run in found.items() if run is None]:
         raise InputError(f"{folder / unfinished[0]} has not ended: repeat the command")

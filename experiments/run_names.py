@@ -1,6 +1,6 @@
-"""A run of an experiment script as a value: its command, and a name that only the same settings give.
+"""A run of an experiment script as a value: its command, and a name that is equal only for equal settings.
 
-A folder of runs with such names is a store: what several figures show is run once and read by each.
+So a folder of runs with such names works as a cache: a run that several figures show is made once.
 """
 
 import hashlib
@@ -17,19 +17,19 @@ from aljax.training.weights import load_weights
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """Settings for a script, whose `run_dir` is the folder of all runs."""
+    """A script and its settings, in which `run_dir` is the folder of all runs."""
 
     module: str
     settings: Settings
 
     @cached_property
     def name(self) -> str:
-        """Readable, and different for different settings: `ucmerced-mge-warm-b20-trial1-1f0c5a2b`."""
+        """A readable name with a hash of the settings: `ucmerced-mge-warm-b20-trial1-1f0c5a2b`."""
         settings = self.settings
         flat = {name: value for name, value in flatten(settings).items() if name not in WHERE_AND_WHEN}
-        # Settings that older versions did not have are not in the names that these gave.
+        # Names by older versions do not contain settings that these did not have.
         defining = {name: value for name, value in flat.items() if not (name in LATER and value == LATER[name])}
-        if settings.init_weights is not None:  # they count by their content, wherever they lie
+        if settings.init_weights is not None:  # identified by content, not by path
             defining["init_weights"] = load_weights(settings.init_weights).sha256
         digest = hashlib.sha256(json.dumps(defining, sort_keys=True, default=str).encode()).hexdigest()[:8]
         query = settings.query + ("" if settings.clustering or settings.query == "random" else "-alone")
@@ -42,12 +42,12 @@ class PlannedRun:
         return self.settings.run_dir / self.name
 
     def command(self) -> list[str]:
-        """What runs it, or goes on with it."""
+        """The command that makes the run, or continues it."""
         return [sys.executable, "-m", self.module, *to_options(replace(self.settings, run_dir=self.run_dir))]
 
 
 def to_options(settings: Settings) -> list[str]:
-    """The options of a script that give it these settings: those that are not its defaults."""
+    """The command-line options that give a script these settings; defaults are left out."""
     default = flatten(type(settings)())
     options = []
     for name, value in flatten(settings).items():
@@ -62,7 +62,7 @@ def to_options(settings: Settings) -> list[str]:
 
 
 def flatten(settings: Settings) -> dict[str, Any]:
-    """Every setting by its name, whatever part of the settings it is in."""
+    """All settings by name, those of the recipe included."""
     flat: dict[str, Any] = {}
     for name, value in asdict(settings).items():
         flat |= value if isinstance(value, dict) else {name: value}

@@ -13,8 +13,8 @@ ArchiveName = Literal["UC Merced", "TreeSatAI"]
 Scale = Literal["paper", "small"]
 
 PAPER: Mapping[ArchiveName, Settings] = {"UC Merced": UCMercedSettings(), "TreeSatAI": TreeSatAISettings()}
-# 64 pixels are the least: with 32 the last dense block is one pixel wide, its batch statistics are those of ten values
-# each, and the scores jump from one iteration to the next.
+# Not below 64 pixels: with 32 the maps of the last dense block have one pixel, a batch statistic is that of ten values,
+# and the scores jump from one iteration to the next.
 SMALL: Mapping[ArchiveName, Mapping[str, Any]] = {
     "UC Merced": {"image_size": 64, "max_labels": 120, "recipe": Recipe(epochs=20)},
     "TreeSatAI": {"image_size": 64, "initial": 80, "budget": 80, "max_labels": 240, "recipe": Recipe(epochs=12)},
@@ -27,5 +27,5 @@ def scaled_settings(archive: ArchiveName, scale: Scale) -> Settings:
 
 
 def short(archive: ArchiveName) -> str:
-    """The archive's name in those of its script, its option, its files, and in a run's configuration: `ucmerced`."""
+    """The archive's name as in its script, options, files and configurations: `ucmerced`."""
     return archive.lower().replace(" ", "")

@@ -3,11 +3,11 @@
     python -m experiments.table1 --ucmerced-dir data/ucmerced --treesatai-dir data/treesatai
     python -m experiments.table1 --ucmerced-dir data/ucmerced --treesatai-dir data/forests --scale small
 
-The second is for two CPU cores, with tiles of 64 pixels and an archive from tools.generate. A selection is what an
-iteration does after its fit: a pass over the unlabelled tiles, their scores, the clustering. Its cost does not depend
-on what the network has learnt, so the weights are random. The paper has 7.25, 10.84 and 7.06 s for LL, TPD and MGE on
+The second command is for two CPU cores, with tiles of 64 pixels and an archive from tools.generate. A selection is the
+part of an iteration after the fit: predictions for the unlabelled tiles, scores, clustering. Its cost does not depend
+on the weights, so these are random. The paper has 7.25, 10.84 and 7.06 s for LL, TPD and MGE on
 UC Merced (b = 20), 141.5, 188.1 and 142.2 s on TreeSatAI (b = 1000), on hardware that it does not name, and 7.33 M
-parameters with the loss head, 6.97 M without. A command that was stopped goes on with the archive that it was at.
+parameters with the loss head, 6.97 M without. A command that was stopped goes on with the unfinished archive.
 """
 
 import json
@@ -80,7 +80,7 @@ class Selection(NamedTuple):
 
 
 def prepare_selection(query: str, archive: Archive, tiles: SplitTiles, settings: Settings) -> Selection:
-    """A state as after the fit of the second iteration, which is the first that TPD has a reference for."""
+    """A state after the fit of the second iteration, the first in which TPD has earlier probabilities."""
     settings = replace(settings, query=query)
     network = DenseNet121(len(archive.class_names), jnp.dtype(settings.precision))
     model = Model(network, LossHead() if query == "ll" else None)
@@ -124,14 +124,14 @@ def measure_archive(name: ArchiveName, settings: TableSettings) -> dict[str, Any
     }
 
 
-def read_measured(path: Path, asked: Mapping[str, Any]) -> dict[ArchiveName, dict[str, Any]]:
-    """The columns that a command with the same settings had measured on this machine when it was stopped."""
+def read_measured(path: Path, settings: Mapping[str, Any]) -> dict[ArchiveName, dict[str, Any]]:
+    """The columns that a stopped command with the same settings has measured on this machine."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         columns: dict[ArchiveName, dict[str, Any]] = found.pop("archives")
     except (OSError, ValueError, AttributeError, KeyError, TypeError):  # none, or none that can be read
         return {}
-    return columns if found == asked else {}
+    return columns if found == settings else {}
 
 
 def with_few_to_evaluate(split: Split) -> Split:
@@ -169,14 +169,14 @@ def main() -> None:
     folder = folder_of(settings.run_dir, "table1", settings.scale)
     machine = describe_machine()
     chosen = {name: getattr(settings, name) for name in ("scale", "rounds", "seed", "precision")}
-    asked = {"table": "table1", **chosen, "machine": machine}
-    columns = read_measured(folder / MEASURED, asked)
+    measured_with = {"table": "table1", **chosen, "machine": machine}
+    columns = read_measured(folder / MEASURED, measured_with)
     for name in PAPER_SECONDS:
         if name not in columns:
             columns[name] = measure_archive(name, settings)
             make_folder(folder)
             with disk_errors(folder):
-                write_atomically(folder / MEASURED, json.dumps({**asked, "archives": columns}, indent=2) + "\n")
+                write_atomically(folder / MEASURED, json.dumps({**measured_with, "archives": columns}, indent=2) + "\n")
     text = as_markdown(columns, ", ".join(f"{name} {value}" for name, value in machine.items()))
     with disk_errors(folder):
         write_atomically(folder / "table.md", text)

@@ -22,6 +22,7 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 hook = install_import_hook("aljax", "typechecking.typechecker")
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from tiny import make_archive, tiny_network  # noqa: E402
 
@@ -29,6 +30,17 @@ from aljax.data.archive import Archive, SplitTiles, place, random_split  # noqa:
 from aljax.networks.densenet import DenseNet  # noqa: E402
 from aljax.networks.loss_head import LossHead  # noqa: E402
 from aljax.networks.model import Model  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps compiled programs in pytest's cache: for both workers, the processes of the tests, and the next session."""
+    if not hasattr(config, "cache"):  # -p no:cacheprovider
+        return
+    programs = str(config.cache.mkdir("programs"))
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    # JAX reads its variables when it is imported.
+    jax.config.update("jax_compilation_cache_dir", programs)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @pytest.fixture
@@ -65,19 +77,6 @@ def tiles(archive: Archive) -> SplitTiles:
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of processes that keep their compiled programs for each other.
-
-    Not for a process whose disk is full: JAX leaves a program half written then, and complains of it ever after.
-    """
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    return {**os.environ, **cache}
-
-
-@pytest.fixture(scope="session")
 def ucmerced_dir() -> Path:
     folder = os.environ.get("ALJAX_UCMERCED_DIR")
     if not folder:
@@ -109,6 +108,18 @@ def traces() -> Callable[[Callable], int]:
 @pytest.fixture(scope="session")
 def key() -> jax.Array:
     return jax.random.key(0)
+
+
+@pytest.fixture
+def plain_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds of annotation with sheets that are the tiles alone: drawing captions takes longer than the round."""
+    from PIL import Image
+
+    def draw(path: Path, archive: Archive, indices: np.ndarray, bands: tuple[int, ...]) -> None:
+        pixels = [archive.images[index][..., list(bands)] for index in indices.tolist()]
+        Image.fromarray(np.concatenate(pixels)).save(path)
+
+    monkeypatch.setattr("aljax.annotation.round_files.contact_sheet", draw)
 
 
 @pytest.fixture

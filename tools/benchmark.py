@@ -1,13 +1,13 @@
-"""How fast aljax is on this machine, beside PyTorch and scikit-learn doing the same in the same minutes.
+"""Times aljax on this machine against PyTorch and scikit-learn, in alternating rounds.
 
     python -m tools.benchmark
     python -m tools.benchmark --rows kmeans score --rounds 7 --out benchmark.json
 
-The ways of a row take turns, each in a process of its own. Printed are the median of the rounds with their range, how
-many times faster aljax is, what the first time took (mostly compilation), and the largest memory. PyTorch and
-scikit-activeml are extras: pip install -e .[torch,peers]; without them their lines are missing. On an accelerator
-training is timed over 32 steps in a row, also with what --deterministic asks for. Steps on a hundred tiles are left out
-on a CPU with less than 64 GiB of memory. Selections are those of Table I, on a share of the pool where a whole one
+A row is a task, which several implementations do in turns, each in a process of its own. Printed are the median of the
+rounds with their range, how many times faster aljax is, the time of the first round (mostly compilation), and the peak
+memory. PyTorch and scikit-activeml are extras: pip install -e .[torch,peers]; without them their lines are missing. On
+an accelerator training is timed over 32 consecutive steps, also with --deterministic. Steps on a hundred tiles are left
+out on a CPU with less than 64 GiB of memory. Selections are those of Table I, on a part of the pool where the whole
 would take hours. Features of a million rows take 1 GB of the temporary folder.
 """
 
@@ -51,14 +51,14 @@ class Settings:
 
 
 class Row(NamedTuple):
-    """A work, the ways to do it, aljax's first, and the unit that is counted."""
+    """A task and the ways to do it; that of aljax is the first."""
 
     name: str
     ways: list[Way]
 
 
 def own(name: str, build: Callable[..., Work], **arguments: Any) -> Way:
-    """A way of aljax. Its process keeps freed memory, as those of its commands do."""
+    """A way of aljax, in a process that keeps freed memory like those of its commands."""
     return Way(name, build, arguments, keep_freed_memory)
 
 
@@ -85,11 +85,11 @@ def rows_of_network(precision: str, on_cpu: bool) -> Iterator[Row]:
         steps = "" if on_cpu else f", {STEPS_PER_CALL} steps"
         yield Row(f"train, batch {batch}, {precision}{steps}", ways)
     for batch in (SCORED_ON_CPU, 64, 256) if on_cpu else (64, 256):
-        # A pass of several batches, as over a pool: alone, one finds the caches full of what the other way left.
+        # A pass of several batches, as over a pool: a single one would run on caches filled by the other process.
         count = max(batch, 64) if on_cpu else batch * 4
         ways = beside_torch("score", {"count": count, "batch": batch, **common})
         yield Row(f"score, batch {batch}, {precision}", ways)
-    # A process finds the programs of one before it; the first time there are none.
+    # Each process finds the compiled programs of the one before it; the first finds none.
     yield Row(f"start, batch 10, {precision}", [own("aljax", benchmarked.start_in_jax, batch=10, **common)])
 
 
@@ -141,7 +141,7 @@ def rows_of_iteration(precision: str, on_cpu: bool, share: float) -> Iterator[Ro
 
 
 def all_rows(settings: Settings) -> Iterator[Row]:
-    """All that this machine can measure in that share and those precisions."""
+    """All rows that this machine can measure, with the settings' pool share and precisions."""
     on_cpu = jax.default_backend() == "cpu"
     share = settings.pool_share or (0.05 if on_cpu else 1.0)
     precisions = settings.precision or (("float32",) if on_cpu else ("float32", "bfloat16"))
@@ -164,15 +164,15 @@ def lines(row: Row, timings: dict[str, Timing | str]) -> Iterator[str]:
         if isinstance(timing, str):
             yield f"{start}{timing}"
             continue
-        spread = f"{min(timing.seconds):.3g} - {max(timing.seconds):.3g}"
+        span = f"{min(timing.seconds):.3g} - {max(timing.seconds):.3g}"
         faster = f"{timing.median / own.median:.2f} x" if number and isinstance(own, Timing) else ""
         other = ", ".join(f"{what} {value:.6g}" for what, value in timing.figures.items())
         peak = timing.peak_bytes / 2**20
-        yield f"{start}{timing.median:>10.3g}{spread:>20}{faster:>12}{timing.first_seconds:>10.1f}{peak:>8.0f}  {other}"
+        yield f"{start}{timing.median:>10.3g}{span:>20}{faster:>12}{timing.first_seconds:>10.1f}{peak:>8.0f}  {other}"
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine and versions of the measurements."""
     torch = {} if find_spec("torch") is None else {"torch": version("torch")}
     return {**describe_machine(), "cpu cores": os.cpu_count(), **torch, "devices": len(jax.local_devices())}
 

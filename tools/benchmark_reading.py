@@ -1,10 +1,10 @@
-"""Speed and memory of tiles in memory, in a cache and on disk.
+"""Speed and peak memory with tiles in memory, in a cache and on disk.
 
     python -m tools.benchmark_reading --images DIR
 
-Two tables for any folder of tiles (labels are made up): how fast the pixels alone come, are scored and are trained
-on, medians of alternating rounds with the share of the speed from memory; and the peak memory of one iteration
-(training and a pass over the pool) for pools of several sizes, each in a process of its own.
+Two tables for any folder of tiles, with random labels. The speed of reading alone, of scoring and of training: medians
+of alternating rounds, also relative to tiles in memory. And the peak memory of one iteration (training and a pass over
+the pool) for pools of several sizes, each in a process of its own.
 """
 
 import json
@@ -82,13 +82,13 @@ def start(pool: Tiles) -> tuple[Model, Variables]:
 
 
 def read(pool: Tiles, count: int, batch_size: int) -> None:
-    """The first tiles of a pool, touched and no more."""
+    """Reads the first tiles of a pool and touches every pixel."""
     for batch in stream(pool.images, np.arange(count), batch_size):
         batch.sum()
 
 
 def score(model: Model, variables: Variables, pool: Tiles) -> None:
-    """The pass of a query over a pool."""
+    """Predicts and scores all tiles of a pool, as a query does."""
     shortlist = Shortlist(60)
     for rows, batch in predict_batches(model, variables, pool, np.arange(pool.num_tiles)):
         shortlist.add(rows, batch.probabilities[:, 0], batch.embeddings)

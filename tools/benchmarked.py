@@ -1,4 +1,4 @@
-"""The works of tools.benchmark: each function sets one up and returns what does it once and waits for it."""
+"""The tasks of tools.benchmark: each function prepares one and returns what does it once and waits for the device."""
 
 import itertools
 import os
@@ -18,7 +18,7 @@ from aljax.data import Archive, Split, Tiles, place
 from aljax.data.augmentation import BandStatistics
 from aljax.loop.iterations import Watcher, advance, begin_iteration, begin_trial
 from aljax.loop.pool import Pool
-from aljax.loop.querying import uncertainty
+from aljax.loop.querying import make_score
 from aljax.loop.settings import Settings
 from aljax.loop.state import RunState
 from aljax.networks import DenseNet121, LossHead
@@ -63,7 +63,7 @@ def pool_on_device(count: int, size: int, bands: int) -> Tiles:
 
 
 def begin_training(batch: int, size: int, bands: int, precision: str, steps: int = 1) -> Callable[[], jax.Array]:
-    """What starts so many steps of a fit, on an accelerator in a row, and gives something to wait for."""
+    """A function that starts so many steps of a fit, several in one call, and returns an array to wait for."""
     model, variables = fresh_model(size, bands, precision)
     recipe, pool = Recipe(), pool_on_device(batch * steps, size, bands)
     assert pool.on_device is not None
@@ -73,7 +73,7 @@ def begin_training(batch: int, size: int, bands: int, precision: str, steps: int
     if steps > 1:
         program = partial(train_on_device, model, recipe, batch)
         given = (*given[:-1], pool.indices.astype(np.int32), np.array([0, steps], np.int32))
-    # What a step gives is what the next one takes.
+    # The result of a step is donated to the next one.
     carries = [(start.state, start.sums)]
 
     def begin() -> jax.Array:
@@ -100,7 +100,7 @@ FIRST_STEP = "from tools.benchmarked import begin_first_step; begin_first_step(*
 
 
 def start_in_jax(**arguments: Any) -> Work:
-    """A process from its start until the first step of a fit is under way, with what the process before it kept."""
+    """From the start of a process to its first step of a fit, with the compiled programs of the process before it."""
     folder = TemporaryDirectory(prefix="aljax-programs-")
 
     def work() -> Mapping[str, float]:
@@ -118,7 +118,7 @@ def start_in_jax(**arguments: Any) -> Work:
 
 
 def begin_first_step(**arguments: Any) -> None:
-    """Says when the first step is under way."""
+    """Prints a line when the first step has started."""
     keep_programs()
     begin_training(**arguments)()
     print("begun", flush=True)
@@ -169,7 +169,7 @@ def iterate_in_jax(labelled: int, epochs: int, pool: int, size: int, bands: int,
 
 
 def embeddings(count: int, dimension: int = 1024) -> np.ndarray:
-    """Points as uneven as embeddings are: many more clusters than are asked for, of different sizes and widths."""
+    """Points (count, dimension) as uneven as embeddings: more clusters than are sought, of unequal sizes and widths."""
     rng = np.random.default_rng(2)
     centers = np.maximum(rng.normal(size=(max(count // 8, 4), dimension)), 0.0)
     chosen = rng.choice(len(centers), count, p=rng.dirichlet(np.ones(len(centers))))
@@ -178,7 +178,7 @@ def embeddings(count: int, dimension: int = 1024) -> np.ndarray:
 
 
 def kmeans_in_jax(count: int, clusters: int) -> Work:
-    """k-means++ and Lloyd, with another seeding each time: of few points one is luck."""
+    """k-means++ and Lloyd, with another seed each time, because with few points one seeding is luck."""
     prepare_process()
     points, seeds = jax.device_put(embeddings(count)), itertools.count()
 
@@ -189,7 +189,7 @@ def kmeans_in_jax(count: int, clusters: int) -> Work:
 
 
 def kmeans_in_sklearn(count: int, clusters: int) -> Work:
-    """The same by scikit-learn, to the same end: no tolerance, one seeding."""
+    """The same by scikit-learn, with the same stopping rule: no tolerance, one seeding."""
     from sklearn.cluster import KMeans
 
     points, seeds = embeddings(count), itertools.count()
@@ -202,7 +202,7 @@ def kmeans_in_sklearn(count: int, clusters: int) -> Work:
 
 
 def mge_in_jax(count: int, materialised: bool) -> Work:
-    """MGE scores by the product of norms, or as the norms of gradients that are there in full."""
+    """MGE scores by the product of norms or, if `materialised`, as norms of the full gradients."""
     prepare_process()
     layer = {"kernel": jax.random.normal(jax.random.key(0), (1024, 15)) * 0.05, "bias": jnp.zeros(15)}
     points = jax.device_put(embeddings(count))
@@ -228,7 +228,7 @@ def select_in_jax(query: str, pool: int, size: int, bands: int, budget: int, mul
     state = RunState(0, 2, Pool(pool), variables, before, ())
 
     def work() -> Mapping[str, float]:
-        score, shortlist = uncertainty(settings, tiles, state), Shortlist(multiplier * budget)
+        score, shortlist = make_score(settings, tiles, state), Shortlist(multiplier * budget)
         for chunk, batch in predict_batches(model, variables, tiles, tiles.indices):
             shortlist.add(chunk, score(chunk, batch), batch.embeddings)
         chosen = shortlist.select(jax.random.key(1), budget, multiplier)

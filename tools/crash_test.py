@@ -35,7 +35,7 @@ RUN = (
     *(sys.executable, "-m", "experiments.quickstart", "--tiles", "640", "--trials", "2", "--initial", "20"),
     *("--budget", "20", "--max-labels", "60", "--epochs", "24", "--batch-size", "10"),
 )
-# Each with the files in the run's folder that show it, and its share of the kills.
+# By name: the pattern of files that exist at that moment, and its weight among the kills.
 MOMENTS = {
     "start": ("", 1),
     "any": ("", 4),
@@ -45,7 +45,7 @@ MOMENTS = {
 }
 SHARES = [share for _, share in MOMENTS.values()]
 Kill = tuple[str, str]
-"""What was being written, and how far the newest checkpoint was."""
+"""The moment, and the stage of the newest checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def last_message(run_dir: Path) -> str:
 
 
 def has_begun(run_dir: Path) -> bool:
-    """Whether a process is at work in the folder, past its start."""
+    """Whether a process has opened the run directory."""
     return any(run_dir.glob(f"*/{WRITER}"))
 
 
@@ -92,7 +92,7 @@ def kill(settings: Settings, process: subprocess.Popen[str], run_dir: Path, wait
 
 
 def check_end(settings: Settings, process: subprocess.Popen[str], run_dir: Path) -> list[str]:
-    """What was wrong with the way a run ended on the signal, if it was not as promised."""
+    """What was wrong with the status or message after the signal; empty if nothing was."""
     number = getattr(signal, f"SIG{settings.signal}")
     if settings.signal == "KILL" or process.returncode == -number:  # not caught, or still starting
         return []
@@ -103,7 +103,7 @@ def check_end(settings: Settings, process: subprocess.Popen[str], run_dir: Path)
 
 
 def stage(run_dir: Path) -> str:
-    """How far the newest checkpoint of an unfinished run is."""
+    """The stage of the newest checkpoint of an unfinished run."""
     for query in reversed(QUERIES):
         if newest := read_newest(run_dir / query / "checkpoints"):
             if newest.facts["stage"] != "Training":
@@ -113,14 +113,14 @@ def stage(run_dir: Path) -> str:
 
 
 def differences_from(whole: Path, run_dir: Path) -> list[str]:
-    """Names of what a run left that an undisturbed one did not leave like that."""
+    """Names of the results of a run that differ from those of an undisturbed one."""
     different = [name for name in FILES[1:] if (whole / name).read_bytes() != (run_dir / name).read_bytes()]
     of_query = {query: differences(contents(run_dir / query), contents(whole / query)) for query in QUERIES}
     return different + [f"{query}/{name}" for query, names in of_query.items() for name in names]
 
 
-def torture(settings: Settings, run_dir: Path, rng: random.Random, work: float) -> tuple[list[Kill], list[str]]:
-    """Kills a run again and again, then lets it end; the kills, and how it should not have ended."""
+def kill_repeatedly(settings: Settings, run_dir: Path, rng: random.Random, work: float) -> tuple[list[Kill], list[str]]:
+    """Kills a run repeatedly, then lets it end; returns the kills, and what was wrong with its ends."""
     kills: list[Kill] = []
     wrong: list[str] = []
     while True:
@@ -145,7 +145,7 @@ def row(name: object, kills: list[Kill], different: list[str]) -> str:
 
 
 def undisturbed(run_dir: Path) -> float:
-    """Runs without a kill; the seconds it took, less those of its start."""
+    """Makes a run without a kill; returns its seconds after the start of the process."""
     process = start(run_dir, 60.0)
     while process.poll() is None and not has_begun(run_dir):
         time.sleep(0.01)
@@ -166,7 +166,7 @@ def run_all(settings: Settings, folder: Path) -> bool:
     all_different: list[str] = []
     for number in range(1, settings.runs + 1):
         run_dir = folder / f"run{number}"
-        kills, different = torture(settings, run_dir, rng, work)
+        kills, different = kill_repeatedly(settings, run_dir, rng, work)
         different = different or differences_from(folder / "whole", run_dir)
         print(row(number, kills, different), flush=True)
         all_kills += kills

@@ -1,4 +1,4 @@
-"""Damages every file of a run, one at a time, repeats the command, and says what came of it.
+"""Damages every file of a run, one at a time, repeats the command, and reports the outcome.
 
     python -m tools.damage_test
 
@@ -58,23 +58,23 @@ WRONG = "UNNOTICED, WRONG"
 
 
 def outcome(run_dir: Path, resume: Resume, expected: dict[str, object]) -> str:
-    """What comes of repeating the command on a damaged run."""
-    with warnings.catch_warnings(record=True) as told:
+    """The outcome of repeating the command on a damaged run."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InputWarning)
         try:
             resume(run_dir)
         except InputError:
             return "refused"
-    told = [warning for warning in told if issubclass(warning.category, InputWarning)]
+    warned = any(issubclass(warning.category, InputWarning) for warning in caught)
     if differences(contents(run_dir), expected):
-        return "told, differs" if told else WRONG
-    return "told, made good" if told else "made good"
+        return "warned, differs" if warned else WRONG
+    return "warned, made good" if warned else "made good"
 
 
 def outcomes(
     run_dir: Path, resume: Resume, expected: dict[str, object], scratch: Path, each: int = len(DAMAGES)
 ) -> Iterator[tuple[str, list[str]]]:
-    """For each file of a run that is not empty, what comes of `each` kinds of damage, taken in turn."""
+    """For each non-empty file of a run, the outcomes of `each` kinds of damage; the kinds are taken in turn."""
     rng, damages = np.random.default_rng(SEED), itertools.cycle(DAMAGES.values())
     for path in sorted(path for path in run_dir.rglob("*") if path.is_file() and path.stat().st_size):
         found = []
@@ -87,7 +87,7 @@ def outcomes(
 
 
 def make_runs(run: Resume, finished: Path, stopped: Path) -> None:
-    """Makes a run, and on the way the copy that a stop inside the training of its second iteration would leave."""
+    """Makes a run and, while it trains in its second iteration, a copy as a stop would leave it there."""
     save = RunStore.save
 
     def save_and_copy(store: RunStore, state: RunState) -> None:
@@ -121,7 +121,7 @@ def main() -> None:
         for run_dir in (stopped, finished):
             print(f"{run_dir.name + ' run':<72}" + "".join(f"{name:>18}" for name in DAMAGES))
             for name, found in outcomes(run_dir, run, expected, scratch):
-                print(f"{name:<72}" + "".join(f"{came_of_it:>18}" for came_of_it in found), flush=True)
+                print(f"{name:<72}" + "".join(f"{result:>18}" for result in found), flush=True)
                 wrong |= WRONG in found
     if wrong:
         sys.exit(1)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tools.workers import PeakMemory, end_with_parent, peak_device_bytes
 
 Work = Callable[[], Mapping[str, float]]
-"""Does the work once, waits for it, and gives other figures by name (such as the inertia of a clustering)."""
+"""Does the work once, waits for it, and returns other figures by name (such as the inertia of a clustering)."""
 
 LEAST_SECONDS = 0.2  # of a measurement: shorter work is repeated within it
 
@@ -28,20 +28,20 @@ class Way(NamedTuple):
     build: Callable[..., Work]
     arguments: Mapping[str, Any]
     at_first: Callable[[], None] | None = None
-    """Called in the process before it has a second thread."""
+    """Called in the process before it starts a second thread."""
 
 
 class Timing(NamedTuple):
-    """What was measured of a way."""
+    """The measurements of a way."""
 
     seconds: list[float]
     """Of each round."""
     first_seconds: float
-    """Of building it and doing it once: compilation, mostly."""
+    """Of building it and doing it once, mostly compilation."""
     peak_bytes: int
-    """Largest memory of the process, of the accelerator's where there is one."""
+    """Peak memory of the process, or of the accelerator where there is one."""
     figures: dict[str, float]
-    """What the work gave beside, medians over all times."""
+    """The other figures that the work returned, medians over all rounds."""
 
     @property
     def median(self) -> float:
@@ -49,10 +49,11 @@ class Timing(NamedTuple):
 
 
 def duels(works: Sequence[Sequence[Way]], rounds: int, builders: int = 1) -> Iterator[dict[str, Timing | str]]:
-    """Times the ways of each work in turns, work by work; a way that fails gives its error instead.
+    """Times the ways of each work in turns, work by work; for a way that fails, yields its error instead.
 
-    One builder makes the ways of a work ready one by one, because compilers use all cores. Several make those of all
-    works ready first, that many at once: for machines with more cores than a compiler uses, and room for all ways.
+    With one builder the ways of a work are built one after the other, because compilers use all cores. With several,
+    the ways of all works are built first, so many at once: for machines with more cores than a compiler uses, and
+    enough memory for all ways.
     """
     together = max(len(works), 1) if builders > 1 else 1
     for start in range(0, len(works), together):
@@ -62,47 +63,47 @@ def duels(works: Sequence[Sequence[Way]], rounds: int, builders: int = 1) -> Ite
         for ways in group:
             workers = list(islice(ready, len(ways)))
             for worker in workers * rounds:
-                worker.tell("again")
+                worker.request("again")
             yield {worker.way.name: worker.end() for worker in workers}
 
 
 class _Worker:
-    """A process that has built a way and done its work once, and does it again when told to, until something fails."""
+    """A process that builds a way, does its work once, and repeats it on request until it fails."""
 
     def __init__(self, way: Way) -> None:
         self.way = way
         self._failure: str | None = None
-        self._heard: list[Any] = []
+        self._answers: list[Any] = []
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, way))
         self._process.start()
         theirs.close()
-        self.tell(None)
+        self.request(None)
 
-    def tell(self, word: str | None) -> None:
-        """Says a word, if any, and keeps the answer: seconds, at the end what else was measured, or why it failed."""
+    def request(self, word: str | None) -> None:
+        """Sends a request, if any, and keeps the answer: seconds, at the end the other measurements, or an error."""
         if self._failure is not None:
             return
         try:
             if word is not None:
                 self._connection.send(word)
-            heard = self._connection.recv()
-        except (EOFError, OSError):  # it was killed, for want of memory for instance, maybe before the word
+            answer = self._connection.recv()
+        except (EOFError, OSError):  # the process was killed, for lack of memory for instance
             self._process.join()
-            heard = f"ended with status {self._process.exitcode}"
-        if isinstance(heard, str):
-            self._failure = heard
+            answer = f"ended with status {self._process.exitcode}"
+        if isinstance(answer, str):
+            self._failure = answer
         else:
-            self._heard.append(heard)
+            self._answers.append(answer)
 
     def end(self) -> Timing | str:
-        """What was measured, or why it failed."""
-        self.tell("end")
+        """Ends the process and returns its measurements, or why it failed."""
+        self.request("end")
         self._process.join()
         if self._failure is not None:
             return self._failure
-        first, *seconds, (peak_bytes, figures) = self._heard
+        first, *seconds, (peak_bytes, figures) = self._answers
         return Timing(seconds, first, peak_bytes, figures)
 
 

@@ -1,10 +1,10 @@
-"""Generates an archive in the layout of TreeSatAI (aerial tiles of 60 m): forests drawn by a program.
+"""Generates an archive of synthetic forests in the layout of TreeSatAI (aerial tiles of 60 m).
 
     python -m tools.generate --out data/forests --tiles 2000
 
-For trying things out at any size and for tests, where the real archive is too large to fetch; results on it say
-nothing about real forests. A tile of 304 pixels takes 370 kB of disk, 2,000 tiles 740 MB. The command may be
-stopped and repeated: tiles that are there are kept. The same settings give the same tiles on every machine.
+For experiments at any size and for tests, where the real archive is too large to download; results on it say nothing
+about real forests. A tile of 304 pixels takes 370 kB of disk, 2,000 tiles 740 MB. The command may be stopped and
+repeated: existing tiles are kept. The same settings give the same tiles on every machine.
 """
 
 import errno
@@ -36,7 +36,7 @@ from aljax.system.files import remove_leftovers, write_atomically
 from aljax.system.machine import usable_cores
 from tools.workers import end_with_parent
 
-DRAWING = 1  # raised when the same settings give other tiles than before
+DRAWING = 1  # version of the generator; increased when equal settings give other tiles
 TILES = treesatai.TILE_FOLDERS[0]
 LABELS = treesatai.LABEL_PLACES[0]
 LISTS = tuple(treesatai.LISTS.values())
@@ -69,7 +69,7 @@ def check(settings: Settings) -> None:
 
 
 def generate(settings: Settings) -> dict[str, Areas]:
-    """Writes the archive, or what is missing of it, and returns its labels: file name to genera and areas."""
+    """Writes the archive, or its missing files, and returns its labels: areas of genera by file name."""
     check(settings)
     claim(settings)
     with _writing_to(settings.out):
@@ -77,7 +77,7 @@ def generate(settings: Settings) -> dict[str, Areas]:
         (settings.out / LABELS).parent.mkdir(exist_ok=True)
         labels = dict(tqdm(_written(settings), "tiles", settings.tiles, unit="tile", disable=None, smoothing=0.05))
         remove_leftovers(settings.out / TILES)
-        # Last: an archive with labels and lists is whole.
+        # Written last: an archive with labels and lists is complete.
         write_atomically(settings.out / LABELS, json.dumps(labels))
         tiles = sorted(labels)
         num_test = min(max(round(settings.test_share * len(tiles)), 1), len(tiles) - 1)  # each list gets at least one
@@ -88,10 +88,10 @@ def generate(settings: Settings) -> dict[str, Areas]:
 
 
 def claim(settings: Settings) -> None:
-    """Marks a new folder as generated, or compares the mark that is there. Raises InputError."""
+    """Writes the settings into a new folder, or compares them with those in it. Raises InputError if they differ."""
     out, mark = settings.out, settings.out / treesatai.GENERATED
     wanted: dict[str, object] = {"drawing": DRAWING, **asdict(settings)}
-    del wanted["out"], wanted["processes"]  # the rest makes an archive this archive
+    del wanted["out"], wanted["processes"]  # the rest identifies the archive
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give --out a folder")
     if not mark.exists():
@@ -118,13 +118,13 @@ def claim(settings: Settings) -> None:
 
 
 def _written(settings: Settings) -> Iterator[tuple[str, Areas]]:
-    """Sees to it that every tile is on disk; yields names and areas in the order of the tiles."""
+    """Writes every tile that is missing; yields (file name, areas) in the order of the tiles."""
     write = partial(write_tile, settings)
     processes = min(settings.processes or usable_cores(), -(-settings.tiles // BATCH))
     if processes == 1:
         return (yield from map(write, range(settings.tiles)))
     # Spawned, not forked: a fork copies the locks of whatever threads the parent has.
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_leave_stopping_to_the_parent)
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_ignore_interrupts)
     try:
         yield from pool.map(write, range(settings.tiles), chunksize=BATCH)
     except BrokenProcessPool as error:
@@ -133,24 +133,24 @@ def _written(settings: Settings) -> Iterator[tuple[str, Areas]]:
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_stopping_to_the_parent() -> None:
+def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
 
 
 def write_tile(settings: Settings, index: int) -> tuple[str, Areas]:
-    """Writes a tile unless it is there whole; its name and areas."""
+    """Writes a tile unless its file is complete; returns its file name and areas."""
     path = settings.out / TILES / plan(settings.seed, index).name
-    if is_whole(path, settings.size, settings.compress):
+    if is_complete(path, settings.size, settings.compress):
         return path.name, areas(settings.seed, index, settings.size)
     tile = render(settings.seed, index, settings.size)
     write_atomically(path, encode(tile, index, settings.compress))
     return path.name, tile.areas
 
 
-def is_whole(path: Path, size: int, compress: bool) -> bool:
-    """Whether the file is a tile of that size with all its pixels."""
-    # Without compression a file that is too short shows at a glance; with it only decoding tells.
+def is_complete(path: Path, size: int, compress: bool) -> bool:
+    """Whether the file is a tile of that size with all of its pixels."""
+    # Without compression the size of a file shows that it is too short; with compression only decoding does.
     if not path.is_file() or (not compress and path.stat().st_size < 4 * size * size):
         return False
     try:
@@ -162,9 +162,9 @@ def is_whole(path: Path, size: int, compress: bool) -> bool:
 
 
 def encode(tile: Tile, index: int, compress: bool) -> bytes:
-    """The GeoTIFF: IR, G, B, R in EPSG:25832, one tile beside the other in rows of 200."""
+    """The tile as a GeoTIFF (IR, G, B, R in EPSG:25832); tiles lie side by side in rows of 200."""
     size, (row, column) = len(tile.pixels), divmod(index, 200)
-    metres = 0.2 * (304 / size)  # of a pixel; in this order exactly 0.2 where it should be
+    metres = 0.2 * (304 / size)  # per pixel; this order of operations gives exactly 0.2 for 304 pixels
     place = rasterio.Affine(metres, 0.0, CORNER[0] + column * SIDE_M, 0.0, -metres, CORNER[1] - row * SIDE_M)
     bands, dtype = treesatai.FORM
     form = {"width": size, "height": size, "count": bands, "dtype": dtype, "crs": "EPSG:25832", "transform": place}
@@ -185,7 +185,7 @@ def _writing_to(folder: Path) -> Iterator[None]:
 
 
 def report(settings: Settings, labels: dict[str, Areas]) -> str:
-    """Tiles per genus, tiles that show none, and the disk space."""
+    """The number of tiles per genus and without any, and the disk space, as text."""
     counts = Counter[str]()
     for rows in labels.values():
         counts.update(np.array(treesatai.GENERA)[treesatai.genus_labels(rows).astype(bool)].tolist() or ["none"])

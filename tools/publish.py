@@ -1,10 +1,10 @@
-"""Collects what others need to check and repeat the figures: pictures, summaries, histories, the tiles of each set.
+"""Collects the files with which others can check and repeat the figures: pictures, summaries, histories, splits.
 
     python -m tools.publish runs/paper results/paper --ucmerced-dir data/ucmerced --treesatai-dir data/treesatai
 
-RUNS is the --run-dir of experiments.fig1 to table1. Copied are each figure's folder, and settings and choices of each
-finished run (config.json, history.jsonl); not the checkpoints. For each archive a CSV lists its tiles: the set that
-each is in, and the trials that begin with their labels. Both follow from the seed.
+RUNS is the --run-dir of experiments.fig1 to table1. Copied are the folder of each figure, and config.json and
+history.jsonl of each finished run, not the checkpoints. For each archive a CSV lists for every tile its set and the
+trials in which it is labelled initially. Both follow from the seed.
 """
 
 import csv
@@ -46,7 +46,7 @@ def publish(
     figures = [path for pattern in ("*/summary.json", "*/*.png", "*/table.md") for path in sorted(runs.glob(pattern))]
     as_they_are = (*figures, *(run.run_dir / "config.json" for run in finished))
     copies = {path.relative_to(runs): path.read_bytes() for path in as_they_are}
-    # As the checkpoints have it.
+    # The history of the checkpoint, which is authoritative.
     copies |= {(run.run_dir / "history.jsonl").relative_to(runs): to_text(run.history).encode() for run in finished}
     configs = [run.config for run in finished]
     lists: dict[str, str] = {}
@@ -70,12 +70,12 @@ def publish(
 
 def list_tiles(folder: Path, configs: list[dict[str, Any]]) -> dict[str, str]:
     """A list for each seed and number of initial labels that runs on the archive in `folder` used, by file name."""
-    alike: dict[str, list[dict[str, Any]]] = {}
+    by_file: dict[str, list[dict[str, Any]]] = {}
     for config in configs:
         name = f"{config['archive'].replace(' ', '-')}-seed{config['seed']}-initial{config['initial']}.csv"
-        alike.setdefault(name, []).append(config)
+        by_file.setdefault(name, []).append(config)
     lists = {}
-    for name, (config, *others) in alike.items():
+    for name, (config, *others) in by_file.items():
         archive = open_archive(folder, config["image_size"], config["seed"])
         if archive.name != config["archive"]:
             continue

@@ -1,4 +1,4 @@
-"""What a finished run has left, in a form in which two runs can be compared."""
+"""The results of a finished run, in a form in which two runs can be compared."""
 
 import json
 import os
@@ -11,7 +11,7 @@ FILES = ("config.json", "curve.png", "summary.json")
 
 
 def contents(run_dir: Path) -> dict[str, object]:
-    """By name, all that two runs of one command have in common to the byte: only times and numbering may differ."""
+    """By name, everything that must be equal in two runs of one command: all but times and checkpoint numbers."""
     lines = [json.loads(line) for line in (run_dir / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     newest = read_newest(run_dir / "checkpoints")
     assert newest is not None
@@ -29,5 +29,5 @@ def contents(run_dir: Path) -> dict[str, object]:
 
 
 def differences(found: dict[str, object], expected: dict[str, object]) -> list[str]:
-    """Names of what is not the same."""
+    """Names of the results that differ."""
     return [name for name in expected if found[name] != expected[name]]

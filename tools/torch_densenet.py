@@ -1,4 +1,4 @@
-"""The yardstick of speed and of converted weights: DenseNet-BC in PyTorch, with the names of torchvision and timm.
+"""DenseNet-BC in PyTorch with the names of torchvision and timm: the reference for speed and converted weights.
 
 Written from the paper of Huang et al. in the order of operations that it gives, so that it runs with PyTorch alone.
 """
@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 (PyTorch's own habit)
 
 
 class Layer(nn.Sequential):
-    """BN, ReLU, 1x1 convolution, BN, ReLU, 3x3 convolution; appends its maps to those it reads."""
+    """BN, ReLU, 1x1 convolution, BN, ReLU, 3x3 convolution; appends its maps to its input."""
 
     def __init__(self, channels: int, growth: int) -> None:
         narrow = nn.Conv2d(channels, 4 * growth, 1, bias=False)

@@ -1,4 +1,4 @@
-"""Processes that work for another one: they do not outlive it, and know how much memory they took at most."""
+"""Worker processes: they end with their parent, and measure their peak memory."""
 
 import multiprocessing
 import os
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def end_with_parent() -> None:
-    """Called in a process that `multiprocessing` started: it ends when the one that started it does, however that ends.
+    """Makes a process that `multiprocessing` started end when its parent ends, however that happens.
 
-    It would work on otherwise, hold its memory and disturb what is done next.
+    Otherwise it would go on, hold its memory and disturb later work.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -23,7 +23,7 @@ def end_with_parent() -> None:
 
 
 class PeakMemory(threading.Thread):
-    """The largest memory of this process while the context lasts, without what is mapped from files (Linux)."""
+    """Measures the peak memory of this process in the context, without memory-mapped files (Linux)."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -46,7 +46,7 @@ class PeakMemory(threading.Thread):
 
 
 def peak_device_bytes() -> int | None:
-    """Largest memory of the accelerator that this process took, by whichever library it used; None on a CPU."""
+    """Peak accelerator memory of this process, by JAX or PyTorch; None on a CPU."""
     torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
     if torch:
         return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None

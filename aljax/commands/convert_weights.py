@@ -25,7 +25,7 @@ from aljax.runs.config import read_config
 from aljax.runs.inference import load
 from aljax.system.files import write_atomically
 from aljax.training.conversion import SOURCE_BANDS, convert, describe, parse_bands
-from aljax.training.weights import TensorFile, Tensors, example_bands, of_network, read_tensors, to_bytes
+from aljax.training.weights import TensorFile, Tensors, backbone_tensors, example_bands, read_tensors, to_bytes
 
 
 def convert_weights(source: tyro.conf.Positional[Path], out: Path, bands: str = ",".join(SOURCE_BANDS)) -> None:
@@ -84,7 +84,7 @@ def _of_run(run_dir: Path, bands: tuple[str, ...]) -> Found:
             f"the tiles of {run_dir} have {count} bands and --bands names {len(bands)} ({', '.join(bands)}): "
             f"name theirs in order, such as --bands {example_bands(count)}"
         )
-    tensors = {name: np.ascontiguousarray(array) for name, array in of_network(trained.variables).items()}
+    tensors = {name: np.ascontiguousarray(array) for name, array in backbone_tensors(trained.variables).items()}
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""The record of an iteration, its line in history.jsonl, and what is derived from records."""
+"""The record of an iteration, its line in history.jsonl, and statistics of records."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ class Record:
 
     @staticmethod
     def from_line(line: str) -> "Record":
-        """Raises ValueError or TypeError for what is no record."""
+        """The record of a line. Raises ValueError or TypeError for a line that is none."""
         fields = json.loads(line)
         if not isinstance(fields, dict):
             raise TypeError("a record is an object with named fields")
@@ -64,12 +64,12 @@ def has_converged(scores: Sequence[float], patience: int, min_gain: float) -> bo
 
 
 def to_text(history: Iterable[Record]) -> str:
-    """What `history.jsonl` holds."""
+    """The content of `history.jsonl`."""
     return "".join(f"{record.to_line()}\n" for record in history)
 
 
 def summarise(history: Iterable[Record]) -> list[dict[str, int | float]]:
-    """Mean, standard deviation (n - 1) and number of trials of each metric, a row per number of labels."""
+    """One row per number of labels: the trials, and mean and standard deviation (n - 1) over them of each metric."""
     by_labels: dict[int, list[Record]] = {}
     for record in history:
         by_labels.setdefault(record.num_labeled, []).append(record)

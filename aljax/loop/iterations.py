@@ -24,32 +24,34 @@ from aljax.queries.table import find_query
 from aljax.training.fitting import Fit, begin_fit, fit
 from aljax.training.weights import Weights, start_from
 
-COVERED = 20_000  # tiles whose features the first batch covers at most
+COVERED = 20_000  # tiles of a larger pool that are sampled for the first batch to cover
 
 
 @runtime_checkable
 class Store(Protocol):
-    """Where a run is kept."""
+    """Keeps the state of a run."""
 
-    def restore(self) -> RunState | None: ...
+    def restore(self) -> RunState | None:
+        """The last saved state; None for a new run."""
 
-    def save(self, state: RunState) -> None: ...
+    def save(self, state: RunState) -> None:
+        """Returns when the state is saved."""
 
     def offer(self, state: RunState) -> None:
-        """Saves the state if it is time to; may raise, once all is saved, to stop the run."""
+        """Saves the state if a checkpoint is due; may raise StoppedError, after saving, to stop the run."""
 
 
 class Watcher:
-    """Is told how a run goes; this one tells nobody."""
+    """Callbacks for the progress of a run; these do nothing."""
 
     def begin_iteration(self, state: RunState) -> None:
-        """The state is that of a new iteration, or of one that goes on."""
+        """Called before an iteration starts or is resumed, with its state."""
 
     def end_epoch(self, epoch: int, loss: float) -> None:
-        """Epochs count from 0; the loss is the mean over its steps."""
+        """Called after each epoch, counted from 0, with the mean loss over its steps."""
 
     def end_iteration(self, record: Record) -> None:
-        """It is complete and saved."""
+        """Called when an iteration is complete and saved."""
 
 
 def run(
@@ -60,7 +62,7 @@ def run(
     watcher: Watcher,
     published: Weights | None = None,
 ) -> tuple[Record, ...]:
-    """Runs all trials, going on from what `store` holds, and returns the whole history.
+    """Runs all trials, from the state that `store` restores, and returns the history of all of them.
 
     `published` is the content of `settings.init_weights`.
     """
@@ -77,14 +79,14 @@ def run(
         watcher.begin_iteration(state)
         state = advance(model, tiles, settings, state, store, watcher)
         if isinstance(model.network, Head) and not state.trial_is_over:
-            store.offer(state)  # it took a tenth of a second, and saving takes as long
+            store.offer(state)  # the iteration took a tenth of a second, and a checkpoint takes as long
         else:
             store.save(state)
         watcher.end_iteration(state.history[-1])
 
 
 def begin_trial(pool: Tiles, settings: Settings, trial: int, history: tuple[Record, ...]) -> RunState:
-    """A trial before its first iteration, with initial labels of its own."""
+    """The state of a trial (counted from 0) before its first iteration, with its own initial labels."""
     initial = first_tiles(pool, settings, trial)
     needed = find_query(settings.query).needs_previous
     unknown = np.full(pool.labels.shape, np.nan, np.float32) if needed else None
@@ -92,9 +94,9 @@ def begin_trial(pool: Tiles, settings: Settings, trial: int, history: tuple[Reco
 
 
 def first_tiles(pool: Tiles, settings: Settings, trial: int) -> Int[np.ndarray, " k"]:
-    """The tiles that are labelled before anything is learnt: by chance, or the ones that cover the pool's features.
+    """Indices of the tiles that are labelled initially: random ones, or those that cover the pool's features.
 
-    Of a large pool a sample is covered, drawn by the trial's key.
+    In a pool of more than `COVERED` tiles they cover a random sample of so many.
     """
     if settings.first == "random":
         return initial_labels(settings.seed, trial, pool.num_tiles, settings.initial)
@@ -109,9 +111,9 @@ def cover(
     count: int,
     statistics: BandStatistics | None = None,
 ) -> Int[np.ndarray, " k"]:
-    """Places among `rows` of tiles that cover the features of all of them; of many a sample is covered.
+    """Positions in `rows` of `count` tiles that cover the features of all of them, or of a sample of `COVERED`.
 
-    Without `statistics` the features' mean over the rows is taken off.
+    The features are centred by the mean of `statistics` or, without it, by their mean over the sample.
     """
     sample = np.arange(len(rows))
     if len(sample) > COVERED:
@@ -122,7 +124,7 @@ def cover(
 
 
 def initial_labels(seed: int, trial: int, pool_size: int, count: int) -> Int[np.ndarray, " k"]:
-    """The tiles of the pool that are labelled at the start of a trial (which counts from 0 here)."""
+    """Random indices of the pool's tiles that are labelled at the start of a trial, which counts from 0."""
     key = derive_key(seed, Purpose.INITIAL_LABELS, trial)
     return np.asarray(jax.random.permutation(key, pool_size)[:count])
 
@@ -130,9 +132,10 @@ def initial_labels(seed: int, trial: int, pool_size: int, count: int) -> Int[np.
 def begin_iteration(
     model: Model, pool: Tiles, settings: Settings, state: RunState, published: Weights | None = None
 ) -> RunState:
-    """An iteration before its first step, from fresh weights or from those of the last iteration.
+    """The state of the next iteration before its first step.
 
-    A fresh model is random, and where there are published weights its heads are.
+    A warm start takes the variables of the last iteration. A cold start, and the first iteration, take random ones or,
+    but for the heads, `published` weights.
     """
     iteration, variables = state.iteration + 1, state.variables
     if variables is None or settings.start == "cold":
@@ -148,7 +151,7 @@ def begin_iteration(
 def advance(
     model: Model, tiles: SplitTiles, settings: Settings, state: RunState, store: Store, watcher: Watcher
 ) -> RunState:
-    """The rest of an iteration: trains, evaluates and, unless the trial ends here, chooses and labels new tiles."""
+    """Does the rest of an iteration: trains, evaluates and, unless the trial ends, chooses and labels new tiles."""
     if isinstance(state.stage, Training):
         state = train(model, tiles, settings, state, store, watcher)
         store.offer(state)
@@ -162,7 +165,7 @@ def advance(
 def train(
     model: Model, tiles: SplitTiles, settings: Settings, state: RunState, store: Store, watcher: Watcher
 ) -> RunState:
-    """Fits the model to the labelled tiles, from the step at which the state is."""
+    """Fits the model to the labelled tiles, from the step that the state has reached."""
     assert isinstance(state.stage, Training)
     before = time.perf_counter() - state.seconds.train
 
@@ -186,7 +189,7 @@ def train(
 
 
 def label(state: RunState, chosen: Int[np.ndarray, " b"], ids: tuple[str, ...]) -> RunState:
-    """The state after the iteration: its record taken and the chosen tiles, whose ids are given, labelled."""
+    """The state after the iteration, with its record in the history and the chosen tiles, of these ids, labelled."""
     assert isinstance(state.stage, Predicted)
     record = Record(
         trial=state.trial + 1,

@@ -11,7 +11,7 @@ THRESHOLD = 0.5
 
 
 class Metrics(NamedTuple):
-    """Scores in [0, 1] of a set of tiles."""
+    """Metrics of the predictions on a set of tiles, each in [0, 1]."""
 
     micro_f1: float
     macro_f1: float
@@ -21,7 +21,7 @@ class Metrics(NamedTuple):
 
 
 def evaluate(probabilities: Float[AnyArray, "n c"], labels: Num[AnyArray, "n c"]) -> Metrics:
-    """Micro and macro F1 at 0.5 and the mean over classes of the average precision.
+    """Micro and macro F1 at the threshold 0.5, and the mean over classes of the average precision.
 
     A class without a positive tile has F1 0 and counts in the macro mean; the mean average precision, which
     has no value for such a class, leaves it out. Raises ValueError for other shapes, labels other than 0 and 1, or
@@ -35,7 +35,7 @@ def evaluate(probabilities: Float[AnyArray, "n c"], labels: Num[AnyArray, "n c"]
     if not ((labels == 0) | (labels == 1)).all() or not np.isfinite(probabilities).all():
         raise ValueError("labels are not all 0 or 1, or probabilities not all finite: mend them")
     predicted = probabilities > THRESHOLD
-    # The F1 of all cells together. One column would be taken for two classes, absent and present.
+    # Micro F1 counts all cells together; scikit-learn would take a single column for two classes, absent and present.
     micro = float(f1_score(labels.ravel(), predicted.ravel(), zero_division=0))
     each = f1_score(labels, predicted, average=None, zero_division=0) if labels.shape[1] > 1 else np.array([micro])
     present = labels.any(0)

@@ -15,7 +15,7 @@ class Pool:
     size: int
     rounds: tuple[tuple[int, ...], ...] = ()
     skipped: tuple[int, ...] = ()
-    """Tiles that nobody can label: neither labelled nor among the unlabelled."""
+    """Tiles that cannot be labelled: in neither `labelled` nor `unlabelled`."""
 
     @property
     def labelled(self) -> Int[np.ndarray, " n"]:
@@ -41,7 +41,7 @@ class Pool:
         return sum(len(chosen) for chosen in self.rounds)
 
     def label(self, indices: Int[np.ndarray, " n"]) -> "Pool":
-        """A pool with one more round. Raises InputError for an index that is out of range or labelled already."""
+        """The pool with one more round. Raises InputError for an index that repeats, is out of range or labelled."""
         new = tuple(int(index) for index in indices)
         if len(set(new)) != len(new):
             raise InputError("the same tile was chosen twice in one round")

@@ -23,16 +23,16 @@ from aljax.queries.table import Candidates, find_query
 from aljax.training.prediction import Predictions, predict_batches, predict_probabilities
 from aljax.xla.devices import broadcast_from_first
 
-POOL_WIDE = 100_000  # tiles of the highest scores that a choice without clusters is made from: all of most pools
+POOL_WIDE = 100_000  # candidates, of the highest scores, of core-set and BADGE: all tiles of most pools
 
 
 def predict(
     model: Model, tiles: SplitTiles, settings: Settings, state: RunState, on_batch: Callable[[], None] = lambda: None
 ) -> RunState:
-    """Evaluates the fitted model and scores the unlabelled tiles: the state with a shortlist of them.
+    """Evaluates the fitted model and scores the unlabelled tiles.
 
-    Their probabilities are kept if those of the last iteration were.
-    `on_batch` is called after every batch of tiles.
+    Returns the state with its metrics, a shortlist of those tiles and, if the last iteration's were kept, their
+    probabilities. `on_batch` is called after every batch.
     """
     assert isinstance(state.stage, Fitted)
     assert state.variables is not None
@@ -46,12 +46,12 @@ def predict(
     if shortlist is None:
         pass
     elif find_query(settings.query).score is None:
-        by_chance = _by_chance(settings, state)[unlabelled]
-        shortlist.add(unlabelled, by_chance, by_chance[:, None])
+        scores = _random_scores(settings, state)[unlabelled]
+        shortlist.add(unlabelled, scores, scores[:, None])
     else:
         if probabilities is not None:
             probabilities = np.full(tiles.pool.labels.shape, np.nan, np.float32)
-        score = uncertainty(settings, tiles.pool, state, fit_threshold(of_validation, tiles.validation.labels))
+        score = make_score(settings, tiles.pool, state, fit_threshold(of_validation, tiles.validation.labels))
         for rows, batch in predict_batches(model, state.variables, tiles.pool, unlabelled):
             scores = score(rows, batch)
             _check(np.isfinite(scores), state)
@@ -70,9 +70,9 @@ def predict(
 def choose(
     settings: Settings, state: RunState, model: Model | None = None, pool: Tiles | None = None
 ) -> tuple[RunState, Int[np.ndarray, " b"]]:
-    """The tiles to label, highest score first, and the state with the time it took to choose them.
+    """The state with the time of the selection, and indices (b,) of the tiles to label, highest score first.
 
-    `model` and `pool` are for core-set, which looks at the labelled tiles too.
+    Core-set alone reads `model` and `pool`, for the embeddings of the labelled tiles.
     """
     assert isinstance(state.stage, Predicted)
     started = time.perf_counter()
@@ -99,20 +99,23 @@ def _choose(
         assert pool is not None
         assert state.variables is not None
         labelled = np.sort(state.pool.labelled)
-        known = np.empty((len(labelled), embeddings.shape[1]), np.float32)
+        of_labelled = np.empty((len(labelled), embeddings.shape[1]), np.float32)
         for batch_rows, batch in predict_batches(model, state.variables, pool, labelled):
-            known[np.searchsorted(labelled, batch_rows)] = batch.embeddings
-        return rows[coreset(embeddings, known, wanted)]
+            of_labelled[np.searchsorted(labelled, batch_rows)] = batch.embeddings
+        return rows[coreset(embeddings, of_labelled, wanted)]
     return shortlist.select(key, wanted, _multiplier(settings, state))
 
 
-def uncertainty(
+def make_score(
     settings: Settings, pool: Tiles, state: RunState, threshold: float = HALF
 ) -> Callable[[Int[np.ndarray, " b"], Predictions], Float[np.ndarray, " b"]]:
-    """What gives the scores of the pool's tiles `rows`, predicted as a batch; InputError if it gives another shape."""
+    """The query's score as a function of (rows (B,) of the pool, their predictions), which returns (B,).
+
+    In an iteration without a reference (`_without_reference`) it is random. It raises InputError for another shape.
+    """
     if _without_reference(settings, state):
-        by_chance = _by_chance(settings, state)
-        return lambda rows, batch: by_chance[rows]
+        random = _random_scores(settings, state)
+        return lambda rows, batch: random[rows]
     query = find_query(settings.query)
     assert query.score is not None
     assert state.variables is not None
@@ -142,7 +145,7 @@ def _probabilities(
 
 
 def _check(finite: Bool[np.ndarray, "..."], state: RunState) -> None:
-    """Raises DivergedError: with finite losses the statistics of batches, or the last step, may still overflow."""
+    """Raises DivergedError unless all are True: with finite losses, batch statistics or the last step may overflow."""
     if not finite.all():
         raise DivergedError(
             f"trial {state.trial + 1}, iteration {state.iteration}: what the network predicts is not finite: lower the "
@@ -151,7 +154,7 @@ def _check(finite: Bool[np.ndarray, "..."], state: RunState) -> None:
 
 
 def _labels_wanted(settings: Settings, state: RunState, score: float) -> int:
-    """Tiles to choose now; 0 ends the trial, because the budget is spent or the score stopped rising."""
+    """Number of tiles to choose; 0 ends the trial: the labels are spent, or the validation score has converged."""
     earlier = [r.validation_micro_f1 for r in state.history if r.trial == state.trial + 1]
     if has_converged([*earlier, score], settings.patience, settings.min_gain):
         return 0
@@ -159,22 +162,22 @@ def _labels_wanted(settings: Settings, state: RunState, score: float) -> int:
 
 
 def _without_reference(settings: Settings, state: RunState) -> bool:
-    """A query such as TPD has nothing to compare with before its second iteration."""
+    """Whether the query needs earlier probabilities, as TPD does, and this is the first iteration, without any."""
     return find_query(settings.query).needs_previous and state.iteration == 1
 
 
 def _multiplier(settings: Settings, state: RunState) -> int:
-    """Candidates for the clustering per tile to choose; 1 where tiles are chosen without it."""
-    by_chance = find_query(settings.query).score is None or _without_reference(settings, state)
-    return settings.multiplier if settings.clustering and not by_chance else 1
+    """m: candidates for the clustering per tile to choose; 1 where tiles are chosen without clustering."""
+    is_random = find_query(settings.query).score is None or _without_reference(settings, state)
+    return settings.multiplier if settings.clustering and not is_random else 1
 
 
 def _candidates(settings: Settings, state: RunState, wanted: int) -> int:
-    """Tiles that the choice is made from."""
+    """Number of tiles of the highest scores from which the selection chooses `wanted`."""
     return POOL_WIDE if find_query(settings.query).is_pool_wide else _multiplier(settings, state) * wanted
 
 
-def _by_chance(settings: Settings, state: RunState) -> Float[np.ndarray, " n"]:
-    """A random score for each tile of the pool."""
+def _random_scores(settings: Settings, state: RunState) -> Float[np.ndarray, " n"]:
+    """A random score in [0, 1) for each tile of the pool (N,)."""
     key = derive_key(settings.seed, Purpose.RANDOM_QUERY, state.trial, state.iteration)
     return np.asarray(jax.random.uniform(key, (state.pool.size,)))

@@ -1,4 +1,4 @@
-"""What a user can set for a run, with the paper's UC Merced values as defaults."""
+"""The settings of a run; the defaults are the paper's for UC Merced."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,20 +14,20 @@ from aljax.training.recipe import Recipe
 
 QueryName = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(QUERIES) + "}|module:function")]
 
-# Settings that change where files are and when they are written, not what a run does.
+# Settings that say where files are and when they are written; they do not change the result of a run.
 WHERE_AND_WHEN = (
     *("run_dir", "data_dir", "images", "features", "labels", "label_separator", "tiles_in", "cache_dir"),
-    *("head", "width", "network"),  # which the network itself says
+    *("head", "width", "network"),  # the configuration describes the network itself
     "checkpoint_seconds",
-    *("bands", "classes", "test"),  # of annotation: what its data, which are compared, follow from, and its pictures
+    *("bands", "classes", "test"),  # of annotation: they change its data, which are compared, or its pictures
 )
 
 
-# Settings that older versions did not have, with the values that they worked by: a run does not name those.
+# Settings that older versions lack, with the values that correspond to them; config.json leaves these values out.
 LATER = {"first": "random", "l2": 0.01}
 
 LARGEST = 2**31 - 1
-LARGEST_SEED = 2**32 - 1  # larger ones would draw what smaller ones do
+LARGEST_SEED = 2**32 - 1  # JAX would take larger seeds modulo 2**32
 LARGEST_IMAGE = 8192  # height and width in pixels: as large as a tile may be
 FEATURES = 1  # the size of "tiles" that are vectors of features
 
@@ -60,7 +60,7 @@ class Settings:
 
     @property
     def has_batches(self) -> bool:
-        """Whether tiles are trained on in batches: a head is fitted to all features at once."""
+        """Whether training goes by batches; a head on features is fitted to all of them at once."""
         return self.image_size != FEATURES
 
 

@@ -1,4 +1,4 @@
-"""Where a run stands: everything that what is left of it depends on."""
+"""The state of a run: everything on which the rest of the run depends."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from aljax.training.fitting import Fit
 
 
 class Seconds(NamedTuple):
-    """Spent on the iteration under way, whatever number of processes it took."""
+    """Spent on the current iteration, in all processes that worked on it."""
 
     train: float = 0.0
     predict: float = 0.0
@@ -37,21 +37,21 @@ class Predicted(NamedTuple):
     test: Metrics
     validation_micro_f1: float
     wanted: int
-    """Tiles to choose; 0 ends the trial."""
+    """Number of tiles to choose; 0 ends the trial."""
     shortlist: Shortlist | None
-    """The most uncertain tiles; None where none are to be chosen."""
+    """The tiles of the highest scores; None if `wanted` is 0."""
 
 
 Stage = Training | Fitted | Predicted
 
 
 class RunState(NamedTuple):
-    """A run between two of its steps: what a checkpoint holds."""
+    """A run between two steps, as a checkpoint holds it."""
 
     trial: int
     """Counts from 0."""
     iteration: int
-    """The trial's last iteration that is complete or, with a stage, the one under way; counts from 1, 0 before all."""
+    """The current iteration or, without a `stage`, the last complete one; counts from 1, 0 before the first."""
     pool: Pool
     variables: Variables | None
     """The newest fitted model; None before the first one of a trial and while a model is being fitted."""
@@ -61,7 +61,7 @@ class RunState(NamedTuple):
     history: tuple[Record, ...]
     """One record per complete iteration, of all trials."""
     stage: Stage | None = None
-    """How far the iteration under way is; None between two iterations."""
+    """The stage of the current iteration; None between two iterations."""
     seconds: Seconds = Seconds()
 
     @property

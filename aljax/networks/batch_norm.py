@@ -1,4 +1,4 @@
-"""Batch normalisation whose moments several layers share, and which inference has as one multiply-add per element."""
+"""Batch normalisation with moments that layers can share; at inference it is one multiply-add per element."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 BN_MOMENTUM = 0.9
 BN_EPSILON = 1e-5
-UNDIVIDED = 4096  # pixels of a batch up to which XLA does not divide a sum over them on a GPU
+UNSPLIT_PIXELS = 4096  # XLA on GPUs does not split a sum over at most so many pixels of a batch (B * H * W)
 
 
 class Moments(NamedTuple):
@@ -34,10 +34,10 @@ def join_moments(first: Moments, second: Moments) -> Moments:
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation whose batch moments are handed in, so that they can be shared between layers.
+    """Batch normalisation that takes the batch moments as an argument, so that layers can share them.
 
-    With `moments=None` the running statistics are used, unless the parameters are those of `densenet_inference`.
-    Parameters and statistics are float32.
+    With `moments=None` (inference) it uses the running statistics or, with parameters from `densenet_inference`, their
+    folded `multiplier` and `shift`. Parameters and statistics are float32.
     """
 
     dtype: DTypeLike = jnp.float32
@@ -46,7 +46,7 @@ class BatchNorm(nn.Module):
     def __call__(
         self, maps: Float[Array, "b h w n"], moments: Moments | None, channels: int | None = None
     ) -> Float[Array, "b h w k"]:
-        """Of the first `channels` (None: all) of the maps, or of as many as the parameters are for."""
+        """Normalises the first `channels` channels (None: all); folded parameters decide by their own length."""
         if self.has_variable("params", "multiplier"):
             multiplier: Array = self.get_variable("params", "multiplier")
             shift: Array = self.get_variable("params", "shift")
@@ -71,7 +71,7 @@ class BatchNorm(nn.Module):
 def _multiply_and_add(
     maps: Float[Array, "b h w k"], multiplier: Float[Array, " k"], shift: Float[Array, " k"]
 ) -> Float[Array, "b h w k"]:
-    """In float32: so are the sums in its gradient."""
+    """`maps * multiplier + shift` in float32, with a gradient whose sums are float32, too."""
     return maps.astype(jnp.float32) * multiplier + shift
 
 
@@ -80,7 +80,7 @@ def _multiply_and_add_forward(maps: Array, multiplier: Array, shift: Array) -> t
 
 
 def _multiply_and_add_backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array, Array]:
-    """As JAX would derive it, but for how the sums are divided."""
+    """The gradient that JAX would derive, except for how its sums are split (`_sums_over_pixels`)."""
     maps, multiplier = residuals
     of_multiplier, of_shift = _sums_over_pixels(gradient * maps.astype(jnp.float32), gradient)
     return (gradient * multiplier).astype(maps.dtype), of_multiplier, of_shift
@@ -90,21 +90,21 @@ _multiply_and_add.defvjp(_multiply_and_add_forward, _multiply_and_add_backward)
 
 
 def _sums_over_pixels(*maps: Float[Array, "b h w k"]) -> tuple[Float[Array, " k"], ...]:
-    """The sum of each over batch, height and width.
+    """The sum of each argument over batch, height and width.
 
-    XLA divides a sum of many pixels on a GPU. One of few it leaves undivided, and writes out beforehand what is to be
-    added up: on an H200 such kernels took 2.9 of the 10 ms of a step on ten tiles. So they are divided here, by tile.
+    On a GPU XLA splits a sum over many pixels, but not one over few, whose summands it first writes to memory: on an
+    H200 such kernels took 2.9 of the 10 ms of a step on ten tiles. So this function splits those sums by tile.
     """
     batch, height, width, _ = maps[0].shape
-    if jax.default_backend() != "gpu" or batch * height * width > UNDIVIDED:
+    if jax.default_backend() != "gpu" or batch * height * width > UNSPLIT_PIXELS:
         return tuple(one.sum((0, 1, 2)) for one in maps)
-    # The barrier keeps XLA from making one sum of both.
+    # Without the barrier XLA would merge the sums over pixels and over tiles into one again.
     of_tiles = jax.lax.optimization_barrier(tuple(one.sum((1, 2)) for one in maps))
     return tuple(one.sum(0) for one in of_tiles)
 
 
 def _fold(scale: Array, bias: Array, moments: Moments) -> tuple[Array, Array]:
-    """Normalisation as one multiply-add per element: factors and summands of the channels."""
+    """Multiplier and shift of each channel that make the normalisation one multiply-add per element."""
     multiplier = scale * jax.lax.rsqrt(moments.variance + BN_EPSILON)
     return multiplier, bias - moments.mean * multiplier
 

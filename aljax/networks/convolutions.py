@@ -1,4 +1,4 @@
-"""The network's convolutions, each in the form that is fastest: as products, as filters, over blocks of pixels."""
+"""The network's convolutions, each in its fastest form: matrix product, transposed filters, blocks of pixels."""
 
 import functools
 from typing import Any
@@ -13,11 +13,11 @@ from aljax.xla.compiling import fuses_into_products
 
 
 def _product(maps: Array, kernel: Array, axes: Any, **options: Any) -> Array:
-    """A 1x1 convolution, in place of `jax.lax.dot_general`, whose arguments it takes.
+    """A 1x1 convolution as a product of matrices; it takes the place, and the arguments, of `jax.lax.dot_general`.
 
-    With a row for each pixel the gradient of the kernel is a product of two matrices as they lie in memory. With axes
-    of height and width XLA transposes one of them first on CPUs, which took a fifth of a training step. A batch that
-    several devices do not divide keeps its axes: as rows they would be divided anew, and pixels sent between devices.
+    With one row per pixel, the gradient of the kernel is a product of two matrices as they lie in memory. With axes for
+    height and width XLA on CPUs first transposes one of them, which took a fifth of a training step. A batch that the
+    devices cannot divide evenly keeps its axes: its rows would be sharded differently, and pixels sent between devices.
     """
     if maps.shape[0] % jax.device_count():
         return jax.lax.dot_general(maps, kernel, axes, **options)
@@ -27,13 +27,13 @@ def _product(maps: Array, kernel: Array, axes: Any, **options: Any) -> Array:
 
 
 def conv1x1(features: int, dtype: DTypeLike, name: str, in_float32: bool = False) -> nn.Dense:
-    """1x1 convolution as a product, whose sums stay in the type that they are made in if `in_float32`."""
+    """1x1 convolution as a product; with `in_float32` the result stays in the float32 of its sums."""
     product: Any = _product
     precision: Any = None
     if in_float32:
         product = functools.partial(_product, preferred_element_type=jnp.float32)
         if dtype == jnp.bfloat16 and fuses_into_products():
-            # What comes before is rounded inside of the product, which could not take it along otherwise.
+            # So XLA rounds to bfloat16 inside the product and can fuse the operations before it.
             dtype, precision = jnp.float32, jax.lax.DotAlgorithmPreset.BF16_BF16_F32
     return nn.Dense(
         features,
@@ -53,7 +53,7 @@ def _convolve(maps: Array, kernel: Array, stride: int, padding: tuple[int, int],
 
 
 class Conv3x3(nn.Module):
-    """3x3 convolution, with a kernel as the field stores it or with the filters that `densenet_inference` gives."""
+    """3x3 convolution with a `kernel` (3, 3, k, n), or with the `filters` (n, 3, 3, k) of `densenet_inference`."""
 
     features: int
     dtype: DTypeLike
@@ -70,8 +70,8 @@ class Conv3x3(nn.Module):
 class Stem(nn.Module):
     """7x7 convolution with stride 2.
 
-    At inference a 4x4 convolution with stride 1 over blocks of 2x2 pixels, each with four times the bands: of three
-    bands GPUs make eight, of twelve sixteen.
+    At inference it is computed as a 4x4 convolution with stride 1 over blocks of 2x2 pixels, each with four times the
+    bands: GPUs pad three bands to eight, but twelve only to sixteen.
     """
 
     features: int
@@ -90,7 +90,7 @@ class Stem(nn.Module):
 
 
 def _blocks(images: Array) -> Array:
-    """Blocks of 2x2 pixels as one pixel: (b, 2p, 2q, k, ...) becomes (b, p, q, 4k, ...)."""
+    """Makes each block of 2x2 pixels one pixel: (b, 2p, 2q, k, ...) becomes (b, p, q, 4k, ...)."""
     batch, height, width, bands, *rest = images.shape
     blocks = images.reshape(batch, height // 2, 2, width // 2, 2, bands, *rest)
     return jnp.moveaxis(blocks, 2, 3).reshape(batch, height // 2, width // 2, 4 * bands, *rest)

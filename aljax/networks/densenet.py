@@ -4,13 +4,13 @@ The network is the plain DenseNet-BC, arranged for speed without changing a resu
 
 * 1x1 convolutions are matrix products, with a row for each pixel of the batch.
 * The batch moments of a feature map serve every later layer of its dense block, so each map is reduced once.
-* At inference the maps of a block are appended in one array, where in training they are joined for each layer.
-* For GPUs each layer can read all of that array, with zeros for what is not there yet (`densenet_inference`).
-* At inference the stem goes over blocks of 2x2 pixels, with fewer bands added for GPUs to multiply.
+* At inference a dense block appends its maps to one array; in training it concatenates them for each layer.
+* On GPUs each layer can read that whole array, with zero weights for maps still to come (`densenet_inference`).
+* At inference the stem convolves blocks of 2x2 pixels, so that GPUs pad fewer bands.
 * A transition pools before its 1x1 convolution: both are linear, so they commute.
-* Pooling is written out over strided slices, also the gradient of max-pooling (`pooling`).
-* At inference batch normalisation can be folded beforehand into one multiply-add per element, whose factors XLA then
-  takes as they are: on GPUs it makes it part of the product before it.
+* Pooling, and the gradient of max-pooling, are written out over strided slices (`pooling`).
+* At inference batch normalisation can be folded into one multiply-add per element beforehand; on GPUs XLA fuses it into
+  the product before it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,10 +49,10 @@ class DenseLayer(nn.Module):
     def __call__(
         self, maps: Float[Array, "b h w n"], moments: Moments | None, channels: int | None = None
     ) -> Float[Array, "b h w g"]:
-        """Reads as many of the maps as `BatchNorm` does."""
+        """Reads the first `channels` maps (None: all), as `BatchNorm` does."""
         inference = moments is None
-        # XLA makes what surrounds a product part of it only in the type that it adds up in; for gradients that would
-        # be twice the memory.
+        # XLA fuses a normalisation into a product only in the type of the product's sums, float32. In training that
+        # would double the memory of what the gradient needs.
         norm1 = BatchNorm(jnp.float32 if inference else self.dtype, name="norm1")
         narrow = nn.relu(norm1(maps, moments, channels))
         narrow = conv1x1(4 * self.growth, self.dtype, name="conv1", in_float32=inference)(narrow)
@@ -82,18 +82,18 @@ class DenseBlock(nn.Module):
 
 
 def _append_in_place(maps: Array, layers: Sequence[DenseLayer], growth: int) -> Array:
-    """What the layers make of the maps where no gradient needs each layer's input: all of it in one array.
+    """The output of a block at inference, where no gradient needs each layer's input: all maps in one array.
 
-    Joined anew for each layer, maps are read and written once for every layer after them, a sixth of the time on an
-    H200. The barriers keep XLA from doing so nevertheless: it would see a sum of padded arrays.
+    Concatenation would read and write each map once for every later layer, a sixth of the time on an H200. XLA would do
+    the same without the barriers, because it turns the updates into a sum of padded arrays.
     """
     channels = maps.shape[-1]
-    room = jnp.pad(maps, [(0, 0)] * 3 + [(0, growth * len(layers))])
+    block = jnp.pad(maps, [(0, 0)] * 3 + [(0, growth * len(layers))])
     for layer in layers:
-        new = layer(room, None, channels)
-        room = jax.lax.optimization_barrier(jax.lax.dynamic_update_slice(room, new, (0, 0, 0, channels)))
+        new = layer(block, None, channels)
+        block = jax.lax.optimization_barrier(jax.lax.dynamic_update_slice(block, new, (0, 0, 0, channels)))
         channels += growth
-    return room
+    return block
 
 
 class Transition(nn.Module):
@@ -145,8 +145,8 @@ class DenseNet(nn.Module):
             if index < len(self.depths) - 1:
                 maps = Transition(self.dtype, name=f"transition{index + 1}")(maps, moments)
         maps = BatchNorm(self.dtype, name="norm")(maps, moments)
-        # XLA's CPU kernel for sums takes the ReLU along and makes 0 of NaN: a network that has diverged, or a broken
-        # pixel, would go unnoticed. 0 times NaN is NaN.
+        # XLA's CPU kernel for sums fuses the ReLU and turns NaN into 0, which would hide a diverged network or a broken
+        # pixel. Adding 0 * NaN, which is NaN, keeps it visible.
         maps = nn.relu(maps) + 0.0 * maps
         embedding = mean_of_pixels(maps)
         # The last layer is float32 in every precision: eq. 7 differentiates through it.
@@ -155,7 +155,7 @@ class DenseNet(nn.Module):
 
     @nn.nowrap
     def prepare(self, params: Mapping[str, Any], batch_stats: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters that predict the same without batch statistics and leave less to do for each batch."""
+        """Parameters for inference: the same predictions without batch statistics, and less work for each batch."""
         return densenet_inference.prepare(self.dtype, params, batch_stats)
 
     def _stem(self, images: Float[Array, "b h w bands"], train: bool) -> Float[Array, "b p q k"]:
@@ -165,5 +165,5 @@ class DenseNet(nn.Module):
 
 
 def DenseNet121(num_classes: int, dtype: DTypeLike = jnp.float32) -> DenseNet:  # noqa: N802 (the field's name)
-    """DenseNet121, a `DenseNet` as by default: 6,971,281 parameters for 3 bands and 17 classes (Table I: 6.97 M)."""
+    """DenseNet121, the default `DenseNet`: 6,971,281 parameters for 3 bands and 17 classes (Table I: 6.97 M)."""
     return DenseNet(num_classes=num_classes, dtype=dtype)

@@ -15,10 +15,10 @@ Params = Mapping[str, Any]
 
 
 def prepare(dtype: DTypeLike, params: Params, batch_stats: Params) -> dict[str, Any]:
-    """Parameters that need no batch statistics, on each of the devices; kernels but the last layer's are of `dtype`.
+    """Parameters that need no batch statistics, replicated on all devices; kernels except the head's have `dtype`.
 
-    For CPUs that is done on the host, where a program for it would take a second to load. A GPU would wait there: for
-    600 arrays that come and 480 that go, 40 ms beside an H200.
+    For CPUs, or several devices, NumPy computes them: a compiled program would take a second to load on a CPU. A single
+    GPU computes them itself: moving 600 arrays to the host and 480 back took 40 ms beside an H200.
     """
     if jax.default_backend() == "cpu" or jax.device_count() > 1:
         prepared: dict[str, Any] = replicate(_prepare(dtype, *jax.tree.map(np.asarray, (params, batch_stats))))
@@ -27,7 +27,7 @@ def prepare(dtype: DTypeLike, params: Params, batch_stats: Params) -> dict[str, 
 
 
 def _prepare(dtype: DTypeLike, params: Params, batch_stats: Params) -> dict[str, Any]:
-    """Of NumPy's arrays or JAX's, as all below."""
+    """Takes arrays of NumPy or of JAX, as all functions below do."""
     folded = fold_batch_norms(params, batch_stats)
     head = folded.pop("head")
     kernels = jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim > 1 else leaf, folded)
@@ -56,30 +56,32 @@ def fold_batch_norms(params: Params, batch_stats: Params) -> dict[str, Any]:
 
 
 def extend_to_whole_blocks(params: Params) -> dict[str, Any]:
-    """Parameters whose layers read all maps that their block will have, with zeros for those not there yet.
+    """Parameters whose layers read all maps of the finished block, with zero weights for maps still to come.
 
-    That is 1.7 times the multiplications, but XLA makes a layer's normalisations parts of its product, where of fewer
-    maps it would first make a copy, and all layers of a block are one kernel, to be chosen once. `params` are those
-    that `fold_batch_norms` gives.
+    This costs 1.7 times the multiplications. But XLA can then fuse a layer's normalisations into its product, while it
+    would have to copy a part of the maps first; and all layers of a block share one kernel, which is chosen once.
+    `params` is what `fold_batch_norms` returns.
     """
 
-    def whole(block: Params) -> dict[str, Any]:
-        read = {name: len(layer["norm1"]["multiplier"]) for name, layer in block.items()}
-        channels = max(read.values()) + block["layer1"]["conv2"]["kernel"].shape[-1]
-        return {name: _with_zeros(layer, channels - read[name]) for name, layer in block.items()}
+    def extend(block: Params) -> dict[str, Any]:
+        inputs = {name: len(layer["norm1"]["multiplier"]) for name, layer in block.items()}
+        channels = max(inputs.values()) + block["layer1"]["conv2"]["kernel"].shape[-1]
+        return {name: _with_zeros(layer, channels - inputs[name]) for name, layer in block.items()}
 
-    return {name: whole(value) if name.startswith("block") else value for name, value in params.items()}
+    return {name: extend(value) if name.startswith("block") else value for name, value in params.items()}
 
 
-def _with_zeros(layer: Params, more: int) -> dict[str, Any]:
+def _with_zeros(layer: Params, count: int) -> dict[str, Any]:
+    """A layer whose first normalisation and convolution have zero weights for `count` more input channels."""
+
     def pad(value: Any) -> Any:
-        return value.__array_namespace__().pad(value, [(0, more)] + [(0, 0)] * (value.ndim - 1))
+        return value.__array_namespace__().pad(value, [(0, count)] + [(0, 0)] * (value.ndim - 1))
 
     return {name: jax.tree.map(pad, part) if name in ("norm1", "conv1") else part for name, part in layer.items()}
 
 
 def transpose_filters(params: Params) -> dict[str, Any]:
-    """Parameters whose 3x3 kernels lie as GPUs read them, which would else transpose each of them for each batch.
+    """Parameters with 3x3 kernels in the layout that GPUs read, so that no batch waits for a transposition.
 
     `kernel` (3, 3, k, n) becomes `filters` (n, 3, 3, k); everything else stays.
     """

@@ -1,4 +1,4 @@
-"""A head on frozen features: what is left to train where a network trained elsewhere has seen the tiles already."""
+"""A head on frozen features: the part that is trained where the features come from a network trained elsewhere."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,9 +9,9 @@ from aljax.networks.densenet import Outputs
 
 
 def unit_features(features: Float[AnyArray, "n *one d"]) -> Float[Array, "n *one d"]:
-    """Features of the same length for every tile, the root of D, so that their squares are 1 on average.
+    """Scales each tile's features to the norm sqrt(D), so that their squares are 1 on average.
 
-    What networks say of a tile is in the direction of its features; their length tells how bright or busy it is.
+    The direction of the features describes the tile; their norm says how bright or busy it is.
     """
     features = jnp.asarray(features, jnp.float32)
     squares = jnp.square(features).sum(-1, keepdims=True)
@@ -21,13 +21,13 @@ def unit_features(features: Float[AnyArray, "n *one d"]) -> Float[Array, "n *one
 class Head(nn.Module):
     """Logistic regression of each class on the features of a tile, or one hidden layer of `width` before it.
 
-    Takes features as tiles of one pixel, (B, 1, 1, D), less their mean over the pool. `embedding` is what the last
-    layer reads: `unit_features`, or the hidden layer; the only block, which `LossHead` reads, are the features.
+    Takes features as tiles of one pixel, (B, 1, 1, D), less their mean over the pool. `embedding` is the input of the
+    last layer: `unit_features`, or the hidden layer. The only block, for `LossHead`, is `unit_features`.
     """
 
     num_classes: int
     width: int = 0
-    """Of the hidden layer; 0: linear."""
+    """Units of the hidden layer; 0: none, a linear head."""
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w d"], train: bool = False) -> Outputs:

@@ -31,7 +31,7 @@ class Model:
     """The classifier F and, for the LL strategy, the loss head F_L. Hashable, so it can be static in `jit`.
 
     F is any linen module whose call takes (images, train) and returns `Outputs`, and whose last layer is a `Dense`
-    called `head`. One with a method `prepare` (see `prepare_inference`) predicts with what that gives.
+    called `head`. If it has a method `prepare`, predictions use the parameters that it returns (`prepare_inference`).
     """
 
     network: nn.Module
@@ -40,10 +40,10 @@ class Model:
 
 @partial(jax.jit, static_argnames=("model", "size", "bands"))
 def init_variables(key: Array, model: Model, size: int, bands: int) -> Variables:
-    """Fresh random float32 variables for tiles of `size` x `size` pixels, distributed as the modules' own are.
+    """Random float32 variables for tiles of `size` x `size` pixels, distributed as by the modules' own initialisers.
 
-    A DenseNet would draw each kernel by itself, in 120 loops that XLA compiles for a quarter minute and loads for a
-    second and a half on a CPU. Here all its kernels are cut from one draw.
+    DenseNet121's own `init` draws each kernel separately: 120 loops, which take XLA on a CPU a quarter of a minute to
+    compile and a second and a half to load. Here all kernels of a DenseNet are slices of one sample.
     """
     if not isinstance(model.network, DenseNet):
         return _init(key, model, size, bands)
@@ -54,7 +54,7 @@ def init_variables(key: Array, model: Model, size: int, bands: int) -> Variables
 
 
 def _init(key: Array, model: Model, size: int, bands: int) -> Variables:
-    """What the modules draw."""
+    """Variables from the modules' own initialisers."""
     outputs, variables = model.network.init_with_output(key, jnp.zeros((1, size, size, bands)))
     params = {"network": variables["params"]}
     if model.loss_head is not None:
@@ -62,17 +62,17 @@ def _init(key: Array, model: Model, size: int, bands: int) -> Variables:
     return {"params": params, "batch_stats": variables.get("batch_stats", {})}
 
 
-# Of a standard normal distribution without what lies beyond two.
+# Standard deviation of the standard normal distribution truncated to [-2, 2].
 _TRUNCATED_DEVIATION = 0.87962566103423978
 
 
 def _constant(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> Array:
-    """What a parameter or statistic is at first; kernels are drawn instead."""
+    """The initial value of everything that is no kernel: 1 for scales and variances, 0 for the rest."""
     return jnp.full(leaf.shape, 1.0 if path[-1].key in ("scale", "var") else 0.0, leaf.dtype)
 
 
 def _with_kernels(key: Array, params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """With kernels as He et al. (ICCV 2015) draw them before a ReLU, and as LeCun does in layers with a bias."""
+    """Replaces the kernels by random ones: He et al. (ICCV 2015) or, in layers with a bias, LeCun initialisation."""
     flat = flatten_dict(params)
     kernels = sorted(path for path in flat if path[-1] == "kernel")
     ends = np.cumsum([flat[path].size for path in kernels])
@@ -108,9 +108,9 @@ def forward(
 
 
 def prepare_inference(model: Model, variables: Variables) -> Variables:
-    """Variables that predict the same and leave less to do for each batch, as the network's own `prepare` gives them.
+    """Variables for inference, from the network's method `prepare`: the same predictions, less work for each batch.
 
-    A network without one predicts with its variables as they are.
+    Without such a method the variables are returned unchanged.
     """
     if not hasattr(model.network, "prepare"):
         return variables
@@ -119,7 +119,7 @@ def prepare_inference(model: Model, variables: Variables) -> Variables:
 
 
 def check_network(model: Model, size: int, bands: int, num_classes: int) -> None:
-    """Raises InputError unless the network gives what the loop needs of it."""
+    """Raises InputError unless the network returns `Outputs` of the right shapes and its head is a `Dense`."""
     name = type(model.network).__name__
     try:
         images = jax.ShapeDtypeStruct((1, size, size, bands), jnp.float32)
@@ -141,7 +141,7 @@ def check_network(model: Model, size: int, bands: int, num_classes: int) -> None
 
 
 def last_layer(variables: Variables) -> Mapping[str, Array]:
-    """{"kernel": (D, C), "bias": (C,)}: the parameters that eq. 6 differentiates for."""
+    """{"kernel": (D, C), "bias": (C,)}: the last layer, with respect to which eq. 6 differentiates."""
     return variables["params"]["network"]["head"]
 
 

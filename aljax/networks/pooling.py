@@ -1,6 +1,6 @@
-"""Pooling by strided slices, which XLA makes part of what comes before and after it.
+"""Pooling by strided slices, which XLA fuses with the operations before and after.
 
-The gradient of max-pooling gathers for each pixel: far cheaper than XLA's, which scatters from each window.
+The gradient of max-pooling is a gather for each pixel, far cheaper than XLA's scatter from each window.
 """
 
 import functools
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Pixels of a map up to which their sum is written out. Those of the last block have as many for tiles of 1,471 x 1,471.
+# Up to so many pixels of a map their sum is written out. Maps of the last block reach it for tiles of 1,471 x 1,471.
 WRITTEN_OUT = 2048
 
 
@@ -39,16 +39,16 @@ def _max_pool_forward(maps: Array) -> tuple[Array, tuple[Array, Array]]:
 
 
 def _max_pool_backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array]:
-    """Gathers for each pixel, where the gradient of nine slices would scatter from each window.
+    """Gathers for each pixel; the gradient that JAX derives from the nine slices would scatter from each window.
 
-    A pixel in an even row or column is the middle of one window; one in an odd row or column is also the first of the
-    next. So the pixels fall into four grids of the size of the windows.
+    A pixel in an even row lies in the middle of one window, one in an odd row at the end of one window and at the start
+    of the next; likewise for columns. So the pixels form four grids, each of the shape of the windows.
     """
     maps, maxima = residuals
     batch, height, width, channels = maps.shape
     rows, columns = maxima.shape[1:3]
     share = gradient / sum((pixels == maxima).astype(gradient.dtype) for pixels in _windows(maps))
-    # Windows beyond the edge: no pixel is their maximum.
+    # Windows beyond the edge get the maximum infinity, which no pixel equals.
     end = ((0, 0), (0, 1), (0, 1), (0, 0))
     maxima, share = jnp.pad(maxima, end, constant_values=jnp.inf), jnp.pad(share, end)
     even = jnp.pad(maps, ((0, 0), (0, 2 * rows - height), (0, 2 * columns - width), (0, 0)))
@@ -85,8 +85,8 @@ def average_pool_2x2(maps: Float[Array, "b h w k"]) -> Float[Array, "b p q k"]:
 def mean_of_pixels(maps: Float[Array, "b h w k"]) -> Float[Array, "b k"]:
     """Global average pooling in float32.
 
-    A sum of few pixels is written out, row by row: for a sum over axes XLA lays maps out on GPUs with pixels last, and
-    then transposes what each layer of the last block reads, or finds no kernel for its product: of 18 x 18 pixels, say.
+    A sum of few pixels is written out, row by row. For a reduction over axes XLA on GPUs lays out the maps with pixels
+    last; it then transposes the input of each layer in the last block, or (18 x 18 pixels) has no kernel for a product.
     """
     height, width = maps.shape[1:3]
     if height * width > WRITTEN_OUT:
@@ -100,7 +100,7 @@ def _mean_of_pixels_forward(maps: Array) -> tuple[Array, Array]:
 
 
 def _mean_of_pixels_backward(maps: Array, gradient: Array) -> tuple[Array]:
-    """As of a mean: the gradient of slices would be a sum of as many padded arrays."""
+    """The gradient of a mean; that of the slices would be a sum of as many padded arrays."""
     height, width = maps.shape[1:3]
     share = (gradient / (height * width)).astype(maps.dtype)
     return (jnp.broadcast_to(share[:, None, None], maps.shape),)

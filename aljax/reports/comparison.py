@@ -1,6 +1,6 @@
-"""How much better one series of trials is than another: what a paper says in words, as numbers.
+"""How much better one series of trials is than another: paired differences, areas under curves, labels saved.
 
-Trials are paired: trial k of every query function begins with the same labelled tiles, so the spread between initial
+Trials are paired: trial k of every query function begins with the same labelled tiles, so the variation between initial
 sets, which is larger than most differences, cancels.
 """
 
@@ -23,12 +23,12 @@ class Difference(NamedTuple):
     trials: int
 
     def scaled(self, factor: float) -> "Difference":
-        """In another unit: 100 gives points."""
+        """The difference times a factor: 100 gives percentage points."""
         low, high = (None if bound is None else factor * bound for bound in (self.low, self.high))
         return Difference(factor * self.mean, low, high, self.trials)
 
     def in_points(self, digits: int) -> str:
-        """As text, with the interval if there is one: "+6.3 [+2.7, +10.0]"."""
+        """Percentage points as text, with the interval if there is one: "+6.3 [+2.7, +10.0]"."""
         mean, low, high, _ = self.scaled(100.0)
         if low is None or high is None:
             return f"{mean:+.{digits}f}"
@@ -36,7 +36,7 @@ class Difference(NamedTuple):
 
 
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
-    """Of values by trial; None if no trial is in both.
+    """The difference of two series of values by trial; None if they share no trial.
 
     >>> paired_difference({1: 0.5, 2: 0.7}, {1: 0.4}).trials
     1
@@ -56,7 +56,7 @@ def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]
 
 
 def differences_by_labels(history: Iterable[Record], baseline: Iterable[Record], metric: str) -> dict[int, Difference]:
-    """The paired difference at each number of labels that both series have."""
+    """The paired difference of a metric at each number of labels that both series have."""
     both = _curves(history, metric), _curves(baseline, metric)
     found = {}
     for labels in sorted({labels for curve in both[0].values() for labels in curve}):
@@ -67,11 +67,11 @@ def differences_by_labels(history: Iterable[Record], baseline: Iterable[Record],
 
 
 Curve = dict[int, float]
-"""A metric by the number of labels, which rises."""
+"""A metric by the number of labels, in ascending order."""
 
 
 def _curves(history: Iterable[Record], metric: str) -> dict[int, Curve]:
-    """By trial."""
+    """The curve of each trial."""
     curves: dict[int, Curve] = {}
     for record in sorted(history, key=lambda record: record.num_labeled):
         curves.setdefault(record.trial, {})[record.num_labeled] = getattr(record, metric)
@@ -79,11 +79,11 @@ def _curves(history: Iterable[Record], metric: str) -> dict[int, Curve]:
 
 
 def areas(history: Iterable[Record], metric: str) -> dict[int, float]:
-    """Area under each trial's learning curve over its range of labels: the mean of the metric along the curve."""
-    return {trial: _mean_along(points) for trial, points in _curves(history, metric).items()}
+    """Area under each trial's learning curve divided by its range of labels: the mean of the metric along it."""
+    return {trial: _normalised_area(points) for trial, points in _curves(history, metric).items()}
 
 
-def _mean_along(points: Curve) -> float:
+def _normalised_area(points: Curve) -> float:
     labels, values = list(points), list(points.values())
     if len(points) == 1:
         return float(values[0])
@@ -91,7 +91,7 @@ def _mean_along(points: Curve) -> float:
 
 
 def area_difference(history: Iterable[Record], baseline: Iterable[Record], metric: str) -> Difference | None:
-    """The paired difference of the areas, each pair's over the numbers of labels that both curves span."""
+    """The paired difference of `areas`; each pair of curves is clipped to the range of labels that both cover."""
     curves, others = _curves(history, metric), _curves(baseline, metric)
     ours: dict[int, float] = {}
     theirs: dict[int, float] = {}
@@ -99,20 +99,20 @@ def area_difference(history: Iterable[Record], baseline: Iterable[Record], metri
         pair = curves[trial], others[trial]
         first, last = max(map(min, pair)), min(map(max, pair))
         if first <= last:
-            ours[trial], theirs[trial] = (_mean_along(_cut(points, first, last)) for points in pair)
+            ours[trial], theirs[trial] = (_normalised_area(_clip(points, first, last)) for points in pair)
     return paired_difference(ours, theirs)
 
 
-def _cut(points: Curve, first: int, last: int) -> Curve:
-    """The part from `first` to `last`, with the values there on straight lines between points."""
+def _clip(points: Curve, first: int, last: int) -> Curve:
+    """The curve from `first` to `last` labels, with both ends interpolated linearly."""
     places = [first, *(labels for labels in points if first < labels < last), last]
     return {place: float(np.interp(place, list(points), list(points.values()))) for place in places}
 
 
 def labels_to_reach(history: Iterable[Record], metric: str, level: float) -> float | None:
-    """Labels at which the mean curve first reaches a level, on a straight line between points; None if it never does.
+    """Number of labels at which the mean curve first reaches `level`, by linear interpolation; None if it never does.
 
-    Where the first point is above the level already, its number of labels is given.
+    If the first point is above the level, its number of labels.
     """
     before: tuple[float, float] | None = None
     for row in summarise(history):
@@ -127,7 +127,7 @@ def labels_to_reach(history: Iterable[Record], metric: str, level: float) -> flo
 
 
 class Saved(NamedTuple):
-    """Labels that a series and its baseline need for the same score."""
+    """Numbers of labels that a series and its baseline need for the same score."""
 
     level: float
     baseline_labels: int
@@ -136,13 +136,14 @@ class Saved(NamedTuple):
 
 
 def labels_saved(history: Sequence[Record], baseline: Sequence[Record], metric: str) -> list[Saved]:
-    """What a series needs for each mean score that its baseline has after the first and never had with fewer labels.
+    """Labels that a series needs for each score that its baseline reaches: for each new maximum of its mean curve.
 
-    Means are over the trials that both have, and end where the first of these does.
+    Means are over the trials that both series have, up to the number of labels at which the shortest of these ends. The
+    baseline's first score, with the initial labels, is left out.
     """
     trials = {record.trial for record in history} & {record.trial for record in baseline}
     if trials:
-        history, baseline = (_whole(series, trials) for series in (history, baseline))
+        history, baseline = (_common_part(series, trials) for series in (history, baseline))
     first, *rows = summarise(baseline)
     levels, best = [], first[metric]
     for row in rows:
@@ -152,14 +153,14 @@ def labels_saved(history: Sequence[Record], baseline: Sequence[Record], metric: 
     return levels
 
 
-def _whole(history: Sequence[Record], trials: Set[int]) -> list[Record]:
-    """The records of some trials, as far as all of them have come."""
+def _common_part(history: Sequence[Record], trials: Set[int]) -> list[Record]:
+    """The records of some trials, up to the last number of labels that all of them have reached."""
     end = min(max(record.num_labeled for record in history if record.trial == trial) for trial in trials)
     return [record for record in history if record.trial in trials and record.num_labeled <= end]
 
 
 def compare_with(history: Sequence[Record], baseline: Sequence[Record] | None) -> dict[str, Any]:
-    """All of the above for each metric, as JSON can hold it; without a baseline, the area alone."""
+    """All comparisons of this module for each metric, as JSON; without a baseline, the area alone."""
     found: dict[str, Any] = {}
     for metric in METRICS:
         own = areas(history, metric)
@@ -177,12 +178,12 @@ def compare_with(history: Sequence[Record], baseline: Sequence[Record] | None) -
 
 
 def describe_series(history: Sequence[Record], baseline: Sequence[Record] | None) -> dict[str, Any]:
-    """What the JSON files beside pictures hold of a series."""
+    """A series in `summary.json`: its curve and its comparison with the baseline."""
     return {"curve": summarise(history), "comparison": compare_with(history, baseline)}
 
 
 def class_curves(history: Iterable[Record]) -> dict[int, list[float]]:
-    """Mean F1 over trials of each class, by number of labels; empty where the history has none."""
+    """Mean F1 of each class over trials, by number of labels; empty if the history has no F1 of classes."""
     found: dict[int, list[tuple[float, ...]]] = {}
     for record in history:
         if record.class_f1:

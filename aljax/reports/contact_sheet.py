@@ -1,4 +1,4 @@
-"""Looking at an archive: tiles with their ids and labels on one sheet, and how often each class occurs."""
+"""Contact sheets (tiles with their ids and labels in one picture) and a table of how often each class occurs."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -59,13 +59,13 @@ def parse_bands(text: str, archive: Archive) -> tuple[int, ...]:
 
 
 def show(archive: Archive, indices: Int[np.ndarray, " n"], bands: Sequence[int]) -> Shaped[np.ndarray, "n h w k"]:
-    """The given bands of some tiles, stretched together to 0..1."""
+    """The given bands of the tiles `indices`, each stretched to 0..1 over all of these tiles."""
     return stretch(np.stack([archive.images[int(index)][..., list(bands)] for index in indices]))
 
 
 def stretch(pictures: Shaped[np.ndarray, "n h w k"]) -> Shaped[np.ndarray, "n h w k"]:
-    """Each band to 0..1 between its 1st and 99th percentile over all pictures, in float32."""
-    # So many rows of pixels tell the percentiles as well as all do.
+    """Stretches each band to 0..1 between its 1st and 99th percentile over all pictures, in float32."""
+    # At most some 64 to 127 rows of each picture: enough for the percentiles.
     sample = pictures[:, :: max(pictures.shape[1] // 64, 1)]
     low, high = np.percentile(sample, [1, 99], axis=(0, 1, 2)).astype(np.float32)
     return np.clip((pictures.astype(np.float32) - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
@@ -79,7 +79,7 @@ def _caption(archive: Archive, index: int, labelled: bool) -> str:
         names = printable(", ".join(present)) or "no class"
     tile = printable(archive.ids[index])
     if len(tile) > 2 * CHARACTERS_PER_LINE:
-        tile = f"...{tile[3 - 2 * CHARACTERS_PER_LINE :]}"  # what tells tiles apart is at the end
+        tile = f"...{tile[3 - 2 * CHARACTERS_PER_LINE :]}"  # the ends of long ids differ, not their beginnings
     wrapped = textwrap.wrap(names, CHARACTERS_PER_LINE, max_lines=LINES_FOR_LABELS, placeholder=" ...")
     half = len(tile) if len(tile) <= CHARACTERS_PER_LINE else -(-len(tile) // 2)
     return "\n".join([*textwrap.wrap(tile, half), *wrapped])
@@ -89,12 +89,12 @@ def _has_labels(archive: Archive) -> Bool[np.ndarray, " n"]:
     known = np.ones(len(archive.ids), bool) if archive.labelled is None else archive.labelled
     if archive.split is None:
         return known
-    # Tiles to skip are in no part of the split, and their labels mean nothing.
+    # Skipped tiles are in no part of the split; their labels are placeholders.
     return known & np.isin(np.arange(len(known)), np.concatenate(archive.split))
 
 
 def class_table(archive: Archive) -> str:
-    """Tiles of each class, in each part of the split where there is one, most frequent class first, as text."""
+    """Number of tiles of each class, in all and in each part of the split, as text; most frequent class first."""
     parts = {"tiles": np.arange(len(archive.ids))} | (archive.split._asdict() if archive.split else {})
     counts = np.array([archive.labels[indices].sum(0, dtype=np.int64) for indices in parts.values()])
     names = [printable(name) for name in archive.class_names]

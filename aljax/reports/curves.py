@@ -1,4 +1,4 @@
-"""Histories to curves, tables and summaries."""
+"""Histories as curves, tables and summaries."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -21,19 +21,20 @@ STYLES = (
     ("#CC79A7", "v", "-."),
     ("#E69F00", "P", ":"),
 )
-# Of the titles of classes in letters, and of an entry of a legend without its letters and of a letter in inches.
+# Characters per line in the titles of classes.
 CLASS_TITLE_WIDTH = 36
+# Width in inches of a legend entry without its text, and of one character.
 LEGEND_INCHES, LETTER_INCHES = 0.7, 0.09
-# Letters from which on a name is not for a legend among the curves.
+# A legend with a name of more characters goes below the curves.
 LONG_NAME = 30
 
 
 Histories = Mapping[str, Sequence[Record]]
-"""Of each series, by its name in the legend."""
+"""The records of each series, by its name in the legend."""
 
 
 class Panel(NamedTuple):
-    """Axes of a picture, and the series that it shows."""
+    """One pair of axes of a picture: the series that it shows, and the metric."""
 
     title: str
     histories: Histories
@@ -46,10 +47,10 @@ def draw_curves(path: Path, histories: Histories, title: str, metrics: Sequence[
 
 
 def draw_panels(path: Path, panels: Sequence[Panel], title: str) -> None:
-    """Writes a PNG with a panel beside the other: a metric against the number of labels, mean and band as above."""
+    """Writes a PNG with panels side by side, each as in `draw_curves`."""
     names = [name for panel in panels for name in panel.histories]
     most_series = max(len(panel.histories) for panel in panels)
-    # Many or long names would hide the curves.
+    # A legend of many or long names would hide the curves.
     below = most_series > len(STYLES) or max(map(len, names)) > LONG_NAME
     figure = new_figure(5.6 * len(panels), 4.4 + (0.22 * most_series if below else 0.0))
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -57,9 +58,11 @@ def draw_panels(path: Path, panels: Sequence[Panel], title: str) -> None:
         for name, history in panel.histories.items():
             rows = summarise(history)
             labels = [row["num_labeled"] for row in rows]
-            mean, spread = (100 * np.array([row[f"{panel.metric}{key}"] for row in rows]) for key in ("", "_std"))
+            mean, deviation = (100 * np.array([row[f"{panel.metric}{key}"] for row in rows]) for key in ("", "_std"))
             (line,) = axes.plot(labels, mean, markersize=5, label=name)
-            axes.fill_between(labels, mean - spread, mean + spread, color=line.get_color(), alpha=0.12, linewidth=0)
+            axes.fill_between(
+                labels, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.12, linewidth=0
+            )
         axes.set_xlabel("Number of labelled tiles")
         axes.set_ylabel(METRIC_TITLES[panel.metric])
         axes.set_title(panel.title, fontsize="medium")
@@ -76,9 +79,9 @@ def draw_panels(path: Path, panels: Sequence[Panel], title: str) -> None:
 def draw_classes(
     path: Path, histories: Histories, class_names: Sequence[str], class_tiles: Sequence[int], title: str
 ) -> None:
-    """Writes a PNG: F1 of each class against the number of labels, mean over trials, commonest class first.
+    """Writes a PNG: F1 of each class against the number of labels, mean over trials, most frequent class first.
 
-    `class_tiles` is how many tiles of the pool have each class.
+    `class_tiles` (C,) is the number of tiles of the pool that have each class.
     """
     curves = {name: class_curves(history) for name, history in histories.items()}
     columns = min(4, len(class_names))
@@ -107,7 +110,7 @@ def draw_classes(
 def draw_classes_at(
     path: Path, histories: Histories, class_names: Sequence[str], class_tiles: Sequence[int], labels: int, title: str
 ) -> None:
-    """Writes a PNG: F1 of each class with so many labels, a mark per series, commonest class first: who gains."""
+    """Writes a PNG: F1 of each class with `labels` labels, a mark per series, most frequent class first."""
     scores = {name: class_curves(history)[labels] for name, history in histories.items()}
     order = sorted(range(len(class_names)), key=lambda index: -class_tiles[index])
     figure = new_figure(8.0, 0.34 * len(order) + 2.0 + 0.2 * len(scores))
@@ -127,9 +130,9 @@ def draw_classes_at(
 
 
 def draw_differences(path: Path, rows: Mapping[str, Mapping[str, Difference]], what: str, title: str) -> None:
-    """Writes a PNG: a line per row with its differences, in points, and their confidence intervals.
+    """Writes a PNG: a line per row with its differences, in percentage points, and their confidence intervals.
 
-    Each row has the same kinds of differences, one colour each.
+    All rows have the same kinds of differences, one colour each.
     """
     kinds = list(next(iter(rows.values())))
     figure = new_figure(8.0, 0.45 * len(rows) + 1.8)
@@ -138,10 +141,10 @@ def draw_differences(path: Path, rows: Mapping[str, Mapping[str, Difference]], w
     _set_styles(axes, len(kinds))
     for number, kind in enumerate(kinds):
         shown = [row[kind].scaled(100.0) for row in rows.values()]
-        # Side by side around the row's line, in the order of the legend.
+        # Offset around the row's line, in the order of the legend.
         heights = [row + 0.3 * (number - (len(kinds) - 1) / 2) for row in range(len(rows))]
-        reach = [0.0 if one.high is None else one.high - one.mean for one in shown]
-        axes.errorbar([one.mean for one in shown], heights, xerr=reach, capsize=3, linestyle="none", label=kind)
+        half_widths = [0.0 if one.high is None else one.high - one.mean for one in shown]
+        axes.errorbar([one.mean for one in shown], heights, xerr=half_widths, capsize=3, linestyle="none", label=kind)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.invert_yaxis()
     axes.set_xlabel(f"{what}, with 95 % confidence intervals")
@@ -152,7 +155,7 @@ def draw_differences(path: Path, rows: Mapping[str, Mapping[str, Difference]], w
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty figure, so many inches large, that needs no screen."""
+    """An empty figure of so many inches that needs no display."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -163,21 +166,21 @@ def save_figure(figure: Any, path: Path) -> None:
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # or what stands between two dollar signs of a name would be read as a formula
+        text.set_parse_math(False)  # or text between two dollar signs in a name would be a formula
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=150)
 
 
 def _set_styles(axes: Any, count: int) -> None:
-    """What is drawn on the axes, one after the other, looks different."""
+    """Gives each of the next `count` series on the axes its own colour, marker and dashes."""
     colours, markers, dashes = zip(*_styles(count), strict=True)
     axes.set_prop_cycle(color=colours, marker=markers, linestyle=dashes)
 
 
 def _styles(count: int) -> list[tuple[str, str, str]]:
-    # From the seventh series on a colour comes again, with another marker and other dashes.
-    turns = [divmod(index, len(STYLES)) for index in range(count)]
-    return [(STYLES[first][0], *STYLES[(first + again) % len(STYLES)][1:]) for again, first in turns]
+    # From the seventh series on colours repeat, with other markers and dashes.
+    places = [divmod(index, len(STYLES)) for index in range(count)]
+    return [(STYLES[style][0], *STYLES[(style + repeat) % len(STYLES)][1:]) for repeat, style in places]
 
 
 def table(histories: Histories) -> str:
@@ -203,11 +206,11 @@ def _cell(row: Mapping[str, int | float] | None) -> str:
     cells = []
     for metric in METRICS[:2]:
         # One trial has no deviation.
-        spread = f"±{100 * row[f'{metric}_std']:5.2f}" if row["trials"] > 1 else " " * 6
-        cells.append(f"{100 * row[metric]:5.2f} {spread}")
+        deviation = f"±{100 * row[f'{metric}_std']:5.2f}" if row["trials"] > 1 else " " * 6
+        cells.append(f"{100 * row[metric]:5.2f} {deviation}")
     return "  ".join(cells)
 
 
 def summary(histories: Histories) -> dict[str, list[dict[str, int | float]]]:
-    """What summary.json holds: the rows of `summarise` for each series."""
+    """The content of `summary.json`: the rows of `summarise` for each series."""
     return {name: summarise(history) for name, history in histories.items()}

@@ -1,1 +1,1 @@
-"""A run on disk and in processes: checkpoints, the run directory, several processes, progress, what it has learnt."""
+"""A run on disk and in processes: checkpoints, run directory, several processes, progress, its fitted model."""

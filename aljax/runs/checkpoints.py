@@ -1,8 +1,8 @@
 """Numbered checkpoints in a folder, each with the SHA-256 of its files beside it.
 
-Orbax replaces folders in one go but does not notice when their content has changed since: a flipped bit would be
-restored without a word. `checkpoints/12/` is sound if it holds the files that `checkpoints/12.sha256` lists, unchanged;
-`sha256sum -c` in that folder checks it too.
+Orbax writes checkpoints atomically but does not notice if their content changes later: it restores a flipped bit.
+`checkpoints/12/` is sound if the files that `checkpoints/12.sha256` lists are unchanged; `sha256sum -c` in that folder
+checks the same.
 """
 
 import logging
@@ -24,9 +24,9 @@ from aljax.runs.packing import Facts, Vectors
 from aljax.system.files import checksums, remove_leftovers, write_atomically
 
 SUFFIX = ".sha256"
-# Folders that hold a checkpoint or what is to become one.
+# Names of folders with a checkpoint, finished or not.
 UNFINISHED = re.compile(r"\d+(\.orbax-checkpoint-tmp.*)?$")
-# What a checkpoint consists of.
+# The two items of a checkpoint.
 ARRAYS, FACTS = "arrays", "facts"
 
 
@@ -39,15 +39,15 @@ class Checkpoint(NamedTuple):
 
 
 def list_checkpoints(folder: Path) -> list[int]:
-    """Numbers of all complete checkpoints, newest first; one that was being written has no checksums yet."""
+    """Numbers of all complete checkpoints (those with checksums), newest first."""
     numbers = (int(path.stem) for path in folder.glob(f"*{SUFFIX}") if path.stem.isdecimal())
     return sorted((number for number in numbers if (folder / str(number)).is_dir()), reverse=True)
 
 
 def read_newest(folder: Path, wanted: Callable[[Facts], bool] = lambda facts: True) -> Checkpoint | None:
-    """The newest sound checkpoint with facts that are wanted; None if there is none.
+    """The newest sound checkpoint whose facts are `wanted`; None if there is none.
 
-    Warns of each damaged one that it passes over. Raises InputError if all are. A run may go on saving meanwhile.
+    Warns of each damaged one that it passes over. Raises InputError if all are damaged. A run may be saving meanwhile.
     """
     numbers = list_checkpoints(folder)
     sound = not numbers
@@ -75,13 +75,13 @@ def read_newest(folder: Path, wanted: Callable[[Facts], bool] = lambda facts: Tr
 
 
 def find_damage(folder: Path, number: int) -> str | None:
-    """What is wrong with a checkpoint, or None if all its files are as they were written."""
+    """What is wrong with a checkpoint; None if all its files are unchanged."""
     try:
         written = (folder / f"{number}{SUFFIX}").read_text(encoding="utf-8").splitlines()
         found = checksums(folder / str(number)).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         return str(error)
-    # Other files do no harm: desktops and file servers leave some of their own in every folder that is looked at.
+    # Additional files do no harm: desktops and file servers leave their own in folders that are viewed.
     if different := set(written) - set(found):
         return f"{sorted(different)[0].partition('  ')[2]} is not as it was written"
     return None if written else "it has no files"
@@ -100,19 +100,19 @@ def _read(path: Path) -> tuple[Vectors, Facts]:
 
 @contextmanager
 def _raising_only() -> Iterator[None]:
-    """Keeps Orbax from also printing the stacks of all its threads when it raises an error, so that one line can."""
+    """Keeps Orbax from printing the tracebacks of its threads beside the error that it raises."""
     logger = logging.getLogger("absl")
     logger.addFilter(_has_no_trace)
     report = sys.unraisablehook
 
     def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
-        # An array that is still being written when another fails ends after those who waited for it.
+        # The thread of an array that was still being written when another failed finds its event loop closed.
         if str(unraisable.exc_value) != "Event loop is closed":
             report(unraisable)
 
     sys.unraisablehook = report_others
     yield
-    # Not after an error: there is no telling when the other threads end.
+    # Not restored after an error: the other threads may end at any time.
     sys.unraisablehook = report
     logger.removeFilter(_has_no_trace)
 
@@ -122,7 +122,7 @@ def _has_no_trace(record: logging.LogRecord) -> bool:
 
 
 def _alone() -> Any:
-    """Options by which Orbax does not wait for other processes: one writes what all of them have, each reads."""
+    """Options with which Orbax does not wait for other processes: one writes for all, and each reads for itself."""
     import orbax.checkpoint as ocp
 
     if jax.process_count() == 1:
@@ -157,7 +157,7 @@ class CheckpointFolder:
         self._manager.close()
 
     def write(self, number: int, vectors: Vectors, facts: Facts) -> None:
-        """Writes a checkpoint; returns when it is on disk. Raises RuntimeError if a newer one is there."""
+        """Writes a checkpoint; returns when it is on disk. Raises RuntimeError if a newer one exists."""
         args = self._args
         items = {ARRAYS: args.StandardSave(dict(vectors)), FACTS: args.JsonSave(facts)}
         with _raising_only():
@@ -168,15 +168,15 @@ class CheckpointFolder:
         write_atomically(self._folder / f"{number}{SUFFIX}", checksums(self._folder / str(number), flush=True))
 
     def keep(self, numbers: Container[int]) -> None:
-        """Removes all checkpoints but these."""
+        """Removes all checkpoints except those with these numbers."""
         for number in self._manager.all_steps():
             if number not in numbers:
-                # Without its checksums it is no checkpoint any more, so a crash in between leaves none by halves.
+                # The checksums go first: without them it is no checkpoint, so a crash in between leaves no damaged one.
                 (self._folder / f"{number}{SUFFIX}").unlink(missing_ok=True)
                 self._manager.delete(number)
 
     def _remove_unfinished(self) -> None:
-        """Removes what a process left that was killed while it wrote or removed a checkpoint."""
+        """Removes the remains of checkpoints that a process was writing or removing when it was killed."""
         remove_leftovers(self._folder)
         complete = {str(number) for number in list_checkpoints(self._folder)}
         for path in self._folder.iterdir():

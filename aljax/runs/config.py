@@ -13,7 +13,7 @@ from aljax.errors import InputError
 from aljax.loop.settings import LATER, WHERE_AND_WHEN, Settings, check_ranges
 from aljax.training.recipe import Recipe
 
-# Of run directories; raised when this version cannot go on with what older ones wrote.
+# The format of run directories; increased when a version cannot go on with what older ones wrote.
 FORMAT = 5
 
 SETTINGS: Mapping[str, Any] = {

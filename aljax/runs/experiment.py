@@ -1,4 +1,4 @@
-"""From settings and an archive to a finished run directory; what every experiment script calls."""
+"""From settings and an archive to a finished run directory; every experiment script calls it."""
 
 import hashlib
 import json
@@ -28,8 +28,8 @@ from aljax.reports.curves import draw_curves, summary, table
 from aljax.runs.processes import (
     CommonStopRequest,
     FollowingStore,
-    check_agreement,
-    check_settings_agree,
+    check_same_checkpoint,
+    check_same_settings,
     is_first,
     stopping_together,
     wait_for_all,
@@ -41,12 +41,12 @@ from aljax.system.stopping import StoppedError, StopRequest
 from aljax.training.weights import Weights, check_normalisation, check_weights, load_weights
 
 CURVE, SUMMARY = "curve.png", "summary.json"
-# Fields of a linen module that the run sets, or that linen does.
+# Fields of a linen module that are set by the run or by linen.
 NOT_OWN = ("num_classes", "dtype", "parent", "name")
 
 
 class Prepared(NamedTuple):
-    """What a run computes with."""
+    """The inputs of the loop, and the configuration that identifies the run."""
 
     model: Model
     tiles: SplitTiles
@@ -56,9 +56,9 @@ class Prepared(NamedTuple):
 
 
 def prepare_run(settings: Settings, archive: Archive, split: Split, network: nn.Module) -> Prepared:
-    """The network for the archive's classes, with a loss head for LL, and the tiles where the run reads them.
+    """The network for the archive's classes, with a loss head for LL, and the sets of tiles.
 
-    Raises InputError if the published weights do not fit.
+    Raises InputError if the network or the published weights do not fit.
     """
     published = None if settings.init_weights is None else load_weights(settings.init_weights)
     tiles = place(archive, split, settings.seed, normalisation=settings.normalisation)
@@ -72,12 +72,12 @@ def prepare_run(settings: Settings, archive: Archive, split: Split, network: nn.
 
 
 def run_experiment(
-    settings: Settings, archive: Archive, split: Split, network: nn.Module, asked: StopRequest | None = None
+    settings: Settings, archive: Archive, split: Split, network: nn.Module, stop: StopRequest | None = None
 ) -> dict[str, tuple[Record, ...]]:
-    """Runs or continues `settings.run_dir` and writes its curve and summary; returns the history by its name.
+    """Runs or continues `settings.run_dir` and writes its curve and summary; returns {name of the series: history}.
 
-    `asked` is whoever listens for signals already, if somebody does. Before a run's first step all of its tiles are
-    read once. Raises InputError for settings, tiles or a run directory with which it cannot be made.
+    `stop` is the `StopRequest` of a caller that listens for signals already. Before a run's first step all of its tiles
+    are read once. Raises InputError for settings, tiles or a run directory with which it cannot be made.
     """
     check_settings(settings)
     check_pool(settings, len(split.pool))
@@ -89,13 +89,13 @@ def run_experiment(
     if not is_first():
         return {name: follow(model, tiles, settings, published, config)}
     with (
-        (nullcontext(asked) if asked else StopRequest()) if jax.process_count() == 1 else CommonStopRequest() as stop,
+        (nullcontext(stop) if stop else StopRequest()) if jax.process_count() == 1 else CommonStopRequest() as stop,
         RunStore(settings.run_dir, config, settings.recipe, settings.checkpoint_seconds, stop) as store,
         Progress(settings, name) as progress,
     ):
         wait_for_all("the run directory is open")
-        check_settings_agree(config)
-        check_agreement(store.number, settings.run_dir)
+        check_same_settings(config)
+        check_same_checkpoint(store.number, settings.run_dir)
         with stopping_together():
             history = run(model, tiles, settings, store, progress, published)
         progress.end_run(store.saves, store.save_seconds)
@@ -108,10 +108,10 @@ def run_experiment(
 def follow(
     model: Model, tiles: SplitTiles, settings: Settings, published: Weights | None, config: dict[str, Any]
 ) -> tuple[Record, ...]:
-    """The run in a process that computes and does not write."""
+    """The run in a process that computes and does not write; returns its history."""
     with CommonStopRequest() as stop:
         wait_for_all("the run directory is open")
-        check_settings_agree(config)
+        check_same_settings(config)
         store = FollowingStore(settings.run_dir, settings.recipe, stop)
         with stopping_together():
             history = run(model, tiles, settings, store, Watcher(), published)
@@ -120,9 +120,9 @@ def follow(
 
 
 def check_report_place(folder: Path, own: Iterable[str]) -> None:
-    """Raises InputError where a report would replace another's: of a run, or of runs in other folders than `own`.
+    """Raises InputError if a report in `folder` would replace that of other runs.
 
-    `own` are patterns of the folders whose runs the report is of.
+    `own` are glob patterns, relative to `folder`, of the run directories that the report is of.
     """
     report = any((folder / name).exists() for name in (CURVE, SUMMARY))
     if (folder / "config.json").exists() or (report and not any(any(folder.glob(pattern)) for pattern in own)):
@@ -137,10 +137,10 @@ def run_queries(
     histories: dict[str, tuple[Record, ...]] = {}
     for query in queries:
         one = replace(settings, query=query, run_dir=settings.run_dir / query)
-        with StopRequest() if jax.process_count() == 1 else nullcontext() as asked:
-            histories |= run_experiment(one, archive, split, network, asked)
-        if asked is not None and (number := asked.check()):
-            raise StoppedError(number)  # it came too late for that run, which has ended
+        with StopRequest() if jax.process_count() == 1 else nullcontext() as stop:
+            histories |= run_experiment(one, archive, split, network, stop)
+        if stop is not None and (number := stop.check()):
+            raise StoppedError(number)  # the signal came after the last step of that run
     if is_first():
         write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
     return histories
@@ -154,7 +154,7 @@ def write_report(folder: Path, histories: dict[str, tuple[Record, ...]], title: 
 
 
 def print_report(folder: Path, histories: dict[str, tuple[Record, ...]]) -> None:
-    """The closing table, and where the picture is, on standard output."""
+    """Prints the table of all series and the path of the picture."""
     if not is_first():
         return
     try:
@@ -178,15 +178,15 @@ def check_start(settings: Settings, model: Model, tiles: SplitTiles, published: 
 def configuration(
     settings: Settings, archive: Archive, model: Model, tiles: SplitTiles, published: Weights | None
 ) -> dict[str, Any]:
-    """What makes a run this run: its settings, network, data and published weights, not where they lie.
+    """The content of `config.json`, which identifies a run: settings, network, data, published weights; no paths.
 
-    With the weights of a checkpoint, it is also all that predicting on new tiles needs.
+    With the weights of a checkpoint it suffices for predictions on new tiles.
     """
     chosen = asdict(settings)
     recipe = chosen.pop("recipe")
     for name in WHERE_AND_WHEN:
         chosen.pop(name, None)
-    # Another score under the same name is another run.
+    # A run whose own score function was edited is another run.
     source = find_query(settings.query).source
     own_query = {} if source is None else {"query_sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
     everything = {
@@ -208,7 +208,7 @@ def configuration(
 
 
 def describe_network(network: nn.Module) -> dict[str, Any]:
-    """What makes a network this network, as JSON can hold it."""
+    """The description that identifies a network, as JSON."""
     if isinstance(network, Head):
         return {"head": "mlp", "width": network.width} if network.width else {"head": "linear"}
     if isinstance(network, DenseNet):
@@ -218,7 +218,7 @@ def describe_network(network: nn.Module) -> dict[str, Any]:
 
 
 def _digest(tiles: SplitTiles) -> str:
-    """Stands for which tiles are in which set."""
+    """SHA-256 of the indices in pool, validation and test."""
     digest = hashlib.sha256()
     for part in (tiles.pool, tiles.validation, tiles.test):
         digest.update(np.asarray([len(part.indices), *part.indices], "<i8").tobytes())

@@ -1,4 +1,4 @@
-"""A run's model for use elsewhere: what it has learnt, and predictions on new tiles."""
+"""The newest fitted model of a run, and its predictions on new tiles."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ from aljax.training.prediction import predict_probabilities
 from aljax.training.recipe import Recipe
 
 TILES_TO_CHECK = 16
-SCALED = 4.0  # pixels whose mean and deviation add up to more were not scaled to 1
+SCALED = 4.0  # training pixels whose mean + deviation is above this were not scaled to [0, 1]
 PIXELS_A_SIDE = 64  # of a tile tell its mean and deviation
 FAR = 3.0  # deviations of training between its mean and that of pixels that it hardly had
 FLAT = 0.2  # of training's deviation: pixels that vary less, away from its mean, may be of another unit
@@ -41,9 +41,9 @@ class Classifier:
     """{"params": {"network": ..., "loss_head": ...}, "batch_stats": ...}; `loss_head` only for the query LL."""
     class_names: tuple[str, ...]
     statistics: BandStatistics
-    """Mean and deviation per band of the pool that the model was trained on; they standardise new tiles too."""
+    """Mean and deviation of each band over the pool of the run; they standardise new tiles too."""
     image_size: int
-    """Height and width in pixels to which tiles were resized for the model, and are for its predictions."""
+    """Height and width in pixels to which tiles are resized, in training and in prediction."""
     trial: int
     """Counts from 1, as in history.jsonl."""
     iteration: int
@@ -58,10 +58,10 @@ class Classifier:
     ) -> Float[np.ndarray, "n c"]:
         """Probability of each class, in the order of `class_names`, on each tile.
 
-        The tiles are as their files store them: the bands of those in training, in the same order and units. Those of
-        another size are resized to `image_size`, as the run itself did. Of a run on features, `images` are the features
-        (N, D) of N tiles. `batch_size` are predicted at once; None: as many as suit the tiles and the devices. Raises
-        InputError for what is no set of such tiles.
+        `images` (N, h, w, bands) are pixels as files store them, with the bands, order and units of the training tiles;
+        or, of a run on features, the features (N, D). Tiles of another size are resized to `image_size`, as in the run.
+        `batch_size` tiles are predicted at once; None chooses (`Tiles.at_once`). Raises InputError for other shapes,
+        bands or types, and for scaled pixels.
         """
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size is {batch_size}: it must be at least 1")
@@ -83,7 +83,7 @@ class Classifier:
         return found
 
     def tiles(self, images: Images) -> Tiles:
-        """The images as a set of tiles, in the model's size, for `aljax.training.prediction`.
+        """The images as a set of tiles in the model's size, the input of `aljax.training.prediction`.
 
         Raises InputError for other bands, for files of another pixel type, and for whole numbers that have been scaled.
         Warns of pixels that are far from those in training.
@@ -99,11 +99,11 @@ class Classifier:
             raise InputError(f"the tiles have {found}, those in training had {bands}: choose the same")
         if isinstance(images, np.ndarray):
             self._check_pixels(images)
-            # FITS and netCDF store bytes in the other order, of which JAX makes other numbers without a word.
+            # FITS and netCDF store big-endian numbers, which JAX would silently read as others.
             is_wide = images.dtype.kind == "f" and images.dtype.itemsize > 4
             native = np.dtype(np.float32) if is_wide else images.dtype.newbyteorder("=")
             images = images.astype(native, copy=False)
-        elif images.shape[0]:  # files: some of them tell
+        elif images.shape[0]:  # files: check a sample
             self.check_type(images.dtype)
             self._check_pixels(np.stack([images[index] for index in _spread(images.shape[0])]))
         if images.shape[1:3] != (self.image_size,) * 2:
@@ -124,7 +124,7 @@ class Classifier:
         is_whole = (self.pixel_type or "").startswith(("uint", "int"))
         if images.dtype.kind not in "uif":
             raise InputError(f"the tiles are of type {images.dtype}: give pixels as the files store them")
-        # What loaders of images commonly do to them.
+        # Image loaders commonly scale pixels to [0, 1].
         if is_whole and images.dtype.kind == "f" and images.size and largest > SCALED and images.max() <= 1.0:
             raise InputError(
                 f"no pixel of the tiles is above 1, and those in training were about {largest:.0f}: give pixels as the "
@@ -161,7 +161,7 @@ def warn_of_far_pixels(images: Shaped[np.ndarray, "n h w bands"], statistics: Ba
 
 @dataclass(frozen=True)
 class _Resized:
-    """Images in another size, resized when they are asked for."""
+    """Images that are resized when they are read."""
 
     images: Images
     size: int
@@ -181,11 +181,11 @@ class _Resized:
 def load(run_dir: str | Path, network: nn.Module | None = None) -> Classifier:
     """The newest fitted model of a run, from its newest sound checkpoint that holds one.
 
-    `network` is the linen module of a run that was made with one of its own; None for a DenseNet.
+    `network` is the linen module of a run with a network of its own; None for a DenseNet or a head on features.
 
-    Works on any device, whatever device the run was made on, while the run is under way too, and changes nothing in
-    its folder. Raises InputError if there is no run or no fitted model yet, if all checkpoints are damaged, or if their
-    weights are not of the network that `config.json`, or `network`, describes.
+    Works on any device, also during the run, and changes nothing in its folder. Raises InputError if there is no run or
+    no fitted model yet, if `network` is missing, if all checkpoints are damaged, or if their weights are not of the
+    network that `config.json`, or `network`, describes.
     """
     from aljax.runs.checkpoints import read_newest
     from aljax.runs.config import read_config

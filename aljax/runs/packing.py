@@ -1,7 +1,7 @@
-"""A state to named arrays and plain facts, and back.
+"""Conversion of a `RunState` to vectors and JSON, and back.
 
-The arrays of one type go into one vector, and a table says which part of it is which array: hundreds of small arrays
-would take five times as long to write.
+All arrays of one type are concatenated into one vector, with a table of their names and shapes: writing hundreds of
+small arrays would take five times as long.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,14 @@ from aljax.training.steps import Sums, TrainState
 from aljax.xla.devices import replicate
 
 Vectors = Mapping[str, np.ndarray]
-"""All arrays of a state end to end, by their type."""
+"""For each dtype, all arrays of a state in one vector."""
 
 Facts = dict[str, Any]
-"""What of a state is no array, as JSON can hold it."""
+"""Everything in a state that is no array, as JSON."""
 
 
 def pack(state: RunState) -> tuple[Vectors, Facts]:
-    """The state as vectors and facts that `unpack` makes the same state of."""
+    """The state as vectors and facts; `unpack` restores it from them."""
     tree: dict[str, Any] = {"trial": np.array(state.trial)}  # Orbax writes no checkpoint without an array
     if state.probabilities is not None:
         tree["probabilities"] = state.probabilities
@@ -66,8 +66,8 @@ def pack(state: RunState) -> tuple[Vectors, Facts]:
 
 
 def unpack(vectors: Vectors, facts: Facts, recipe: Recipe) -> RunState:
-    """The state that was packed, with its arrays on the default device."""
-    arrays = _take_apart(vectors, facts["arrays"])
+    """The state from which `pack` made `vectors` and `facts`, with its arrays on the devices."""
+    arrays = _split_vectors(vectors, facts["arrays"])
     return RunState(
         trial=facts["trial"],
         iteration=facts["iteration"],
@@ -81,12 +81,12 @@ def unpack(vectors: Vectors, facts: Facts, recipe: Recipe) -> RunState:
 
 
 def holds_model(facts: Facts) -> bool:
-    """Whether a fitted model is among what was packed."""
+    """Whether the packed state has a fitted model."""
     return any(name.startswith("variables/") for name, _, _ in facts["arrays"])
 
 
-def _take_apart(vectors: Vectors, table: Sequence[Sequence[Any]]) -> dict[str, np.ndarray]:
-    """The arrays of a table's rows (name, type, shape), by name."""
+def _split_vectors(vectors: Vectors, table: Sequence[Sequence[Any]]) -> dict[str, np.ndarray]:
+    """The arrays by name, from the rows (name, dtype, shape) of the table."""
     start = dict.fromkeys(vectors, 0)
     arrays = {}
     for name, dtype, shape in table:
@@ -97,7 +97,7 @@ def _take_apart(vectors: Vectors, table: Sequence[Sequence[Any]]) -> dict[str, n
 
 
 def _variables(arrays: Mapping[str, np.ndarray], prefix: str = "variables/") -> Variables | None:
-    """The model's variables among named arrays, on the default device; None if there are none."""
+    """The model's variables among named arrays, on the devices; None if there are none."""
     own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     # A network without batch statistics has none among its arrays.
     return _to_device({"batch_stats": {}, **unflatten_dict(own, sep="/")}) if own else None
@@ -127,11 +127,11 @@ def _stage(arrays: Mapping[str, np.ndarray], facts: Facts, recipe: Recipe) -> St
 
 
 def _names(tree: PyTree) -> dict[str, Any]:
-    """Leaves by their place in the tree, such as `variables/params/network/head/bias`, in the tree's order."""
+    """Leaves by their path, such as `variables/params/network/head/bias`, in the order of the tree."""
     leaves = jax.tree.leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def _to_device(tree: PyTree) -> PyTree:
-    # Copies: a step takes the memory of what it is given, and may not take NumPy's.
+    # Copies, because a step donates its arguments, which must not be memory of NumPy.
     return replicate(jax.tree.map(lambda array: jnp.array(array, copy=True), tree))

@@ -1,7 +1,7 @@
-"""Several processes, on one machine or many, that make one run together: all compute, the first one writes.
+"""One run by several processes on one or more machines: all compute, the first one writes.
 
-Each process runs the same loop over the same state, reads its share of every batch, and XLA joins the results. The run
-directory and the tiles must be where every process sees them.
+Each process runs the same loop over the same state and reads its part of every batch; XLA combines the results. All
+processes need access to the run directory and the tiles.
 """
 
 import hashlib
@@ -27,18 +27,18 @@ from aljax.system.stopping import SIGNALS, StoppedError, StopRequest
 from aljax.training.recipe import Recipe
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-# How long a process that ends waits for the others to end, the first one for instance until it has drawn its curves.
-# After an error they may be waiting for it, in a step that it will not take, and are ended when it is gone; JAX would
-# let it wait for five minutes.
+# How long a process that ends waits for the others, for instance while the first one draws its curves. After an error
+# the others may be waiting for this process in a collective operation; JAX ends them once it is gone, by default only
+# after five minutes.
 SECONDS_TO_END = 60
 
 
 def join_processes() -> None:
     """Joins the run's other processes if the environment names their coordinator.
 
-    JAX_COORDINATOR_ADDRESS is host and port of the first process, JAX_NUM_PROCESSES and JAX_PROCESS_ID say how many
-    there are and which one this is (clusters that JAX knows, such as Slurm, need not say). Called before anything is
-    computed. Raises InputError if they do not find each other.
+    JAX_COORDINATOR_ADDRESS is host:port of the first process, JAX_NUM_PROCESSES the number of processes and
+    JAX_PROCESS_ID the index of this one; the last two are not needed on clusters that JAX knows, such as Slurm. Call it
+    before any computation. Raises InputError if a variable is wrong or the processes do not find each other.
     """
     if ADDRESS not in os.environ:
         return
@@ -56,9 +56,10 @@ def join_processes() -> None:
 
 
 def exit_without_others(status: int) -> None:
-    """Called by a process that is about to end with an error: whatever the others do, that is its status.
+    """Makes sure that a process that ends with an error exits with `status`, whatever the others do.
 
-    JAX lets it wait for them, and when they do not come ends them, which is wanted, and the one that waits too.
+    At exit JAX waits for the other processes and, after a timeout, aborts them, as is wanted, but this process as well.
+    So a timer ends this process shortly before.
     """
     if jax.distributed.is_initialized():
         timer = threading.Timer(SECONDS_TO_END - 2, os._exit, (status,))
@@ -67,12 +68,12 @@ def exit_without_others(status: int) -> None:
 
 
 def is_first() -> bool:
-    """Whether this process writes; alone it does."""
+    """Whether this process is the first, the one that writes; true for a single process."""
     return jax.process_index() == 0
 
 
 def wait_for_all(place: str) -> None:
-    """Returns when all processes have come here."""
+    """Returns when all processes have called it with the same `place`."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -81,7 +82,7 @@ def wait_for_all(place: str) -> None:
 
 @contextmanager
 def stopping_together() -> Iterator[None]:
-    """While the context lasts, a process that is to stop waits for the others: the first one may still be saving."""
+    """On StoppedError in the context, waits until all processes stop: the first one may still be saving."""
     try:
         yield
     except StoppedError:
@@ -90,23 +91,23 @@ def stopping_together() -> Iterator[None]:
 
 
 class CommonStopRequest(StopRequest):
-    """A request to stop that all processes agree on, whichever of them got a signal.
+    """A request to stop that reaches all processes at the same step, whichever of them received a signal.
 
-    JAX listens for SIGTERM and tells the others, so that is what every other signal becomes.
+    JAX distributes SIGTERM to the other processes, so every other signal is turned into SIGTERM.
     """
 
     signals = tuple(name for name in SIGNALS if name != "SIGTERM")
 
     def __init__(self) -> None:
         super().__init__()
-        self._asked = 0
+        self._checks = 0
 
     def check(self) -> int | None:
-        """The signal, at the same call in every process; each must call as often as the others."""
+        """The signal, returned at the same call in every process; all must call it equally often."""
         from jax.experimental import multihost_utils
 
-        self._asked += 1
-        reached = multihost_utils.reached_preemption_sync_point(self._asked)
+        self._checks += 1
+        reached = multihost_utils.reached_preemption_sync_point(self._checks)
         return (self.number or signal.SIGTERM) if reached else None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -115,14 +116,14 @@ class CommonStopRequest(StopRequest):
 
 
 class FollowingStore:
-    """The store of a process that does not write: it begins where the first one does, and stops when it does."""
+    """The store of a process that does not write: it restores the state of the first process, and stops with it."""
 
     def __init__(self, run_dir: Path, recipe: Recipe, stop: StopRequest) -> None:
         self._run_dir, self._recipe, self._stop = run_dir, recipe, stop
 
     def restore(self) -> RunState | None:
         newest = read_newest(self._run_dir / "checkpoints")
-        check_agreement(0 if newest is None else newest.number, self._run_dir)
+        check_same_checkpoint(0 if newest is None else newest.number, self._run_dir)
         return None if newest is None else unpack(newest.vectors, newest.facts, self._recipe)
 
     def save(self, state: RunState) -> None:
@@ -133,8 +134,8 @@ class FollowingStore:
             raise StoppedError(number)
 
 
-def check_agreement(number: int, run_dir: Path) -> None:
-    """Raises InputError if this process sees another newest checkpoint than the first one does."""
+def check_same_checkpoint(number: int, run_dir: Path) -> None:
+    """Raises InputError if this process sees another newest checkpoint (`number`) than the first process."""
     if jax.process_count() == 1:
         return
     from jax.experimental import multihost_utils
@@ -147,8 +148,8 @@ def check_agreement(number: int, run_dir: Path) -> None:
         )
 
 
-def check_settings_agree(config: Mapping[str, Any]) -> None:
-    """Raises InputError, in every process, if they do not all have the same settings and data."""
+def check_same_settings(config: Mapping[str, Any]) -> None:
+    """Raises InputError in every process unless all have the same settings and data."""
     if jax.process_count() == 1:
         return
     from jax.experimental import multihost_utils

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes: a bar each for trials, iterations and epochs, or lines in a log."""
+"""The display of a run's progress: bars for trials, iterations and epochs, or lines in a log."""
 
 import math
 import sys
@@ -13,7 +13,7 @@ from aljax.loop.state import RunState, Training
 
 
 class Progress(Watcher):
-    """Bars on a terminal; where the output is a file or a pipe, one line per iteration instead.
+    """Bars on a terminal; one line per iteration if standard error is a file or a pipe.
 
     Use as a context manager.
     """
@@ -63,7 +63,7 @@ class Progress(Watcher):
             print(line, file=sys.stderr, flush=True)
 
     def end_run(self, saves: int, save_seconds: float) -> None:
-        """Says what the checkpoints of this process took."""
+        """Prints how long the checkpoints of this process took."""
         if saves:
             share = save_seconds / (time.monotonic() - self._started)
             message = f"{self._title}  {saves} checkpoints in {save_seconds:.1f} s, {share:.1%} of the time"

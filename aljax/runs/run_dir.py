@@ -1,4 +1,4 @@
-"""A run directory: a whole run to disk and back, however and whenever the process that ran it ended."""
+"""A run directory: saves a run and restores it, however and whenever its process ended."""
 
 import json
 import time
@@ -23,8 +23,8 @@ from aljax.system.machine import describe_machine, differences
 from aljax.system.stopping import StoppedError
 from aljax.training.recipe import Recipe
 
-# What is told of a setting in which a run differs whose value says nothing.
-IN_WORDS = {
+# Messages for differing settings whose values would tell a user nothing.
+MESSAGES = {
     "fingerprint": "the tiles, their labels or their ids are others",
     "split": "other tiles are in the pool, for validation or for the test",
     "class_tiles": "the pool has other numbers of tiles of the classes",
@@ -33,24 +33,24 @@ IN_WORDS = {
 }
 # The tiles are known by their fingerprint, whatever their folder is called.
 MAY_DIFFER = ("archive",)
-# What older versions did not write.
+# Settings that older versions did not write.
 MAY_LACK = ("split", "pixel_type")
 
 
 @runtime_checkable
 class Stop(Protocol):
-    """Knows of a request to stop."""
+    """Records a request to stop."""
 
     def check(self) -> int | None:
-        """The number of the signal that came, if one did."""
+        """The number of the signal that was received; None if none was."""
 
 
 class RunStore:
     """Checkpoints, `config.json` and `history.jsonl` of one run, for one process at a time.
 
-    The newest sound checkpoint is the truth: it carries the history, from which `history.jsonl` is written whole,
-    so the two cannot disagree for longer than it takes to start again. Use as a context manager. Raises InputError
-    if the directory holds a run with another configuration, is in use, or cannot be written.
+    The newest sound checkpoint is authoritative: it includes the history, from which `history.jsonl` is rewritten
+    whenever they differ. Use as a context manager. Raises InputError if the directory holds a run with another
+    configuration, is in use, or cannot be written.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class RunStore:
     ) -> None:
         """`checkpoint_seconds` is the least time between two checkpoints inside an iteration.
 
-        `remedy` is what a user can do whose configuration differs from that of the run which is there.
+        `remedy`, part of the error message, is what a user can do about a run with another configuration.
         """
         self.run_dir = run_dir
         self.saves, self.save_seconds = 0, 0.0
@@ -82,7 +82,7 @@ class RunStore:
             _claim(self.run_dir, self._config, self._remedy)
             self._read()
             self._checkpoints = stack.enter_context(CheckpointFolder(self.run_dir / "checkpoints"))
-            # What is newer than the newest sound one is damaged, and its number is wanted again.
+            # Checkpoints that are newer than the newest sound one are damaged, and their numbers are used again.
             self._checkpoints.keep(range(self._number + 1))
             self._opened = stack.pop_all()
         return self
@@ -94,7 +94,7 @@ class RunStore:
 
     @property
     def number(self) -> int:
-        """Of the newest checkpoint; 0 before the first."""
+        """The number of the newest checkpoint; 0 before the first."""
         return self._number
 
     def restore(self) -> RunState | None:
@@ -102,7 +102,7 @@ class RunStore:
         return self._state
 
     def offer(self, state: RunState) -> None:
-        """Saves the state if it is new and the last save is long ago, or if the run is to stop.
+        """Saves the state if it is new and a checkpoint is due (`checkpoint_seconds`), or if the run is to stop.
 
         Raises StoppedError, after saving, if it is to stop.
         """
@@ -113,11 +113,11 @@ class RunStore:
             raise StoppedError(to_stop)
 
     def save(self, state: RunState) -> None:
-        """Keeps the state; returns when it is on disk. Raises InputError if the disk does not take it."""
-        jax.block_until_ready(state)  # steps that are still under way are no cost of saving
+        """Saves the state; returns when it is on disk. Raises InputError if it cannot be written."""
+        jax.block_until_ready(state)  # running steps are not part of the time to save
         started = time.monotonic()
         number = self._number + 1
-        # Also between two trials the newest checkpoint with a model is kept: `aljax.load` reads it.
+        # Between two trials a state has no model; `aljax.load` then reads the last end of an iteration, which is kept.
         is_end = state.stage is None and state.variables is not None
         end_of_iteration = number if is_end else self._end_of_iteration
         vectors, facts = pack(state)
@@ -154,7 +154,7 @@ class RunStore:
         self._write_history(self._state.history)
 
     def _write_history(self, history: tuple[Record, ...]) -> None:
-        """Writes `history.jsonl` unless that is what is there."""
+        """Writes `history.jsonl` unless it has this content already."""
         path, text = self.run_dir / "history.jsonl", to_text(history)
         if history and not (path.exists() and path.read_bytes() == text.encode()):
             write_atomically(path, text)
@@ -168,9 +168,9 @@ def _make_folder(run_dir: Path) -> None:
 
 
 def check_name(run_dir: Path) -> None:
-    """Raises InputError for a folder in which checkpoints could be written but not read."""
+    """Raises InputError for a path in which Orbax could write checkpoints but not read them."""
     whole = str(run_dir.resolve())
-    # Orbax takes brackets for a pattern, backslashes for slashes, and wants UTF-8: what it wrote it would not find.
+    # Orbax reads brackets as a pattern, backslashes as slashes, and needs UTF-8: it would not find what it wrote.
     if "[" in whole or "\\" in whole or whole.encode(errors="ignore").decode() != whole:
         raise InputError(
             f"{whole} has a bracket, a backslash or what is not UTF-8 in its name, and checkpoints in it could not be "
@@ -179,7 +179,7 @@ def check_name(run_dir: Path) -> None:
 
 
 def _claim(run_dir: Path, config: Mapping[str, Any], remedy: str) -> None:
-    """Writes `config.json` into a new run directory, or compares it with the one that is there."""
+    """Writes `config.json` into a new run directory; raises InputError if one with another configuration exists."""
     path = run_dir / "config.json"
     if not path.exists():
         if any(not entry.name.startswith(".") for entry in run_dir.iterdir()):
@@ -188,7 +188,7 @@ def _claim(run_dir: Path, config: Mapping[str, Any], remedy: str) -> None:
         return
     earlier = read_config(run_dir)
     changed = [
-        IN_WORDS.get(name, f"{name} is {json.dumps(config.get(name))} here and {json.dumps(earlier.get(name))} there")
+        MESSAGES.get(name, f"{name} is {json.dumps(config.get(name))} here and {json.dumps(earlier.get(name))} there")
         for name in dict.fromkeys((*config, *earlier))
         if config.get(name) != earlier.get(name)
         and name not in MAY_DIFFER
@@ -221,17 +221,17 @@ def _records(run_dir: Path, newest: Checkpoint | None) -> list[Record]:
 
 
 class FinishedRun(NamedTuple):
-    """What is known of a run that has ended."""
+    """A run that has ended: its configuration and results."""
 
     run_dir: Path
     config: dict[str, Any]
     history: tuple[Record, ...]
     machine: dict[str, Any]
-    """Device and versions of its last process; empty where no checkpoints are."""
+    """`describe_machine` of its last process; empty if there are no checkpoints."""
 
 
 def read_finished(run_dir: Path) -> FinishedRun | None:
-    """A run, if there is one and it has ended. Raises InputError if what is there cannot be read."""
+    """The run in a directory if it has ended, otherwise None. Raises InputError if it cannot be read."""
     if not (run_dir / "config.json").exists() or not (run_dir / "history.jsonl").exists():
         return None
     config = read_config(run_dir)

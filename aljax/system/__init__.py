@@ -1,1 +1,1 @@
-"""The machine: files that are written whole, locks, signals, cores and memory, processes side by side."""
+"""The machine: files written atomically, locks, signals, cores and memory, processes side by side."""

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old content or the new, and telling whether content is still what it was."""
+"""Files that are written atomically, checksums of folders, locks, and errors of the disk."""
 
 import fcntl
 import hashlib
@@ -17,13 +17,13 @@ from aljax.errors import InputError
 
 TEMPORARY_MARK = ".part"
 LOCK = ".lock"
-# How long a file of another machine stands still until it is a leftover: nobody there can be asked.
+# A temporary file of another machine, whose processes cannot be checked, is a leftover after so long without a change.
 SECONDS_UNTIL_LEFT = 24 * 3600.0
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` in one go when the context ends without an error.
+    """A temporary file to write, which atomically replaces `path` when the context ends without an error.
 
     A reader, or a crash, finds the old content or the new, never a part.
     """
@@ -41,15 +41,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a file whole, as `replacing` does."""
+    """Writes a file atomically, as `replacing` does."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what processes left in a folder when they were killed in the middle of writing.
+    """Removes temporary files of processes that were killed while they wrote into a folder.
 
-    Those of this machine are asked for; what another one left is known by its age.
+    For files of this machine the process is looked up; those of another are left until they are a day old.
     """
     for left in folder.glob(f".*{TEMPORARY_MARK}"):
         kernel, _, process = left.name.removesuffix(TEMPORARY_MARK).rpartition(".")[2].rpartition("-")
@@ -63,7 +63,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @cache
 def _kernel() -> str:
-    """Tells machines, and containers of one, apart: the numbers of their processes may be the same."""
+    """A name for this machine or container: within it a process has a number of its own."""
     space = 0
     with suppress(OSError):
         space = os.stat("/proc/self/ns/pid").st_ino
@@ -76,12 +76,12 @@ def _is_alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # somebody else's
+        pass  # a process of another user
     return True
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder last through a loss of power, as fsync does the content of a file."""
+    """fsync of a folder: its entries survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -92,7 +92,7 @@ def sync_folder(folder: Path) -> None:
 def checksums(folder: Path, flush: bool = False) -> str:
     """SHA-256 of every file below a folder, in the format of `sha256sum`, with paths from the folder's parent.
 
-    With `flush`, what is hashed is on the disk afterwards; a file system that is read only may refuse that.
+    With `flush` each file is also fsynced, which a read-only file system may refuse.
     """
     lines = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -105,16 +105,16 @@ def checksums(folder: Path, flush: bool = False) -> str:
 
 
 def lock(folder: Path, wait: bool) -> int:
-    """A descriptor that holds the folder's lock, for `unlock`; the process's end lets go of it, too.
+    """A descriptor that holds the folder's lock until `unlock` or the end of the process.
 
-    It is a file: network file systems lock folders for one machine alone. Raises BlockingIOError if another process
-    holds it and this one is not to wait, another OSError if the file system has no locks.
+    The lock is on a file in the folder, because network file systems lock folders within one machine only. Raises
+    BlockingIOError if another process holds it and `wait` is False, another OSError if the file system has no locks.
     """
     while True:
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            # Who held it has removed the file, and a third process may have locked a new one.
+            # The holder before may have removed the file, and a third process may have locked a new one.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), os.stat(folder / LOCK)):
                     return descriptor
@@ -125,7 +125,7 @@ def lock(folder: Path, wait: bool) -> int:
 
 
 def unlock(folder: Path, descriptor: int) -> None:
-    """Lets go of the folder's lock."""
+    """Releases the folder's lock."""
     with suppress(OSError):
         (folder / LOCK).unlink()
     os.close(descriptor)
@@ -133,7 +133,7 @@ def unlock(folder: Path, descriptor: int) -> None:
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Lets in one process at a time, as far as the folder's file system has locks; others wait until it is out."""
+    """A context for one process at a time; others wait. Without effect on a file system that has no locks."""
     descriptor = None
     with suppress(OSError):
         descriptor = lock(folder, wait=True)
@@ -146,7 +146,7 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turns what a full, read-only or vanished disk raises into an InputError."""
+    """Turns the errors of a full, read-only or missing disk into an InputError."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -161,18 +161,18 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 def discard_output() -> None:
-    """Gives up standard output: what is left of it would fail again at the end."""
+    """Redirects standard output to nowhere, so that flushing its rest at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder, and those that it is in, unless it is there. Raises InputError if that cannot be done."""
+    """Makes a folder and its parents if they do not exist. Raises InputError if that fails."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 def check_output(out: Path) -> None:
-    """Raises InputError for an --out that no file can be written to, before there is something to write."""
+    """Raises InputError for an --out that cannot be a file, before the work begins whose result it is for."""
     if not out.parent.is_dir():
         raise InputError(f"--out {out} is in a folder that is not there: make it or name another file")
     if out.is_dir():

@@ -1,4 +1,4 @@
-"""One writer for a run directory."""
+"""The lock that allows a run directory one writer."""
 
 import contextlib
 import errno
@@ -18,10 +18,10 @@ WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
 class WriterLock:
-    """Holds a folder for this process while the context lasts.
+    """Locks a folder for this process while the context lasts.
 
-    The lock is the kernel's, on the file `.lock`, and goes with the process that holds it: one that was killed blocks
-    nobody. `.writer.json` only says who holds it. Raises InputError that names the holder.
+    The kernel holds the lock, on the file `.lock`, and releases it with the end of the process: a killed one blocks
+    nobody. `.writer.json` only names the holder. Raises InputError, with the holder, if the folder is locked.
     """
 
     def __init__(self, folder: Path) -> None:

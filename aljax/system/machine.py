@@ -1,4 +1,4 @@
-"""What a run is computed on: the same command gives the same bytes only where this is the same."""
+"""Device, cores and memory. A command gives the same bytes again only where `describe_machine` gives the same."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ from aljax.errors import InputError
 from aljax.version import __version__
 
 DEVICES = "devices"
-# How many processes share the memory.
+# Environment variable: the number of processes that share the memory.
 SIDE_BY_SIDE = "ALJAX_SIDE_BY_SIDE"
 
 
@@ -24,7 +24,7 @@ def check_device() -> None:
     """Raises InputError if JAX finds no device to compute on, or not the one that it is told to take."""
     try:
         jax.devices()
-    except (RuntimeError, AssertionError) as error:  # without a word where a plugin is missing
+    except (RuntimeError, AssertionError) as error:  # with an empty message if a plugin is missing
         reason = str(error) or "its plugin is not installed"
         if platforms := os.environ.get("JAX_PLATFORMS"):
             message = (
@@ -36,7 +36,7 @@ def check_device() -> None:
 
 
 def describe_machine() -> dict[str, str | int]:
-    """Device, versions, and what makes sums round in another order: a CPU's cores, and devices where there are more."""
+    """Device, versions, and the numbers of cores (CPU) and devices (if several), which change the order of sums."""
     device = jax.local_devices()[0]
     versions: dict[str, str | int] = {"jax": jax.__version__, "aljax": __version__}
     if jax.device_count() > 1:
@@ -47,14 +47,14 @@ def describe_machine() -> dict[str, str | int]:
 
 
 def usable_cores() -> int:
-    """CPU cores that this process may use: fewer than there are where runs go side by side, or a cluster gave fewer."""
+    """CPU cores that this process may use: runs side by side and clusters may have fewer than the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def usable_memory() -> int:
-    """Bytes that this process may use: the machine's, or fewer where a cluster, a container or a shell gave fewer.
+    """Bytes that this process may use: the machine's memory, or the limit of its cluster, container or shell.
 
-    Divided by what the variable `SIDE_BY_SIDE` says, if it is set.
+    Divided by the number in the environment variable `SIDE_BY_SIDE`, if it is set.
     """
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_limits_of_group()]
     address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -65,7 +65,7 @@ def usable_memory() -> int:
 
 
 def _limits_of_group(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
-    """The limits of the process's control group and of those that it is in, in both versions of the system."""
+    """Memory limits of the process's control group and of its parents, for cgroups of version 1 and 2."""
     try:
         lines = own.read_text(encoding="utf-8").splitlines()
     except OSError:  # another system than Linux
@@ -77,7 +77,7 @@ def _limits_of_group(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/pro
         top = root / "memory" if controllers else root
         name = "memory.limit_in_bytes" if controllers else "memory.max"
         group = top / path.lstrip("/")
-        # In a container the path may be the host's, and the group's files lie at the top.
+        # In a container the path may be that of the host, with the files of the group at the top.
         for folder in {top, *(parent for parent in (group, *group.parents) if parent.is_relative_to(top))}:
             with suppress(OSError, ValueError):
                 limits.append(int((folder / name).read_text(encoding="utf-8")))
@@ -86,7 +86,7 @@ def _limits_of_group(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/pro
 
 @cache
 def _name_of_cpu() -> str:
-    """As the system tells it; other models have other instructions, which round in another order."""
+    """The model of the CPU; other models have other instructions, which round in another order."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # another system than Linux
@@ -109,11 +109,11 @@ def return_freed_memory() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Lets the process keep memory that it frees, for the next step to take again.
+    """Makes glibc keep freed memory in the process, for the next step to reuse.
 
-    glibc hands large blocks back at once, and the system clears every page of a training step's gigabytes anew: on two
-    CPU cores that is a sixth of the step. Called before the first computation, because one heap must serve all
-    threads. Other C libraries are left as they are.
+    By default it returns large blocks at once, and the kernel zeroes every page of a training step's gigabytes again: a
+    sixth of the step on two CPU cores. Call it before the first computation, because one heap must serve all threads.
+    Without effect on other C libraries.
     """
     if (library := _glibc()) is None:
         return
@@ -124,7 +124,7 @@ def keep_freed_memory() -> None:
 
 
 def differences(now: Mapping[str, object], before: Mapping[str, object]) -> list[str]:
-    """What differs between two machines, in words."""
+    """The differences between two results of `describe_machine`, in words."""
     now, before = ({**one, DEVICES: one.get(DEVICES, 1)} for one in (now, before))
     return [
         f"{name} {now.get(name, 'none')} instead of {before.get(name, 'none')}"
@@ -134,7 +134,7 @@ def differences(now: Mapping[str, object], before: Mapping[str, object]) -> list
 
 
 def caches_dir() -> Path:
-    """`~/.cache/aljax`, or where XDG_CACHE_HOME says. Raises InputError where nobody knows a home."""
+    """`aljax` in XDG_CACHE_HOME or else in `~/.cache`. Raises InputError if the user has no home folder."""
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base) / "aljax"
     try:

@@ -1,4 +1,4 @@
-"""Code of a user's own, named on the command line as `module:function`."""
+"""The user's own code, named on the command line as `module:function`."""
 
 import sys
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from aljax.errors import InputError
 
 
 def find_own(name: str, option: str) -> Callable[..., Any]:
-    """The function that `module:function` names; modules are looked for in the working directory too.
+    """The function `module:function`; modules are searched in the working directory too.
 
-    Raises InputError, with the `option` that named it, if there is none.
+    Raises InputError, with the `option` that named it, if it cannot be imported or called.
     """
     module, _, function = name.partition(":")
     here = str(Path.cwd())

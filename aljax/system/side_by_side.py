@@ -1,7 +1,7 @@
 """Processes side by side: one per accelerator, or each on its own share of a CPU's cores.
 
-Small batches leave a second core waiting for the next operation, so several runs at a time finish sooner than the same
-runs one after the other. An accelerator they do not: two at a time on an H200 take twice as long.
+With small batches a run leaves a second core idle between operations, so several runs at a time finish sooner than the
+same runs one after the other. Not on an accelerator: two at a time on an H200 take twice as long.
 """
 
 import itertools
@@ -25,15 +25,15 @@ Process = subprocess.Popen[bytes]
 
 
 class Place(NamedTuple):
-    """Where a process runs."""
+    """Where a process runs: extra environment variables and cores."""
 
     environment: dict[str, str]
     cores: frozenset[int] = frozenset()
-    """Of the CPU; empty: all."""
+    """CPU cores; empty: all."""
 
 
 class Job(NamedTuple):
-    """A command, and the file that takes what it says."""
+    """A command, and the file for its standard output and error."""
 
     command: Sequence[str]
     log: Path
@@ -42,8 +42,8 @@ class Job(NamedTuple):
 def find_places(count: int) -> list[Place]:
     """`count` places on this machine; with 0 one per accelerator or, without one, per core.
 
-    The device is looked up by another process, because one that has JAX take an accelerator keeps it. Raises InputError
-    if there is no telling a process which device to take.
+    Another process looks up the device, because a process in which JAX opens an accelerator keeps it. Raises InputError
+    for more places than cores, or for several on a device that cannot be assigned to processes.
     """
     program = "import jax; print(jax.default_backend(), jax.local_device_count())"
     looked_up = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -60,7 +60,7 @@ def find_places(count: int) -> list[Place]:
 
 
 def _on_cores(cores: Sequence[int], count: int) -> list[Place]:
-    if not cores:  # no such thing as an affinity on this system
+    if not cores:  # the system has no CPU affinity
         return [Place({})] * max(count, 1)
     count = count or len(cores)
     if count > len(cores):
@@ -74,7 +74,7 @@ def _on_cards(cards: int, count: int) -> list[Place]:
     names = visible.split(",")[:cards] if visible else [str(index) for index in range(cards)]
     count = count or len(names)
     shared = math.ceil(count / len(names))
-    # JAX takes three quarters of a card's memory at once, so processes that share one must be told their share.
+    # JAX reserves three quarters of a card's memory at once, so processes on one card need a smaller fraction each.
     memory = {} if shared == 1 else {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / shared:.2f}"}
     return [Place({"CUDA_VISIBLE_DEVICES": names[index % len(names)], **memory}) for index in range(count)]
 
@@ -82,8 +82,9 @@ def _on_cards(cards: int, count: int) -> list[Place]:
 def run_jobs(jobs: Sequence[Job], places: Sequence[Place], on_poll: Callable[[int], None] = lambda ended: None) -> None:
     """Runs all jobs, as many at a time as there are places; returns when all have ended.
 
-    `on_poll` is told a few times a second how many have ended. A signal to stop is handed on, and raises StoppedError
-    once every process has ended. Raises InputError, after stopping the others, if one fails.
+    `on_poll(ended)` is called a few times a second with the number of jobs that have ended. A signal to stop is passed
+    on to the processes; StoppedError is raised when all have ended. Raises InputError if a job fails, after the others
+    have been stopped.
     """
     waiting, ended = list(jobs), 0
     running: dict[int, tuple[Job, Process]] = {}
@@ -112,16 +113,16 @@ def run_jobs(jobs: Sequence[Job], places: Sequence[Place], on_poll: Callable[[in
 
 
 def _stop(processes: Iterable[Process]) -> None:
-    """Asks processes to save and end, once each, and waits for them."""
-    asked = list(processes)
-    for process in asked:
+    """Sends each process SIGTERM, upon which it saves and ends, and waits for all."""
+    waiting = list(processes)
+    for process in waiting:
         process.terminate()
-    for process in asked:
+    for process in waiting:
         process.wait()
 
 
 def _check(job: Job, status: int) -> None:
-    """Raises StoppedError if the process was asked to stop, as by a cluster that tells all, InputError if it failed."""
+    """Raises StoppedError if a signal stopped the process (a cluster signals them all), InputError if it failed."""
     if status > 128:
         raise StoppedError(status - 128)
     if status:
@@ -132,19 +133,19 @@ def _check(job: Job, status: int) -> None:
 
 @contextmanager
 def _lifeline() -> Iterator[int]:
-    """A standard input for processes, with nothing in it, that ends when this process does."""
-    theirs, ours = os.pipe()
+    """The read end of an empty pipe, as standard input for processes: it closes when this process ends."""
+    reader, writer = os.pipe()
     try:
-        yield theirs
+        yield reader
     finally:
-        os.close(theirs)
-        os.close(ours)
+        os.close(reader)
+        os.close(writer)
 
 
 def _start(job: Job, place: Place, side_by_side: int, lifeline: int) -> Process:
-    """Starts a process out of reach of the terminal's Ctrl-C: it is asked to stop by this one alone, or by its end."""
+    """Starts a process in its own session, so that Ctrl-C reaches only this one, which passes it on (or ends)."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
-    with _on(place.cores), job.log.open("ab") as log:  # what an earlier start said stays
+    with _on(place.cores), job.log.open("ab") as log:  # append: the output of an earlier start stays
         variables = {SIDE_BY_SIDE: str(side_by_side), STOPS_WITH_STARTER: "1"}
         return _open(job.command, {**os.environ, **place.environment, **variables}, lifeline, log)
 
@@ -155,7 +156,7 @@ def _open(command: Sequence[str], environment: dict[str, str], lifeline: int, lo
 
 @contextmanager
 def _on(cores: frozenset[int]) -> Iterator[None]:
-    """What is started meanwhile runs on these cores: it inherits them."""
+    """Processes that are started in the context inherit these cores."""
     if not cores:
         yield
         return

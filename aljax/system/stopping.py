@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: it finishes its step, saves, and says how to go on; a later one stops at once."""
+"""Signals that stop a run: it finishes its step, saves, and says how to go on; a second one ends it at once."""
 
 import os
 import signal
@@ -11,10 +11,10 @@ from typing import Any
 # Ctrl-C, a cluster's or a cloud's notice (SIGTERM; SIGUSR1 is what Slurm's --signal sends), a lost terminal.
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 STDIN, STDERR = 0, 2
-# One request may come as several signals: from a cluster to all of a job's processes, and from the one that started
-# this one; from the kernel and from the shell when a terminal is lost.
+# Signals within so many seconds count as one request: a cluster signals all processes of a job, and their parent passes
+# the signal on; a lost terminal brings one from the kernel and one from the shell.
 SECONDS_OF_A_REQUEST = 2.0
-# Set for a process whose standard input another one holds open for as long as it lives.
+# Environment variable of a process whose standard input closes when the process that started it ends.
 STOPS_WITH_STARTER = "ALJAX_STOPS_WITH_STARTER"
 
 
@@ -27,11 +27,11 @@ class StoppedError(RuntimeError):
 
 
 class StopRequest:
-    """Remembers that a signal came while the context lasts. Use in the main thread."""
+    """Context manager that records a signal to stop. Use in the main thread."""
 
     signals: tuple[str, ...] = SIGNALS
     came_at: float | None = None
-    """When the process was first asked, by whichever request in it."""
+    """Monotonic time of the first signal in this process, whichever instance received it."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -40,13 +40,13 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         for name in self.signals:
             number = getattr(signal, name, None)  # Windows lacks some
-            # What a caller has told the process to ignore, as nohup does, stays ignored.
+            # A signal that the parent made the process ignore, as nohup does, stays ignored.
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 self._earlier[number] = signal.signal(number, self._receive)
         return self
 
     def check(self) -> int | None:
-        """The number of the signal that came, if one did."""
+        """The number of the signal that was received; None if none was."""
         return self.number
 
     def __exit__(
@@ -61,7 +61,7 @@ class StopRequest:
         if self.number is not None and StopRequest.came_at is not None:
             if now - StopRequest.came_at < SECONDS_OF_A_REQUEST:
                 return
-            # Files are replaced in one go, so there is nothing to clean up that the next start would not.
+            # Files are replaced atomically, and the next start removes temporary ones.
             _say(f"\n{name} again: stopped at once\n")
             os._exit(128 + number)
         self.number, StopRequest.came_at = number, now
@@ -69,9 +69,9 @@ class StopRequest:
 
 
 def stop_with_starter() -> None:
-    """Asks this process to stop once the one that started it is gone, if that one set `STOPS_WITH_STARTER`.
+    """Stops this process when the one that started it ends, if that one set `STOPS_WITH_STARTER`.
 
-    Killed, it cannot hand a signal on, and what it started would work on without it.
+    A killed parent cannot pass on a signal, and its children would go on without it.
     """
     if os.environ.pop(STOPS_WITH_STARTER, ""):
         threading.Thread(target=_wait_for_end_of_input, daemon=True).start()
@@ -80,11 +80,11 @@ def stop_with_starter() -> None:
 def _wait_for_end_of_input() -> None:
     while os.read(STDIN, 1):
         pass
-    if StopRequest.came_at is None:  # else it is saving already, and a second signal would end that
+    if StopRequest.came_at is None:  # otherwise it is saving, and a second signal would end it
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _say(message: str) -> None:
-    # A terminal that is gone, or a pipe whose reader the same Ctrl-C ended, must not keep the run from saving.
+    # A closed terminal, or a pipe whose reader the same Ctrl-C ended, must not keep the run from saving.
     with suppress(OSError):
         os.write(STDERR, message.encode())

@@ -1,11 +1,10 @@
-"""From the weights of PyTorch's DenseNet to the tree of this project's, for tiles of any bands.
+"""Converts the weights of a DenseNet in PyTorch to the parameter tree of this project, for tiles of any bands.
 
 The names are those of torchvision, which timm shares: `features.denseblock1.denselayer1.norm1.weight`, in older files
 `norm.1` for `norm1`.
 
-Weights trained on ImageNet expect pixels less the mean of ImageNet, divided by its deviation, per band. The tiles of a
-pool are standardised by their own mean and deviation, so the network sees numbers of the same scale and needs no other
-normalisation.
+Weights trained on ImageNet expect each band standardised by ImageNet's mean and deviation. The tiles of a pool are
+standardised by their own, so the network sees inputs of the same scale and needs no other normalisation.
 """
 
 import re
@@ -21,7 +20,7 @@ from jaxtyping import Float
 from aljax.errors import InputError
 from aljax.networks.densenet import DenseNet
 from aljax.networks.model import Model, init_variables
-from aljax.training.weights import TensorFile, Tensors, example_bands, of_network
+from aljax.training.weights import TensorFile, Tensors, backbone_tensors, example_bands
 
 SOURCE_BANDS = ("R", "G", "B")
 
@@ -30,7 +29,7 @@ _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "runni
 
 
 def parse_bands(text: str) -> tuple[str, ...]:
-    """`R,G,B` to its names, in capitals. Raises InputError for an empty or a repeated one."""
+    """The names in `R,G,B`, in capitals. Raises InputError for an empty or a repeated name."""
     bands = tuple(name.strip().upper() for name in text.split(","))
     if "" in bands or len(set(bands)) < len(bands):
         raise InputError(f"--bands is {text!r}: give each band of the tiles one name, such as {example_bands(4)}")
@@ -38,7 +37,7 @@ def parse_bands(text: str) -> tuple[str, ...]:
 
 
 def source_name(name: str) -> str:
-    """What torchvision calls a tensor of this project.
+    """The name in torchvision of a tensor of this project.
 
     >>> source_name("batch_stats/block1/layer2/norm1/mean")
     'features.denseblock1.denselayer2.norm1.running_mean'
@@ -50,10 +49,10 @@ def source_name(name: str) -> str:
 
 
 def convert(source: TensorFile, bands: Sequence[str] = SOURCE_BANDS) -> tuple[DenseNet, dict[str, np.ndarray]]:
-    """The network that a file of PyTorch's is of, and its tensors but the head for tiles of these bands.
+    """The network whose PyTorch weights `source` holds, and its tensors, without the head, for tiles of these bands.
 
-    Depths, growth and stem are read off the file. Raises InputError that names a tensor which is missing, has no
-    place, is of the wrong shape or not finite.
+    Depths, growth and stem follow from the tensors. Raises InputError with the name of a tensor that is missing,
+    unknown, of the wrong shape or not finite.
     """
     theirs = _renamed(source)
     network = _network(source.path, theirs)
@@ -68,7 +67,7 @@ def convert(source: TensorFile, bands: Sequence[str] = SOURCE_BANDS) -> tuple[De
                 f"{source.path}: {source_name(name)} has shape {found.shape} where {expected} is expected: "
                 f"these are not the weights of a {describe(network)} for R, G and B"
             )
-        with np.errstate(over="ignore"):  # beyond float32 is not finite, which is told
+        with np.errstate(over="ignore"):  # an overflow becomes infinite and is refused below
             found = found.astype(np.float32)
         if found.ndim == 4:  # outputs, inputs, height, width
             found = found.transpose(2, 3, 1, 0).reshape(shape)
@@ -117,10 +116,12 @@ def _network(path: Path, tensors: Tensors) -> DenseNet:
 
 
 def _shapes(network: DenseNet) -> dict[str, tuple[int, ...]]:
-    """Of every tensor but the head's, for three bands, in the order of their names."""
+    """The shape of each tensor, without the head, for three bands; in the order of the names."""
     size = max(32, 4 * 2 ** (len(network.depths) - 1))
     fresh = partial(init_variables, model=Model(network), size=size, bands=len(SOURCE_BANDS))
-    return {name: leaf.shape for name, leaf in sorted(of_network(jax.eval_shape(fresh, jax.random.key(0))).items())}
+    return {
+        name: leaf.shape for name, leaf in sorted(backbone_tensors(jax.eval_shape(fresh, jax.random.key(0))).items())
+    }
 
 
 def _source_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -136,9 +137,9 @@ def _source_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 def adapt_bands(kernel: Float[np.ndarray, "h w 3 o"], bands: Sequence[str]) -> Float[np.ndarray, "h w bands o"]:
     """The first convolution for other bands: R, G and B keep their kernels, any other takes the mean of the three.
 
-    Unless the bands are R, G and B in some order, all are multiplied by 3 / number of bands. The bands of a tile
-    largely agree, so the sum over n of them grows with n; the batch statistics of the layers above were gathered with
-    three, and this keeps the sum at its size (exactly, where R, G and B are among bands that are equal).
+    Unless the bands are R, G and B in some order, all kernels are multiplied by 3 / number of bands. The n bands of a
+    tile are correlated, so their sum grows with n, while the batch statistics of the next layer are those of three
+    bands. The factor keeps the sum at its size (exactly, if R, G and B are among the bands and all are equal).
     """
     own = dict(zip(SOURCE_BANDS, np.moveaxis(kernel, 2, 0), strict=True))
     kernels = np.stack([own.get(band, kernel.mean(2)) for band in bands], axis=2)

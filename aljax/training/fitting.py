@@ -1,4 +1,4 @@
-"""The fit of one iteration: epoch by epoch and step by step, from its beginning or from where an earlier one stood."""
+"""The fit of one iteration, epoch by epoch and step by step; it can go on from any step of an interrupted fit."""
 
 from collections import deque
 from collections.abc import Callable
@@ -13,38 +13,39 @@ from aljax.errors import DivergedError
 from aljax.networks.head import Head
 from aljax.networks.model import Model, Variables
 from aljax.training.head_fitting import fit_head
-from aljax.training.recipe import Recipe, learning_rate, read_by_a_step
+from aljax.training.recipe import Recipe, compiled_part, learning_rate
 from aljax.training.steps import (
     Batch,
     Epoch,
     Sums,
     TrainState,
     begin,
-    shuffled,
+    shuffle,
     train_on_batch,
     train_on_device,
 )
 
+# Calls of the compiled step that may wait in an accelerator's queue.
 CALLS_AHEAD = 3
-# Long enough for a launch not to matter, short enough to stop after one.
+# So many that the cost of a launch is negligible, so few that a run can stop after one call.
 STEPS_PER_CALL = 32
 
 
 class Fit(NamedTuple):
-    """Where a fit stands after a step: what a checkpoint inside training holds."""
+    """The progress of a fit after a step, as a checkpoint inside training holds it."""
 
     state: TrainState
     sums: Sums
-    """Of the epoch under way."""
+    """Over the steps of the current epoch."""
     epoch: int
-    """The epoch under way, from 0."""
+    """The current epoch, counted from 0."""
     step: int
-    """Its steps that are done; all of them at its end."""
+    """Number of its steps that are done."""
 
 
 def begin_fit(recipe: Recipe, variables: Variables) -> Fit:
-    """A fit before its first step: optimisers afresh, and a copy of the variables, which stay valid."""
-    return Fit(*begin(read_by_a_step(recipe), variables), 0, 0)
+    """A fit before its first step: new optimiser states and a copy of `variables`, which stay valid."""
+    return Fit(*begin(compiled_part(recipe), variables), 0, 0)
 
 
 def fit(
@@ -60,12 +61,12 @@ def fit(
 ) -> Variables:
     """Trains on the tiles where `labelled` (N,) is True, from `start` to the last epoch; returns the new variables.
 
-    An epoch is floor(n/B) full batches of a new permutation; with fewer than B labelled tiles it is one batch of
-    all of them. `epoch_key(e)` gives the key of epoch e; `on_epoch(e, mean loss)` is told of each finished epoch.
-    `on_step` gets the fit as it stands after a step (on an accelerator that holds the tiles: after some steps),
-    valid until it returns: a fit that starts from there ends with the same bytes. The arrays of `start` are used up.
-    A head on features is fitted to all of them at once instead, by `fit_head`, which `validation` is for.
-    Raises DivergedError that names epoch and step.
+    An epoch is floor(n/B) full batches of a new permutation of the n labelled tiles, or one batch of all if n < B.
+    `epoch_key(e)` returns the key of epoch e; `on_epoch(e, mean loss)` is called after each epoch. `on_step(fit)` is
+    called after each step, or every `STEPS_PER_CALL` steps where an accelerator holds the tiles; its argument is valid
+    until it returns, and a fit that starts from it ends with the same bytes. The arrays of `start` are donated.
+    A `Head` is fitted to all labelled tiles at once instead, by `fit_head`, which alone reads `validation`.
+    Raises DivergedError, with epoch and step, if a loss or a weight is not finite.
     """
     if isinstance(model.network, Head):
         return fit_head(model, recipe, start.state.variables, tiles, labelled, validation, epoch_key(0))
@@ -73,8 +74,8 @@ def fit(
     batch_size = min(recipe.batch_size, num_labelled)
     num_steps = num_labelled // batch_size
     keys = [jax.random.split(epoch_key(index)) for index in range(recipe.epochs)]
-    orders = np.array([shuffled(order_key, labelled) for order_key, _ in keys])
-    call = _calls(model, read_by_a_step(recipe), start, tiles, orders, num_steps, batch_size)
+    orders = np.array([shuffle(order_key, labelled) for order_key, _ in keys])
+    call = _make_call(model, compiled_part(recipe), start, tiles, orders, num_steps, batch_size)
     carry, step = (start.state, start.sums), start.step
     running: deque[Array] = deque()
     ahead = 0 if jax.default_backend() == "cpu" else CALLS_AHEAD
@@ -85,8 +86,8 @@ def fit(
             carry, done, step = call(carry, epoch, index, step)
             running.append(done)
             if len(running) > ahead:
-                # Each call in the queue holds its pixels: without this, a long epoch would hold them all. On a CPU it
-                # also holds the memory that it will compute in: 5.7 instead of 4.1 GiB for tiles of 256 x 256.
+                # A queued call holds its pixels, so an unlimited queue would hold those of a whole epoch. On a CPU it
+                # also holds its working memory: 5.7 instead of 4.1 GiB for tiles of 256 x 256.
                 running.popleft().block_until_ready()
             on_step(Fit(*carry, index, step))
         # Reading a result waits for the device, so an epoch is read while the next one runs.
@@ -102,7 +103,7 @@ def fit(
 Carry = tuple[TrainState, Sums]
 
 
-def _calls(
+def _make_call(
     model: Model,
     recipe: Recipe,
     start: Fit,
@@ -111,7 +112,10 @@ def _calls(
     num_steps: int,
     batch_size: int,
 ) -> Callable[[Carry, Epoch, int, int], tuple[Carry, Array, int]]:
-    """What runs the next step or steps of an epoch, and says at which step it then stands."""
+    """A function of (state and sums, epoch, its index, step) that runs the next step, or several, of an epoch.
+
+    It returns the new state and sums, an array to wait for, and the number of steps that are done.
+    """
 
     def on_device(carry: Carry, epoch: Epoch, index: int, step: int) -> tuple[Carry, Array, int]:
         assert tiles.on_device is not None
@@ -130,21 +134,21 @@ def _calls(
     if tiles.on_device is not None:
         return on_device
     batches = orders[:, : num_steps * batch_size].reshape(len(orders), num_steps, batch_size)
-    # One stream for all epochs: reading ahead does not stop at the end of an epoch.
+    # One stream of batches for all epochs, so that reading ahead continues across their ends.
     remaining = batches.reshape(-1, batch_size)[start.epoch * num_steps + start.step :]
     pixels = tiles.batches(remaining.ravel(), batch_size)
     return from_host
 
 
 def make_epoch(recipe: Recipe, index: int, key: Array) -> Epoch:
-    """Rate and gradient of F_L in epoch 0, 1, ..."""
+    """Learning rate and gradient scale of F_L in epoch `index`, which counts from 0."""
     joint = index < round(recipe.cut_at * recipe.epochs)
     rate = np.asarray(learning_rate(recipe, index), np.float32)
     return Epoch(key, rate, np.asarray(joint, np.float32))
 
 
 def _check_weights(variables: Variables) -> None:
-    # The last step's can be the first that are not finite, and batch statistics are in no loss.
+    # The loss shows neither the weights of the last step nor any batch statistics.
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(variables))):
         raise DivergedError("weights or batch statistics are not finite after the last epoch: lower the learning rate")
 

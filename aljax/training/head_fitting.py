@@ -1,7 +1,7 @@
-"""The fit of a head on frozen features: all labelled tiles at once, by L-BFGS, to the minimum of a convex loss.
+"""The fit of a head on frozen features to all labelled tiles at once, by L-BFGS.
 
-A linear head has one minimum, so neither the start nor a random draw decides what is learnt. The labelled tiles are
-padded to a fixed number, so one program serves a whole run.
+The loss of a linear head has one minimum, so neither the start nor randomness decides the result. The labelled tiles
+are padded to few sizes (`capacity`), so that few programs are compiled in a run.
 """
 
 import math
@@ -22,16 +22,15 @@ from aljax.networks.model import Model, Variables, forward
 from aljax.training.recipe import Recipe
 from aljax.xla.compiling import jit
 
-# Tried for the L2 that is chosen on the validation tiles, strongest first: each fit starts from the one before.
+# Values of `l2` among which the validation tiles choose, strongest first: each fit starts from the one before.
 L2_GRID = (0.1, 0.03, 0.01, 0.003)
-# Of L-BFGS: the gradient's norm at which it ends, as a share of `l2` (that of a kernel of norm 1), its steps at most,
-# and its memory.
+# L-BFGS ends when the norm of the gradient is below TOLERANCE * `l2`, or after MAX_STEPS; MEMORY is its history length.
 TOLERANCE, MAX_STEPS, MEMORY = 0.1, 300, 10
 LOSS_HEAD_STEPS, LOSS_HEAD_RATE = 100, 3e-3  # of Adam, for the loss head of LL
 
 
 class Examples(NamedTuple):
-    """Features and labels of tiles, padded."""
+    """Features and labels of tiles, padded to n rows."""
 
     features: Float[AnyArray, "n 1 1 d"]
     """Standardised."""
@@ -49,8 +48,9 @@ def fit_head(
     validation: Tiles | None,
     key: Array,
 ) -> Variables:
-    """The head that fits the labelled tiles best, from `variables`; with an `l2` of 0 the validation tiles choose it.
+    """Variables with a head that minimises the loss of the labelled tiles, and the loss head fitted where there is one.
 
+    The search starts from `variables`. If `recipe.l2` is 0, the loss of the validation tiles chooses from `L2_GRID`.
     Raises DivergedError if the loss is not finite.
     """
     examples = _examples(tiles, np.flatnonzero(labelled), capacity(int(labelled.sum())))
@@ -77,23 +77,23 @@ def fit_head(
 
 
 def capacity(count: int) -> int:
-    """Rows that so many tiles are padded to: few different ones, so few programs."""
+    """The number of rows to which `count` tiles are padded: a power of two, at least 128."""
     return max(128, 1 << (count - 1).bit_length())
 
 
 def _examples(tiles: Tiles, rows: np.ndarray, size: int) -> Examples:
     features = np.zeros((size, *tiles.images.shape[1:]), np.float32)
     labels = np.zeros((size, tiles.labels.shape[1]), np.uint8)
-    order = np.argsort(tiles.indices[rows])  # as they lie in the file
+    order = np.argsort(tiles.indices[rows])  # read in the order of the file
     rows = rows[order]
-    # On the host: for each number of rows JAX would compile the same anew.
+    # By NumPy: JAX would compile a program for each number of rows.
     features[: len(rows)] = (tiles.read(rows).astype(np.float32) - tiles.statistics.mean) / tiles.statistics.deviation
     labels[: len(rows)] = tiles.labels[rows]
     return Examples(features, labels, (np.arange(size) < len(rows)).astype(np.float32))
 
 
 def _objective(model: Model, params: Any, examples: Examples, l2: Float[AnyArray, ""]) -> Float[Array, ""]:
-    """Eq. 1 over the tiles, and half of `l2` times the squares of the kernels."""
+    """Mean of eq. 1 over the tiles, plus half of `l2` times the sum of the squared kernels."""
     outputs = model.network.apply({"params": params}, examples.features)
     assert isinstance(outputs, Outputs)
     losses = bce_loss(outputs.logits, examples.labels)
@@ -103,13 +103,13 @@ def _objective(model: Model, params: Any, examples: Examples, l2: Float[AnyArray
 
 @jit(static=("model",))
 def mean_loss(model: Model, params: Any, examples: Examples) -> Float[Array, ""]:
-    """Eq. 1 over the tiles."""
+    """Mean of eq. 1 over the tiles, without a penalty."""
     return _objective(model, params, examples, jnp.zeros(()))
 
 
 @jit(static=("model",))
 def minimise(model: Model, params: Any, examples: Examples, l2: Float[AnyArray, ""]) -> tuple[Any, Float[Array, ""]]:
-    """Parameters at the minimum, and the loss there."""
+    """The parameters that L-BFGS finds from `params`, and the objective there."""
 
     def objective(params: Any) -> Array:
         return _objective(model, params, examples, l2)
@@ -134,7 +134,7 @@ def minimise(model: Model, params: Any, examples: Examples, l2: Float[AnyArray, 
 
 @jit(static=("model", "margin"))
 def train_loss_head(model: Model, margin: float, variables: Variables, examples: Examples, key: Array) -> Any:
-    """The loss head's parameters after Adam on the order of random pairs of tiles (eq. 2)."""
+    """Parameters of the loss head, trained by Adam on the loss order of random pairs of tiles (eq. 2)."""
     outputs, _, _ = forward(model, variables, jnp.asarray(examples.features), train=False)
     true = bce_loss(outputs.logits, examples.labels)
     optimizer = optax.adam(LOSS_HEAD_RATE)

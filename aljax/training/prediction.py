@@ -15,7 +15,7 @@ from aljax.xla.compiling import jit
 
 
 class Predictions(NamedTuple):
-    """A row for each tile of a batch, on the device."""
+    """One row for each tile of a batch, on the device."""
 
     probabilities: Float[Array, "b c"]
     embeddings: Float[Array, "b d"]
@@ -27,7 +27,7 @@ class Predictions(NamedTuple):
 def predict_batch(
     model: Model, variables: Variables, images: Shaped[AnyArray, "b h w bands"], statistics: BandStatistics
 ) -> Predictions:
-    """What is predicted for stored tiles, with variables as they are or as `prepare_inference` gives them."""
+    """Predictions for tiles as they are stored; `variables` of a training or from `prepare_inference`."""
     outputs, predicted_losses, _ = forward(model, variables, standardise(images, statistics), train=False)
     return Predictions(jax.nn.sigmoid(outputs.logits), outputs.embedding, predicted_losses)
 
@@ -35,11 +35,11 @@ def predict_batch(
 def predict_batches(
     model: Model, variables: Variables, tiles: Tiles, rows: Int[np.ndarray, " m"], batch_size: int | None = None
 ) -> Iterator[tuple[Int[np.ndarray, " b"], Predictions]]:
-    """Predicts the set's tiles `rows`, and yields the rows of each batch with its predictions.
+    """Yields the rows (B,) of each batch and its predictions, for the tiles `rows` (M,) of a set.
 
-    Every batch has `batch_size` rows (None: as many as suit the tiles and the devices): the last is filled up by
-    repeating its tiles, so nothing recompiles while a pool shrinks. The next batch is under way when one is yielded,
-    so the device does not wait for its reader.
+    Every batch has `batch_size` rows (None: `tiles.at_once`); the last one is padded by repeating its tiles, so that
+    nothing recompiles while a pool shrinks. When a batch is yielded the next one is already running, so that the
+    device does not wait for the consumer.
     """
     if not len(rows):
         return
@@ -65,7 +65,7 @@ def predict_probabilities(
     batch_size: int | None = None,
     on_batch: Callable[[], object] = lambda: None,
 ) -> Float[np.ndarray, "n c"]:
-    """Class probabilities of all tiles of a set; `on_batch` is called after every batch."""
+    """Class probabilities (N, C) of all tiles of a set; `on_batch` is called after every batch."""
     probabilities = np.empty(tiles.labels.shape, np.float32)
     for rows, batch in predict_batches(model, variables, tiles, np.arange(tiles.num_tiles), batch_size):
         probabilities[rows] = batch.probabilities

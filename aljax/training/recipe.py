@@ -1,4 +1,4 @@
-"""How to train: the settings of the fit, its schedule and its optimisers."""
+"""The hyperparameters of a fit, its schedule and its optimisers."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. The defaults are the paper's for UC Merced, or named as this project's where it is silent."""
+    """Hyperparameters of a fit. Defaults are the paper's for UC Merced; those that it does not give are marked."""
 
     epochs: int = 100  # passes over the labelled tiles per iteration (paper: 100 UC Merced, 200 TreeSatAI)
     batch_size: int = 10  # tiles per step (paper: 10 UC Merced, 100 TreeSatAI)
@@ -21,30 +21,30 @@ class Recipe:
     ranking_margin: float = 1.0  # xi of eq. 2 (paper: 1)
     head_rate: float = 1.0  # learning rate of F_L as a multiple of F's (paper: 1)
     cut_at: float = 0.6  # fraction of the epochs after which F_L no longer trains F (paper: 60 of 100)
-    l2: float = 0.01  # of a head on features, on its kernels; 0: the best of four on the validation tiles
+    l2: float = 0.01  # L2 penalty on the kernels of a head on features; 0: the best of four on the validation tiles
 
 
-def read_by_a_step(recipe: Recipe) -> Recipe:
-    """The part that a compiled step depends on: recipes that differ in the rest share their programs."""
+def compiled_part(recipe: Recipe) -> Recipe:
+    """The recipe with defaults in place of all that no compiled step reads, so that equal steps share programs."""
     names = ("momentum", "weight_decay", "ranking_weight", "ranking_margin", "head_rate")
     return Recipe(**{name: getattr(recipe, name) for name in names})
 
 
 def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """SGD with momentum for F, Adam for F_L; the caller multiplies by the epoch's learning rate."""
+    """SGD with momentum for F, Adam for F_L; their updates are still to be multiplied by minus the learning rate."""
 
     def kernels(params: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
     sgd = optax.chain(optax.add_decayed_weights(recipe.weight_decay, mask=kernels), optax.trace(recipe.momentum))
     adam = optax.chain(optax.scale_by_adam(), optax.scale(recipe.head_rate))
-    return optax.partition({"network": sgd, "loss_head": adam}, _part_of_each_leaf)
+    return optax.partition({"network": sgd, "loss_head": adam}, _part_labels)
 
 
-def _part_of_each_leaf(params: dict[str, PyTree]) -> dict[str, PyTree]:
+def _part_labels(params: dict[str, PyTree]) -> dict[str, PyTree]:
     return {part: jax.tree.map(lambda _, name=part: name, tree) for part, tree in params.items()}
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Of epoch 0, 1, ...: the initial rate, a tenth of it from `decay_at` on."""
+    """The rate in `epoch`, which counts from 0: the initial one, and a tenth of it after `decay_at` of the epochs."""
     return recipe.learning_rate * (0.1 if epoch >= round(recipe.decay_at * recipe.epochs) else 1.0)

@@ -1,4 +1,4 @@
-"""Training steps of F, and of F_L with it: compiled once, whatever the number of labelled tiles."""
+"""Training steps of F and, where there is one, F_L: compiled once, whatever the number of labelled tiles."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,13 +14,13 @@ from aljax.networks.model import Model, Variables, forward
 from aljax.training.recipe import Recipe, make_optimizer
 from aljax.xla.compiling import jit
 
-# Products by cuBLAS alone. XLA would make kernels of its own of them and time several of each, for minutes on a new
-# card, and a step would not be faster.
+# Matrix products by cuBLAS alone. XLA would generate and time several kernels for each, which takes minutes on a new
+# card, and the step would be no faster.
 ON_GPU = (("xla_gpu_enable_triton_gemm", False),)
 
 
 class TrainState(NamedTuple):
-    """What a step changes."""
+    """Everything that a step updates."""
 
     variables: Variables
     optimizer: PyTree
@@ -35,7 +35,7 @@ def total_loss(
     pairs: Int[Array, "p 2"],
     head_gradient: Float[AnyArray, ""],
 ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
-    """Eq. 3: the loss, and beside it its second term before weighting and the new batch statistics."""
+    """Eq. 3: the loss, with (its second term before weighting, the new batch statistics) as auxiliary output."""
     outputs, predicted, stats = forward(model, variables, images, True, head_gradient)
     true = bce_loss(outputs.logits, labels)
     if predicted is None:
@@ -45,16 +45,16 @@ def total_loss(
 
 
 class Epoch(NamedTuple):
-    """What changes from one epoch to the next; all of it is data, so nothing recompiles."""
+    """The inputs of a step that depend on the epoch; arrays, so that no epoch recompiles the step."""
 
     key: Array
     learning_rate: Float[AnyArray, ""]
     head_gradient: Float[AnyArray, ""]
-    """1 while F_L trains F too, 0 once its gradient is cut."""
+    """Factor of the gradient from F_L into F: 1 while F_L trains F too, 0 once it is cut."""
 
 
 class Sums(NamedTuple):
-    """Over the steps of an epoch so far; `bad_step` is the first one with a non-finite loss, or -1."""
+    """The sum of the losses of an epoch so far; `bad_step` is its first step with a non-finite loss, or -1."""
 
     loss: Float[Array, ""]
     bad_step: Int[Array, ""]
@@ -68,13 +68,13 @@ class Batch(NamedTuple):
 
 
 def no_sums() -> Sums:
-    """Before an epoch's first step."""
+    """The sums before the first step of an epoch."""
     return Sums(jnp.zeros(()), jnp.full((), -1, jnp.int32))
 
 
 @jit(static=("recipe",))
 def begin(recipe: Recipe, variables: Variables) -> tuple[TrainState, Sums]:
-    """The state before the first step, with a copy of the variables."""
+    """State (with a copy of the variables) and sums before the first step."""
     return TrainState(jax.tree.map(jnp.copy, variables), make_optimizer(recipe).init(variables["params"])), no_sums()
 
 
@@ -116,7 +116,7 @@ def train_on_batch(
     epoch: Epoch,
     step: Int[AnyArray, ""],
 ) -> tuple[tuple[TrainState, Sums], Array]:
-    """One step, and something to wait for: the next step takes the memory of everything else."""
+    """One step. Also returns an array to wait for: the next call donates everything else."""
     carry = _step(model, recipe, (state, sums), batch, statistics, epoch, step)
     return carry, jnp.copy(carry[1].loss)
 
@@ -134,11 +134,11 @@ def train_on_device(
     order: Int[AnyArray, " n"],
     steps: Int[AnyArray, "2"],
 ) -> tuple[tuple[TrainState, Sums], Array]:
-    """Steps `steps[0]` up to `steps[1]` of an epoch over tiles that are on the device: no gaps between launches.
+    """Steps `steps[0]` to `steps[1]` - 1 of an epoch, in one launch, over tiles that are on the device.
 
-    Which steps is data, so any number of them is the same program. Gives something to wait for, as
-    `train_on_batch`. Not for XLA's CPU backend, which runs the weight gradient of a convolution fifty times slower
-    inside a loop (jax issue 12868).
+    `steps` is data, so that any number of steps is the same program. Also returns an array to wait for, as
+    `train_on_batch` does. Not for XLA's CPU backend, which computes the weight gradient of a convolution fifty times
+    slower inside a loop (jax issue 12868).
     """
 
     def body(step: AnyArray, carry: tuple[TrainState, Sums]) -> tuple[TrainState, Sums]:
@@ -151,6 +151,6 @@ def train_on_device(
 
 
 @jax.jit
-def shuffled(key: Array, labelled: Bool[Array, " n"]) -> Int[Array, " n"]:
+def shuffle(key: Array, labelled: Bool[Array, " n"]) -> Int[Array, " n"]:
     """The labelled indices in random order, then the others."""
     return jnp.argsort(jnp.where(labelled, jax.random.uniform(key, labelled.shape), 2.0))

@@ -1,8 +1,8 @@
-"""A file of weights to start from, and its way into the fresh variables of a model.
+"""A file of weights to start from, and how they replace the random variables of a model.
 
-The file is safetensors; a tensor is called by its place in the tree, `params/block1/layer1/norm1/scale`. It holds
-everything but the head, whose classes are those of other images. `aljax convert-weights` makes it, of published
-weights or of a run.
+The file is in the format safetensors; the name of a tensor is its path in the tree: `params/block1/layer1/norm1/scale`.
+It holds everything but the head, whose classes belong to another archive. `aljax convert-weights` writes it from
+published weights or from a run.
 """
 
 import hashlib
@@ -34,28 +34,28 @@ _PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".pkl")
 
 
 class TensorFile(NamedTuple):
-    """What a safetensors file holds; whole-number tensors (counters) are left out."""
+    """The content of a safetensors file, without its integer tensors (counters)."""
 
     path: Path
     tensors: Tensors
-    """Floating point of any width, under the names of the file."""
+    """Floating point of any width, by their names in the file."""
     metadata: Mapping[str, str]
     sha256: str
     """Of the file."""
 
 
 class Weights(NamedTuple):
-    """All of a network but its head, under this project's names."""
+    """The weights of a network without its head, by this project's names."""
 
     path: Path
     tensors: Tensors
     """float32, `params/...` and `batch_stats/...`."""
     bands: tuple[str, ...]
-    """What the inputs of the first convolution are, in order."""
+    """Names of the input channels of the first convolution, in order."""
     normalisation: Normalisation
-    """Of the pixels that the network was trained on."""
+    """How the pixels were normalised on which the network was trained."""
     sha256: str
-    """Of the file they were read from."""
+    """Of the file from which they were read."""
 
 
 def read_tensors(path: Path) -> TensorFile:
@@ -92,14 +92,14 @@ def _pickle_message(path: Path) -> str:
 
 
 def example_bands(count: int) -> str:
-    """Names that so many bands could have, as on the command line."""
+    """An example of names for `count` bands, as on the command line."""
     return {1: "PAN", 3: "R,G,B", 4: "IR,G,B,R"}.get(count, f"R,G,B,... ({count} names)")
 
 
 def to_bytes(
     tensors: Tensors, bands: Sequence[str], normalisation: Normalisation, source: str, source_sha256: str
 ) -> bytes:
-    """The file of converted tensors, with the name and the SHA-256 of what they are from; the same give the same."""
+    """The file of converted tensors, with name and SHA-256 of their source; equal arguments give equal bytes."""
     about = {
         "format": FORMAT,
         "bands": list(bands),
@@ -107,12 +107,12 @@ def to_bytes(
         "source": source,
         "source_sha256": source_sha256,
     }
-    # One entry: safetensors writes several in an order that changes from process to process.
+    # All metadata in one entry: safetensors would write several entries in an order that differs between processes.
     return save(dict(tensors), {"aljax": json.dumps(about)})
 
 
 def load_weights(path: Path) -> Weights:
-    """Reads what `aljax convert-weights` wrote. Raises InputError for anything else."""
+    """Reads a file that `aljax convert-weights` wrote. Raises InputError for anything else."""
     file = read_tensors(path)
     try:
         about: dict[str, Any] = json.loads(file.metadata["aljax"])
@@ -129,7 +129,7 @@ def load_weights(path: Path) -> Weights:
 
 
 def check_normalisation(weights: Weights, normalisation: Normalisation) -> None:
-    """Raises InputError unless the weights were trained on pixels of this normalisation."""
+    """Raises InputError unless the weights were trained on pixels with this normalisation."""
     if weights.normalisation != normalisation:
         raise InputError(
             f"--init-weights {weights.path} was trained on pixels of another normalisation: "
@@ -138,8 +138,8 @@ def check_normalisation(weights: Weights, normalisation: Normalisation) -> None:
 
 
 def check_weights(weights: Weights, variables: Variables) -> None:
-    """Raises InputError unless the weights are of the network that has these variables (shapes suffice)."""
-    expected = {name: leaf.shape for name, leaf in of_network(variables).items()}
+    """Raises InputError unless the weights have the names and shapes of a network with these variables (or shapes)."""
+    expected = {name: leaf.shape for name, leaf in backbone_tensors(variables).items()}
     found = {name: tensor.shape for name, tensor in weights.tensors.items()}
     stem = "params/stem/kernel"
     if stem not in expected:
@@ -159,18 +159,18 @@ def check_weights(weights: Weights, variables: Variables) -> None:
 
 
 def start_from(weights: Weights, variables: Variables) -> Variables:
-    """Fresh variables of a model with the network's weights and batch statistics replaced.
+    """A model's variables with the network's weights and batch statistics replaced by those of a file.
 
-    Its head and the loss head stay as they are. Raises InputError if the weights are of another network.
+    The network's head and the loss head are kept. Raises InputError if the weights are of another network.
     """
     check_weights(weights, variables)
-    new = unflatten_dict({name: jnp.asarray(weights.tensors[name]) for name in of_network(variables)}, sep="/")
+    new = unflatten_dict({name: jnp.asarray(weights.tensors[name]) for name in backbone_tensors(variables)}, sep="/")
     params = variables["params"]
     network = {**new["params"], "head": params["network"]["head"]}
     return {"params": {**params, "network": network}, "batch_stats": new["batch_stats"]}
 
 
-def of_network(variables: Variables) -> dict[str, Any]:
-    """The arrays of a model's network, but those of its head, under the names of the file."""
+def backbone_tensors(variables: Variables) -> dict[str, Any]:
+    """The arrays of a model's network without its head, by their names in the file."""
     network = {name: module for name, module in variables["params"]["network"].items() if name != "head"}
     return flatten_dict({"params": network, "batch_stats": variables["batch_stats"]}, sep="/")

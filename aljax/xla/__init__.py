@@ -1,1 +1,1 @@
-"""What is told to XLA and kept of its work: compiling, the cache of programs, which devices hold what."""
+"""XLA: compiler options, the cache of compiled programs, arrays on devices."""

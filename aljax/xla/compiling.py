@@ -1,4 +1,4 @@
-"""Compiling: what XLA is told beside its defaults, and who is told that it takes long."""
+"""`jax.jit` with this project's compiler options, and reports of programs that take long to compile."""
 
 import functools
 import os
@@ -14,9 +14,9 @@ from aljax.xla.devices import on_each_device
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-# What XLA is told beside its defaults, by backend. On CPUs YNNPACK runs products and sums faster than XLA's own kernels
-# and convolutions slower; left out of the default list are the convolutions. On GPUs XLA builds each of the step's many
-# hundred fusions in two ways, a good part of compiling, and times both; the second wins for one in 25.
+# Compiler options by backend. On CPUs YNNPACK runs products and sums faster than XLA's own kernels, but convolutions
+# slower, so this is the default list without convolutions. On GPUs the autotuner would build and time two versions of
+# each of the step's many hundred fusions, a good part of the compilation; the second version wins for one in 25.
 OPTIONS: dict[str, dict[str, Any]] = {
     "cpu": {
         "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE",
@@ -24,21 +24,22 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gpu": {"xla_gpu_experimental_enable_fusion_autotuner": False},
 }
 
-# Of XLA_FLAGS: excludes kernels of a GPU that add in any order, and the choice of kernels by timing them.
+# A flag in XLA_FLAGS: no GPU kernels that add in any order, and no choice of kernels by timing.
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
-# After how long somebody is told that a program is still being compiled.
-SECONDS_UNTIL_TOLD = 5.0
-# What JAX records when it hands a program to XLA, and when XLA is done.
+# A program that compiles for longer is reported.
+SECONDS_UNTIL_REPORT = 5.0
+# Events that JAX records when a program is lowered, just before XLA compiles it, and when XLA is done.
 LOWERED, COMPILED = "/jax/core/compile/jaxpr_to_mlir_module_duration", "/jax/core/compile/backend_compile_duration"
 
 
 def jit(
     static: tuple[str, ...] = (), donated: tuple[str, ...] = (), on_gpu: tuple[tuple[str, Any], ...] = ()
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """`jax.jit` with `compiler_options`, and results that come whole on each device. Not for use inside of jit.
+    """`jax.jit` with `compiler_options` and results replicated on all devices. Not for use inside another jit.
 
-    Both hang on the backend, which JAX looks up at the first call and not when a module is imported.
+    Both depend on the backend, so `jax.jit` is called at the first call: importing a module must not start a backend.
+    `on_gpu` are further options for GPUs.
     """
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -63,7 +64,7 @@ def jit(
 
 @functools.cache
 def compiler_options(more: tuple[tuple[str, Any], ...] = ()) -> dict[str, Any]:
-    """What this backend's XLA is told, with some more; nothing if this version of it does not know the words."""
+    """`OPTIONS` of this backend and `more`; none at all if this version of XLA does not know one of them."""
     options = {**OPTIONS.get(jax.default_backend(), {}), **dict(more)}
     try:
         if options:
@@ -74,12 +75,12 @@ def compiler_options(more: tuple[tuple[str, Any], ...] = ()) -> dict[str, Any]:
 
 
 def report_slow_compiling(report: Callable[[str], None]) -> None:
-    """Has `report` called, in another thread, with the name of each program that takes long to compile."""
+    """Calls `report`, in another thread, with the name of each program that takes long to compile."""
     compiling: dict[int, threading.Timer] = {}
 
     def listen(event: str, duration_secs: float, **about: str | int) -> None:
         if event == LOWERED:
-            timer = threading.Timer(SECONDS_UNTIL_TOLD, report, (str(about.get("fun_name", "a program")),))
+            timer = threading.Timer(SECONDS_UNTIL_REPORT, report, (str(about.get("fun_name", "a program")),))
             timer.daemon = True
             timer.start()
             compiling[threading.get_ident()] = timer
@@ -91,13 +92,14 @@ def report_slow_compiling(report: Callable[[str], None]) -> None:
 
 @functools.cache
 def fuses_into_products() -> bool:
-    """Whether XLA makes what surrounds a product a part of it.
+    """Whether XLA fuses the operations around a matrix product into it.
 
-    It does in kernels of its own, on NVIDIA's GPUs since Ampere, if it may time them; otherwise it takes cuBLAS's.
+    It does so in its own kernels, on NVIDIA GPUs since Ampere (compute capability 8.0), if it may choose kernels by
+    timing; otherwise it calls cuBLAS.
     """
     if DETERMINISTIC in os.environ.get("XLA_FLAGS", ""):
         return False
     capability = getattr(jax.local_devices()[0], "compute_capability", "")
-    with suppress(ValueError):  # AMD's are no numbers
+    with suppress(ValueError):  # those of AMD are no numbers
         return float(capability) >= 8.0
     return False

@@ -1,9 +1,10 @@
-"""Where arrays live: batches divided over all devices, of this process and of others, the rest on each of them.
+"""Arrays on devices: batches are sharded over all devices of all processes, everything else is replicated.
 
-A step over a divided batch computes what it would on one device, with batch statistics over the whole batch: XLA adds
-what has to be added, and only sums are rounded in another order. With several processes (`aljax.runs.processes`) each
-one reads its own share of a batch. Batches are placed where tiles are read (`aljax.data.archive`), results come back
-whole from what `aljax.xla.compiling.jit` compiles; what lies between knows of no devices.
+A step over a sharded batch computes what it does on one device, batch statistics over the whole batch included; XLA
+inserts the sums over devices, so that only the order of rounding differs. With several processes
+(`aljax.runs.processes`) each one reads its own part of a batch. Batches are sharded where tiles are read
+(`aljax.data.archive`), and functions compiled by `aljax.xla.compiling.jit` return replicated results; the code in
+between does not refer to devices.
 """
 
 import math
@@ -20,30 +21,30 @@ from aljax.system.machine import usable_cores
 AXIS = "batch"
 SomeTree = TypeVar("SomeTree")
 
-# Tiles that are predicted at once. Two of 256 x 256 for each core: with more, what a layer hands to the next leaves the
-# caches, and a tile of 64 takes 1.35 times as long.
+# Size of a batch in prediction. On CPUs two tiles of 256 x 256 per core: with more, maps no longer fit the caches
+# between two layers, and in a batch of 64 a tile takes 1.35 times as long.
 PIXELS_PER_CORE = 2 * 256 * 256
 LARGEST_ON_CPU = 64
-# 256 of 256 x 256 for each accelerator: handing a batch over took the host of an H200 as long as the card took for 80.
+# On an accelerator 256 tiles of 256 x 256: starting a batch took the host of an H200 as long as the card took for 80.
 PIXELS_PER_ACCELERATOR = 256 * 256 * 256
 LARGEST_ON_ACCELERATOR = 256
 
 
 @cache
 def _mesh() -> Mesh | None:
-    """All devices in a row, those of a process beside each other; None where there is one."""
+    """All devices in one axis, those of a process next to each other; None if there is only one."""
     devices = jax.devices()
     return Mesh(np.array(devices), (AXIS,)) if len(devices) > 1 else None
 
 
 def on_each_device() -> NamedSharding | None:
-    """The whole array on each device; None where there is one."""
+    """The sharding of replicated arrays; None if there is only one device."""
     mesh = _mesh()
     return None if mesh is None else NamedSharding(mesh, PartitionSpec())
 
 
 def rows_of_process(rows: Int[np.ndarray, " n"], batch_size: int) -> tuple[Int[np.ndarray, " k"], int]:
-    """What this process reads of rows that are read in batches, and how many rows of each batch that are."""
+    """The part of `rows`, which are read in batches, that this process reads, and its rows (k) of each batch."""
     mesh = _mesh()
     if mesh is None or jax.process_count() == 1 or batch_size % mesh.size:
         return rows, batch_size
@@ -53,9 +54,9 @@ def rows_of_process(rows: Int[np.ndarray, " n"], batch_size: int) -> tuple[Int[n
 
 
 def shard_batch(tree: SomeTree, batch_size: int) -> SomeTree:
-    """A batch on the devices, from this process's share of arrays whose first axis is the batch.
+    """A batch on the devices, from this process's part (`rows_of_process`) of arrays whose first axis is the batch.
 
-    Divided over the devices, or the whole on each if they cannot divide it.
+    Sharded over the devices, or replicated if their number does not divide `batch_size`.
     """
     mesh = _mesh()
     if mesh is None:
@@ -65,19 +66,19 @@ def shard_batch(tree: SomeTree, batch_size: int) -> SomeTree:
 
 
 def replicate(tree: SomeTree) -> SomeTree:
-    """Arrays, in every process the same, on each of the devices."""
+    """Arrays, equal in all processes, replicated on all devices."""
     sharding = on_each_device()
     return jax.device_put(tree) if sharding is None else _put(tree, sharding)
 
 
 def _put(tree: SomeTree, sharding: NamedSharding, batch_size: int | None = None) -> SomeTree:
-    """Arrays, or this process's shares of batches, on the devices."""
+    """Puts arrays or, with a `batch_size`, this process's parts of batches on the devices."""
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
 
     # jax.device_put would compare every array between the processes.
     def join(own: np.ndarray | jax.Array) -> jax.Array:
-        if isinstance(own, jax.Array) and not own.is_fully_addressable:  # it is on all of them already
+        if isinstance(own, jax.Array) and not own.is_fully_addressable:  # it is on all devices already
             return own
         own = np.asarray(own)
         shape = own.shape if batch_size is None else (batch_size, *own.shape[1:])
@@ -87,13 +88,13 @@ def _put(tree: SomeTree, sharding: NamedSharding, batch_size: int | None = None)
 
 
 def shard(array: jax.Array) -> jax.Array:
-    """Inside a compiled function: from here on each device works on its part of the first axis, evenly or not."""
+    """Shards the first axis over the devices inside a compiled function, also if they do not divide it evenly."""
     mesh = _mesh()
     return array if mesh is None else jax.lax.with_sharding_constraint(array, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
 def tiles_at_once(height: int, width: int) -> int:
-    """How many tiles to predict at once, by their pixels and the cores or accelerators: a share for every device."""
+    """The batch size of prediction, from the pixels of a tile and the cores or accelerators; devices divide it."""
     devices = jax.device_count()
     if jax.default_backend() == "cpu":
         cores = int(broadcast_from_first(np.asarray(usable_cores(), np.int32)))
@@ -104,7 +105,7 @@ def tiles_at_once(height: int, width: int) -> int:
 
 
 def broadcast_from_first(array: np.ndarray) -> np.ndarray:
-    """The first process's array, in all of them: where machines round differently they must still decide the same."""
+    """The array of the first process, in all: processes whose machines round differently must decide alike."""
     if jax.process_count() == 1:
         return array
     from jax.experimental import multihost_utils
@@ -113,7 +114,7 @@ def broadcast_from_first(array: np.ndarray) -> np.ndarray:
 
 
 def true_in_all(condition: bool) -> bool:
-    """Whether it is so in every process."""
+    """Whether the condition is true in every process."""
     if jax.process_count() == 1:
         return condition
     from jax.experimental import multihost_utils

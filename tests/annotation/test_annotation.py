@@ -15,6 +15,7 @@ from tiny import make_archive, tiny_network
 
 import aljax
 from aljax.commands import annotate, on_features
+from aljax.reports.contact_sheet import contact_sheet
 from aljax.runs.run_dir import RunStore
 
 ARCHIVE = make_archive(60)
@@ -23,10 +24,9 @@ SMALL = ["--test", 8, "--initial", 8, "--budget", 4, "--epochs", 2, "--batch-siz
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch):
+def call(tmp_path: Path, monkeypatch, plain_sheets):
     """The command on a folder of tiles; gives its exit status."""
     monkeypatch.setattr(on_features, "DenseNet121", tiny_network)
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "tiles").mkdir()
     for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
         Image.fromarray(pixels).save(tmp_path / "tiles" / f"{tile}.png")
@@ -74,7 +74,8 @@ def rounds(call, run_dir: Path, last: int, *arguments: object) -> list[list[dict
     return asked
 
 
-def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys) -> None:
+def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(annotate.round_files, "contact_sheet", contact_sheet)
     first, second, third = rounds(call, tmp_path / "run", 3)
     assert [row["split"] for row in first] == ["test"] * 8 + ["pool"] * 8
     assert [len(second), len(third)] == [4, 4]

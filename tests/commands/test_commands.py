@@ -44,11 +44,9 @@ TINY = [
 
 
 @pytest.fixture(autouse=True)
-def small_sets(monkeypatch, tmp_path) -> None:
+def small_sets(monkeypatch) -> None:
     monkeypatch.setattr(quickstart, "VALIDATION_TILES", 10)
     monkeypatch.setattr(quickstart, "TEST_TILES", 10)
-    # The processes of the tests leave no programs in the user's cache.
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize(
@@ -140,6 +138,7 @@ def test_tool_explains_itself(name: str, monkeypatch, capsys) -> None:
 
 
 def test_quickstart_runs_all_queries_and_says_where_the_picture_is(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(quickstart, "DenseNet", lambda num_classes, **sizes: tiny_network(num_classes))
     assert run(monkeypatch, quickstart.main, "--run-dir", tmp_path / "q", *TINY) == 0
     out = capsys.readouterr().out
     for name in ("Random", "LL+Clustering", "TPD+Clustering", "MGE+Clustering"):
@@ -150,6 +149,7 @@ def test_quickstart_runs_all_queries_and_says_where_the_picture_is(monkeypatch, 
 
 @pytest.mark.archive
 def test_real_tiles_go_through_the_whole_loop(ucmerced_dir: Path, monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(ucmerced, "DenseNet121", tiny_network)
     arguments = [
         "--image-size",
         "32",

@@ -45,11 +45,10 @@ def made(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch, tmp_path) -> None:
+def small(monkeypatch) -> None:
     monkeypatch.setattr(embed, "DenseNet121", tiny_network)
     monkeypatch.setattr(Tiles, "at_once", property(lambda tiles: BATCH))
     monkeypatch.setattr(unfinished, "SECONDS_BETWEEN_SAVES", 0.0)
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
 
 
 def by_run(made: Path, out: Path) -> tuple[object, ...]:
@@ -83,7 +82,7 @@ def test_each_format_reads_back_as_the_embeddings_of_the_run(suffix, store, made
     first, second = capsys.readouterr().out.splitlines()
     assert f"{COUNT} tiles, {expected.shape[1]} features each in {store}, by the network of" in first
     assert second == f"to use them: aljax run --features {out} --labels LABELS.csv --run-dir RUN"
-    assert set(tmp_path.iterdir()) - {tmp_path / "cache"} == {out} | ({ids_beside(out)} if suffix == ".npy" else set())
+    assert set(tmp_path.iterdir()) == {out} | ({ids_beside(out)} if suffix == ".npy" else set())
 
 
 def test_weights_see_tiles_standardised_by_their_own_bands(made, monkeypatch, tmp_path, capsys) -> None:
@@ -221,10 +220,10 @@ command(embed.main)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
-def test_process_that_was_stopped_is_gone_on_with(number, status, made, monkeypatch, tmp_path, compiled) -> None:
+def test_process_that_was_stopped_is_gone_on_with(number, status, made, monkeypatch, tmp_path) -> None:
     whole, out = tmp_path / "whole.parquet", tmp_path / "f.parquet"
     command = [sys.executable, "-c", SCRIPT, str(int(number)), *map(str, by_run(made, out))]
-    told = subprocess.run(command, capture_output=True, text=True, check=False, env=compiled)
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
     assert told.returncode == status, told.stderr
     assert not out.exists()
     assert json.loads((tmp_path / "f.parquet.part.json").read_text())["done"] == 8

@@ -21,8 +21,7 @@ TRUTH = dict(zip((f"{tile}.png" for tile in ARCHIVE.ids), ARCHIVE.labels, strict
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+def folder(tmp_path: Path, plain_sheets) -> Path:
     (tmp_path / "tiles").mkdir()
     for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
         Image.fromarray(pixels).save(tmp_path / "tiles" / f"{tile}.png")

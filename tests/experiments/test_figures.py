@@ -53,8 +53,8 @@ def test_runs_have_the_same_name_only_for_the_same_settings() -> None:
 
 
 def test_trial_that_is_run_alone_is_that_of_the_whole_run(tmp_path) -> None:
-    run(settings(tmp_path / "whole", trials=2, checkpoint_seconds=60.0))
-    run(settings(tmp_path / "alone", trials=1, first_trial=2, checkpoint_seconds=60.0))
+    run(settings(tmp_path / "whole", trials=2))
+    run(settings(tmp_path / "alone", trials=1, first_trial=2))
 
     def lines(folder: str) -> list[dict[str, object]]:
         rows = [json.loads(line) for line in (tmp_path / folder / "history.jsonl").read_text().splitlines()]
@@ -65,7 +65,7 @@ def test_trial_that_is_run_alone_is_that_of_the_whole_run(tmp_path) -> None:
 
 
 def test_unfinished_run_is_not_taken_for_a_finished_one(tmp_path) -> None:
-    run(settings(tmp_path / "run", checkpoint_seconds=60.0))
+    run(settings(tmp_path / "run"))
     finished = read_finished(tmp_path / "run")
     assert finished is not None
     assert [record.num_labeled for record in finished.history] == [8, 12, 16]
@@ -77,16 +77,16 @@ def test_unfinished_run_is_not_taken_for_a_finished_one(tmp_path) -> None:
 
 
 def test_figures_make_the_runs_that_they_share_once(made, monkeypatch, tmp_path, capsys) -> None:
-    small = ("--run-dir", tmp_path, "--scale", "small", "--trials", 2)
+    small = ("--run-dir", tmp_path, "--scale", "small", "--trials", 1)
     assert run_command(monkeypatch, fig2.main, *small) == 0
-    assert len(made) == 4
+    assert len(made) == 2
     assert run_command(monkeypatch, fig4.main, *small) == 0
-    assert len(made) == 4 + 6  # LL+Clustering is there
+    assert len(made) == 2 + 3  # LL+Clustering is there
     assert run_command(monkeypatch, fig4.main, *small) == 0
-    assert len(made) == 10
-    assert run_command(monkeypatch, fig4.main, *small, "--trials", 3) == 0
-    assert len(made) == 10 + 4
-    assert len(set(made)) == 14
+    assert len(made) == 5
+    assert run_command(monkeypatch, fig4.main, *small, "--trials", 2) == 0
+    assert len(made) == 5 + 4
+    assert len(set(made)) == 9
     assert "paper 79.87; no run here has that many labels" in capsys.readouterr().out
 
 

@@ -55,7 +55,7 @@ def test_every_training_has_the_same_tiles_and_one_setting_changed(made, monkeyp
 
 def test_start_from_weights_is_one_more_training(made, monkeypatch, tmp_path, capsys) -> None:
     monkeypatch.setattr(open_settings, "VARIANTS", {open_settings.ALONE: open_settings.VARIANTS[open_settings.ALONE]})
-    run(settings(tmp_path / "other", max_labels=8, checkpoint_seconds=60.0))
+    run(settings(tmp_path / "other", max_labels=8))
     file = tmp_path / "elsewhere.safetensors"
     convert_weights.convert_weights(tmp_path / "other", file)
     options = ("--run-dir", tmp_path, "--scale", "small", "--trials", 2, "--labels", 12, "--init-weights", file)

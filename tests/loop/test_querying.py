@@ -75,7 +75,7 @@ def test_random_choices_are_others_for_every_seed_trial_and_iteration(tiles, tmp
         for trial in (0, 1):
             for iteration in (1, 2):
                 state = begin_trial(tiles.pool, chosen, trial, ())._replace(iteration=iteration)
-                scores.append(tuple(querying._by_chance(chosen, state).tolist()))
+                scores.append(tuple(querying._random_scores(chosen, state).tolist()))
     assert len(set(scores)) == 8
 
 

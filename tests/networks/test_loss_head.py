@@ -24,5 +24,6 @@ def test_loss_head_is_a_layer_for_each_block_and_one_over_all() -> None:
 def test_embedding_of_bfloat16_maps_is_not_rounded() -> None:
     network = DenseNet(num_classes=2, depths=(2,), growth=4, stem_channels=8, dtype=jnp.bfloat16)
     images = jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
-    embedding = network.apply(jax.jit(network.init)(jax.random.key(0), images), images).embedding
+    variables = jax.jit(network.init)(jax.random.key(0), images)
+    embedding = jax.jit(network.apply)(variables, images).embedding
     assert np.any(embedding != embedding.astype(jnp.bfloat16).astype(jnp.float32))

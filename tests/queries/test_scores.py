@@ -40,7 +40,7 @@ def test_gradient_embedding_is_the_outer_product_of_input_and_residual() -> None
 def test_gradient_embedding_is_the_whole_networks_gradient_for_its_last_layer(network: DenseNet) -> None:
     image = jax.random.normal(jax.random.key(3), (1, 32, 32, 3))
     variables = jax.jit(network.init)(jax.random.key(0), image)
-    outputs = network.apply(variables, image)
+    outputs = jax.jit(network.apply)(variables, image)
     pseudo = (jax.nn.sigmoid(outputs.logits) > 0.5).astype(jnp.float32)
 
     def loss(params: dict) -> jax.Array:

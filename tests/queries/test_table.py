@@ -124,7 +124,7 @@ def feature_archive() -> Archive:
 @pytest.mark.parametrize("query", QUERIES)
 def test_every_query_makes_a_whole_run_on_features(query: str, tmp_path: Path) -> None:
     archive = feature_archive()
-    chosen = settings(tmp_path / "run", query=query, image_size=1, checkpoint_seconds=60.0)
+    chosen = settings(tmp_path / "run", query=query, image_size=1)
     histories = run_experiment(chosen, archive, random_split(0, 70, 10, 10), HEAD)
     (records,) = histories.values()
     assert list(histories) == [series_name(query, True)]

@@ -1,5 +1,6 @@
 """Several processes make one run together: the run of one process, and it stops and goes on like one."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -41,7 +42,7 @@ command(main)
 def make_run(run_dir: Path, learning_rate: float = 1e-3) -> None:
     """Six epochs to be stopped in, at a rate so low that rounding stays rounding."""
     recipe = replace(RECIPE, epochs=6, learning_rate=learning_rate)
-    run(settings(run_dir, query="tpd", max_labels=12, checkpoint_seconds=60.0, recipe=recipe))
+    run(settings(run_dir, query="tpd", max_labels=12, recipe=recipe))
 
 
 def save_slowly(seconds: float) -> None:
@@ -61,15 +62,13 @@ def start(run_dir: Path, environment: dict[str, str], learning_rate: float = 1e-
     return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def start_pair(
-    run_dirs: tuple[Path, Path], environment: dict[str, str], rates: tuple[float, float] = (1e-3, 1e-3)
-) -> list[subprocess.Popen[str]]:
+def start_pair(run_dirs: tuple[Path, Path], rates: tuple[float, float] = (1e-3, 1e-3)) -> list[subprocess.Popen[str]]:
     """Two processes with a device each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     joined = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PLATFORMS": "cpu"}
-    every = [{**environment, **joined, "JAX_PROCESS_ID": str(index)} for index in range(2)]
+    every = [{**os.environ, **joined, "JAX_PROCESS_ID": str(index)} for index in range(2)]
     return [start(*one) for one in zip(run_dirs, every, rates, strict=True)]
 
 
@@ -79,9 +78,9 @@ def end(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
     return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
 
 
-def test_two_processes_stop_together_and_make_the_run_of_one(tmp_path, compiled) -> None:
+def test_two_processes_stop_together_and_make_the_run_of_one(tmp_path) -> None:
     both = tmp_path / "two", tmp_path / "two"
-    pair = start_pair(both, compiled)
+    pair = start_pair(both)
     history = tmp_path / "two" / "history.jsonl"
     deadline = time.monotonic() + 240
     while not history.exists() and time.monotonic() < deadline and pair[0].poll() is None:
@@ -95,7 +94,7 @@ def test_two_processes_stop_together_and_make_the_run_of_one(tmp_path, compiled)
     assert "8 labels" not in ended[1][1]  # only the first process tells
     assert read_finished(tmp_path / "two") is None
 
-    ended = end(start_pair(both, compiled))
+    ended = end(start_pair(both))
     assert [status for status, _ in ended] == [0, 0], ended
     make_run(tmp_path / "one")
     one, two = read_finished(tmp_path / "one"), read_finished(tmp_path / "two")
@@ -131,16 +130,16 @@ def test_process_alone_joins_nobody(monkeypatch) -> None:
     assert is_first()
 
 
-def test_processes_with_different_settings_are_refused(tmp_path, compiled) -> None:
-    for status, said in end(start_pair((tmp_path / "run", tmp_path / "run"), compiled, (1e-3, 1e-2))):
+def test_processes_with_different_settings_are_refused(tmp_path) -> None:
+    for status, said in end(start_pair((tmp_path / "run", tmp_path / "run"), (1e-3, 1e-2))):
         assert status == 2
         assert "error: process 1 has other settings or data than the first one" in said
 
 
-def test_a_process_that_fails_alone_ends_the_others(tmp_path, compiled) -> None:
+def test_a_process_that_fails_alone_ends_the_others(tmp_path) -> None:
     make_run(tmp_path / "other")  # has checkpoints, which the first process does not see
     began = time.monotonic()
-    first, second = end(start_pair((tmp_path / "run", tmp_path / "other"), compiled))
+    first, second = end(start_pair((tmp_path / "run", tmp_path / "other")))
     assert second[0] == 2
     assert "give all processes the same folder" in second[1]
     assert first[0] != 0

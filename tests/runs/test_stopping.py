@@ -18,8 +18,20 @@ from aljax.system.stopping import SECONDS_OF_A_REQUEST, SIGNALS, StoppedError, S
 from tools.run_contents import contents, differences
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[dict[str, object], int]:
+    """What the run of `settings` leaves when nothing happens to it, and how often it could have stopped."""
+    offers: list[None] = []
+    offer = RunStore.offer
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunStore, "offer", lambda store, state: offers.append(None) or offer(store, state))
+        run(settings(run_dir))
+    return contents(run_dir), len(offers)
+
+
 @pytest.mark.parametrize("name", SIGNALS)
-def test_run_stops_after_the_step_saves_and_goes_on_to_the_same_bytes(name: str, tmp_path, monkeypatch) -> None:
+def test_run_stops_after_the_step_saves_and_goes_on_to_the_same_bytes(name: str, tmp_path, monkeypatch, whole) -> None:
     number = getattr(signal, name)
     offers: list[None] = []
     offer = RunStore.offer
@@ -30,24 +42,20 @@ def test_run_stops_after_the_step_saves_and_goes_on_to_the_same_bytes(name: str,
             signal.raise_signal(number)
         offer(store, state)
 
-    whole = settings(tmp_path / "whole", checkpoint_seconds=1e9)
-    run(whole)
-    chosen = settings(tmp_path / "run", checkpoint_seconds=1e9)
+    chosen = settings(tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(RunStore, "offer", offer_after_signal)
         with pytest.raises(StoppedError, match=f"stopped by {name}") as stopped:
             run(chosen)
     assert stopped.value.number == number
     assert len(offers) == 4
-    steps: list[None] = []
+    rest: list[None] = []
     with monkeypatch.context() as patch:
-        patch.setattr(RunStore, "offer", lambda store, state: steps.append(None) or offer(store, state))
+        patch.setattr(RunStore, "offer", lambda store, state: rest.append(None) or offer(store, state))
         run(chosen)
-        rest = len(steps)
-        steps.clear()
-        run(settings(tmp_path / "again", checkpoint_seconds=1e9))
-    assert rest == len(steps) - 4  # the step after which it stopped is not done again
-    assert differences(contents(chosen.run_dir), contents(whole.run_dir)) == []
+    expected, all_offers = whole
+    assert len(rest) == all_offers - 4  # the step after which it stopped is not done again
+    assert differences(contents(chosen.run_dir), expected) == []
 
 
 def test_handlers_are_those_of_before_once_the_run_is_over() -> None:
@@ -109,11 +117,9 @@ def test_request_that_comes_as_several_signals_is_one() -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_command_ends_with_the_status_of_the_signal_and_says_how_to_go_on(
-    number, status: int, tmp_path, compiled
-) -> None:
+def test_command_ends_with_the_status_of_the_signal_and_says_how_to_go_on(number, status: int, tmp_path) -> None:
     arguments = as_process(tmp_path, checkpoint_seconds=1e9)
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=compiled)
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     with process:
         assert process.stderr is not None
         # The first iteration is complete.
@@ -124,15 +130,14 @@ def test_command_ends_with_the_status_of_the_signal_and_says_how_to_go_on(
     assert f"{number.name}: finishing the step and saving; once more after two seconds stops at once" in messages
     go_on = f"stopped by {number.name}; saved. To go on from here: {shlex.join(arguments)}"
     assert messages.splitlines()[-1] == go_on
-    assert subprocess.run(arguments, cwd=tmp_path, env=compiled, capture_output=True, check=True).returncode == 0
+    assert subprocess.run(arguments, cwd=tmp_path, capture_output=True, check=True).returncode == 0
 
 
-def test_killed_process_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, compiled) -> None:
+def test_killed_process_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, whole) -> None:
     for saves in (4, 11):  # inside the training of the first and of the second iteration
-        kill_after_saves(tmp_path, saves, compiled)
-    subprocess.run(as_process(tmp_path, 0.0), stderr=subprocess.DEVNULL, cwd=tmp_path, env=compiled, check=True)
-    run(settings(tmp_path / "whole"))
-    assert differences(contents(tmp_path / "run"), contents(tmp_path / "whole")) == []
+        kill_after_saves(tmp_path, saves)
+    subprocess.run(as_process(tmp_path, 0.0), stderr=subprocess.DEVNULL, cwd=tmp_path, check=True)
+    assert differences(contents(tmp_path / "run"), whole[0]) == []
 
 
 GONE = """
@@ -165,7 +170,7 @@ def test_signal_after_a_runs_last_step_begins_no_other_query(tmp_path, monkeypat
         report(*arguments)
 
     monkeypatch.setattr(experiment, "write_report", signal_and_report)
-    archive, chosen = make_archive(), settings(tmp_path, checkpoint_seconds=1e9)
+    archive, chosen = make_archive(), settings(tmp_path)
     split = random_split(0, len(archive.ids), 10, 10)
     with pytest.raises(StoppedError, match="stopped by SIGTERM"):
         experiment.run_queries(chosen, ["random", "mge"], archive, split, tiny_network())

@@ -14,13 +14,13 @@ from aljax.commands import convert_weights
 from aljax.data.archive import Archive, place, random_split, whole_range
 from aljax.data.augmentation import standardise
 from aljax.errors import InputError
-from aljax.training.weights import load_weights, of_network, start_from
+from aljax.training.weights import backbone_tensors, load_weights, start_from
 from experiments.run_names import PlannedRun
 
 
 def train(run_dir: Path, **changes) -> Path:
     """A run of one iteration."""
-    run(settings(run_dir, max_labels=8, checkpoint_seconds=60.0, **changes))
+    run(settings(run_dir, max_labels=8, **changes))
     return run_dir
 
 
@@ -45,9 +45,9 @@ def test_weights_of_a_run_are_those_of_its_model_but_the_heads(run_dir, tmp_path
     weights = load_weights(out)
     fresh = jax.tree.map(lambda leaf: np.zeros_like(leaf), trained)
     started = start_from(weights, fresh)
-    for name, tensor in of_network(trained).items():
+    for name, tensor in backbone_tensors(trained).items():
         np.testing.assert_array_equal(weights.tensors[name], tensor)
-        np.testing.assert_array_equal(of_network(started)[name], tensor)
+        np.testing.assert_array_equal(backbone_tensors(started)[name], tensor)
     assert not any("head" in name for name in weights.tensors)
     assert not np.any(started["params"]["network"]["head"]["kernel"])
     assert f"{sum(tensor.size for name, tensor in weights.tensors.items() if name.startswith('params/')):,} " in printed

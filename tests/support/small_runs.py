@@ -1,8 +1,10 @@
 """A run small enough to make many of, for tests of how runs end and go on."""
 
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +22,9 @@ RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.05)
 
 
 def settings(run_dir: Path, **changes) -> Settings:
-    """Two epochs and tiles in steps of four; `checkpoint_seconds` 0 saves after every step."""
+    """Two epochs, tiles in steps of four, saved after each iteration; `checkpoint_seconds` 0 saves after each step."""
     sizes = {"trials": 1, "initial": 8, "budget": 4, "multiplier": 3, "max_labels": 16, "image_size": 32}
-    return replace(Settings(run_dir=run_dir, query="tpd", recipe=RECIPE, checkpoint_seconds=0.0, **sizes), **changes)
+    return replace(Settings(run_dir=run_dir, query="tpd", recipe=RECIPE, checkpoint_seconds=1e9, **sizes), **changes)
 
 
 def run(chosen: Settings, archive: Archive | None = None) -> None:
@@ -46,7 +48,7 @@ def as_process(folder: Path, checkpoint_seconds: float) -> list[str]:
     return [sys.executable, "experiment.py", "run", str(Path(__file__).parent), str(checkpoint_seconds)]
 
 
-def kill_after_saves(folder: Path, saves: int, environment: dict[str, str]) -> None:
+def kill_after_saves(folder: Path, saves: int, environment: Mapping[str, str] = os.environ) -> None:
     """Starts the run as a process, and kills it when it has made a checkpoint of that number."""
     arguments = as_process(folder, 0.0)
     with subprocess.Popen(arguments, stderr=subprocess.DEVNULL, cwd=folder, env=environment) as process:
@@ -61,7 +63,7 @@ class KilledError(Exception):
 
 
 def run_until_save(chosen: Settings, last: int, monkeypatch) -> RunState:
-    """Runs until the save of that number; the state that was saved then."""
+    """Runs, saving after every step, until the save of that number; the state that was saved then."""
     saves: list[RunState] = []
     save = RunStore.save
 
@@ -74,7 +76,7 @@ def run_until_save(chosen: Settings, last: int, monkeypatch) -> RunState:
     with monkeypatch.context() as patch:
         patch.setattr(RunStore, "save", save_and_die)
         try:
-            run(chosen)
+            run(replace(chosen, checkpoint_seconds=0.0))
         except KilledError:
             return saves[-1]
     raise AssertionError(f"the run ended after {len(saves)} saves")

@@ -1,5 +1,6 @@
 """What a run is computed on."""
 
+import os
 import subprocess
 import sys
 
@@ -13,8 +14,8 @@ PROGRAM = "from aljax.commands.process import command, prepare_process; command(
 
 
 @pytest.mark.parametrize("platform", ["cuda", "no-such-thing"])
-def test_device_that_is_not_there_is_one_line(platform: str, compiled) -> None:
-    environment = {**compiled, "JAX_PLATFORMS": platform, "CUDA_VISIBLE_DEVICES": ""}
+def test_device_that_is_not_there_is_one_line(platform: str) -> None:
+    environment = {**os.environ, "JAX_PLATFORMS": platform, "CUDA_VISIBLE_DEVICES": ""}
     ended = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, stderr=subprocess.PIPE, text=True)
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()

@@ -23,14 +23,14 @@ def job(folder: Path, name: str, program: str) -> Job:
     return Job([sys.executable, "-c", program], folder / f"{name}.log")
 
 
-def told(monkeypatch: pytest.MonkeyPatch, backend: str, devices: int) -> None:
+def pretend_devices(monkeypatch: pytest.MonkeyPatch, backend: str, devices: int) -> None:
     """What the process that looks for devices says."""
     answer = subprocess.CompletedProcess([], 0, f"{backend} {devices}\n", "")
     monkeypatch.setattr(side_by_side.subprocess, "run", lambda *arguments, **options: answer)
 
 
 def test_every_core_is_in_one_place(monkeypatch) -> None:
-    told(monkeypatch, "cpu", 1)
+    pretend_devices(monkeypatch, "cpu", 1)
     for count in range(1, len(CORES) + 1):
         places = find_places(count)
         assert len(places) == count
@@ -42,7 +42,7 @@ def test_every_core_is_in_one_place(monkeypatch) -> None:
 
 def test_each_card_gets_a_process_and_shares_its_memory_where_there_are_more(monkeypatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    told(monkeypatch, "gpu", 2)
+    pretend_devices(monkeypatch, "gpu", 2)
     assert [place.environment for place in find_places(0)] == [{"CUDA_VISIBLE_DEVICES": name} for name in "01"]
     shared = [place.environment for place in find_places(4)]
     assert [place["CUDA_VISIBLE_DEVICES"] for place in shared] == ["0", "1", "0", "1"]
@@ -52,7 +52,7 @@ def test_each_card_gets_a_process_and_shares_its_memory_where_there_are_more(mon
 
 
 def test_processes_of_a_tpu_are_not_run_side_by_side(monkeypatch) -> None:
-    told(monkeypatch, "tpu", 4)
+    pretend_devices(monkeypatch, "tpu", 4)
     assert find_places(0) == [Place({})]
     with pytest.raises(InputError, match="--jobs 2 needs CUDA cards or CPU cores"):
         find_places(2)

@@ -42,7 +42,7 @@ def make_features(count: int = TILES, seed: int = 0) -> Archive:
 
 def settings(run_dir: Path, **changes) -> Settings:
     base = Settings(run_dir=run_dir, query="mge", trials=2, initial=8, budget=4, max_labels=16, image_size=1)
-    return replace(base, recipe=Recipe(batch_size=2), checkpoint_seconds=0.0, **changes)
+    return replace(base, recipe=Recipe(batch_size=2), **changes)
 
 
 def run(chosen: Settings, network: Head | None = None) -> None:
@@ -135,7 +135,7 @@ def test_killed_after_every_save_equals_uninterrupted(
         save(store, state)
         raise KilledError
 
-    broken = replace(chosen, run_dir=tmp_path / "broken")
+    broken = replace(chosen, run_dir=tmp_path / "broken", checkpoint_seconds=0.0)
     with monkeypatch.context() as patch:
         patch.setattr(RunStore, "save", save_and_die)
         for _ in range(100):

@@ -1,6 +1,7 @@
 """Prediction: rows do not depend on batching, order, padding, or where the pixels lie."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -31,9 +32,14 @@ def predict(model: Model, variables, tiles: Tiles, rows: np.ndarray, batch_size:
     return found
 
 
+def run_forward(model: Model, variables, images) -> tuple:
+    """Compiled anew in each call, for the device that a test pretends to have."""
+    return jax.jit(partial(forward, model, train=False))(variables, images)
+
+
 def test_probabilities_are_sigmoids_of_the_logits(ll_model, variables, tiles: SplitTiles) -> None:
     images = standardise(np.asarray(tiles.test.images)[tiles.test.indices], tiles.test.statistics)
-    outputs, predicted, _ = forward(ll_model, variables, images, train=False)
+    outputs, predicted, _ = run_forward(ll_model, variables, images)
     expected = 1 / (1 + np.exp(-np.asarray(outputs.logits)))
     np.testing.assert_allclose(predict_probabilities(ll_model, variables, tiles.test), expected, rtol=1e-4)
     ((_, batch),) = predict_batches(ll_model, variables, tiles.test, np.arange(10), 10)
@@ -106,8 +112,8 @@ def test_what_is_prepared_for_inference_predicts_the_same(
     head = prepared["params"]["network"]["head"]
     np.testing.assert_array_equal(head["kernel"], trained["params"]["network"]["head"]["kernel"])
 
-    whole, whole_losses, _ = forward(ll_model, trained, images, train=False)
-    outputs, losses, _ = forward(model, prepared, images, train=False)
+    whole, whole_losses, _ = run_forward(ll_model, trained, images)
+    outputs, losses, _ = run_forward(model, prepared, images)
     assert outputs.logits.dtype == outputs.embedding.dtype == jnp.float32
     for found, expected in (
         (outputs.logits, whole.logits),

@@ -1,6 +1,7 @@
 """One step of a training, and the steps of a fit: what reaches them of the recipe, the tiles and the epoch."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -31,18 +32,19 @@ def test_margin_weight_and_cut_of_the_recipe_reach_the_loss(ll_model, start, til
     images, labels = jax.random.normal(jax.random.key(1), (4, 32, 32, 3)), tiles.pool.labels[:4]
     pairs = random_pairs(jax.random.key(2), 4)
 
-    def loss(recipe: Recipe, scale: float, params: Mapping) -> tuple:
-        variables = {**start, "params": params}
-        return total_loss(ll_model, recipe, variables, images, labels, pairs, jnp.float32(scale))
+    @partial(jax.jit, static_argnums=0)
+    def gradient(recipe: Recipe, scale: float) -> tuple[Mapping, jax.Array]:
+        def loss(params: Mapping) -> tuple[jax.Array, jax.Array]:
+            variables = {**start, "params": params}
+            total, (ordering, _) = total_loss(ll_model, recipe, variables, images, labels, pairs, jnp.float32(scale))
+            return total, ordering
 
-    def gradient(recipe: Recipe, scale: float) -> Mapping:
-        return jax.grad(lambda params: loss(recipe, scale, params)[0])(start["params"])
+        return jax.grad(loss, has_aux=True)(start["params"])
 
-    def ordering(margin: float) -> float:
-        return float(loss(Recipe(ranking_margin=margin), 1.0, start["params"])[1][0])
-
-    assert ordering(100.0) - ordering(50.0) == pytest.approx(50.0, rel=1e-4)
-    cut, joint, alone = gradient(Recipe(), 0.0), gradient(Recipe(), 1.0), gradient(Recipe(ranking_weight=0.0), 1.0)
+    # With margins this wide every pair counts; without its weight the term is computed all the same.
+    weighted, unweighted = Recipe(ranking_margin=50.0), Recipe(ranking_margin=100.0, ranking_weight=0.0)
+    (cut, _), (joint, near), (alone, far) = gradient(weighted, 0.0), gradient(weighted, 1.0), gradient(unweighted, 1.0)
+    assert float(far - near) == pytest.approx(50.0, rel=1e-4)
     assert largest_difference(cut["network"], alone["network"]) < 1e-5
     assert largest_difference(joint["network"], alone["network"]) > 1e-3
     assert largest_difference(cut["loss_head"], joint["loss_head"]) < 1e-5
@@ -57,7 +59,7 @@ def test_step_augments_standardises_keeps_statistics_and_goes_by_the_epochs_rate
         variables = {**start, "params": params}
         return total_loss(ll_model, RECIPE, variables, seen, labels, random_pairs(pair_key, 4), jnp.float32(1))
 
-    (loss, (_, stats)), gradient = jax.value_and_grad(objective, has_aux=True)(start["params"])
+    (loss, (_, stats)), gradient = jax.jit(jax.value_and_grad(objective, has_aux=True))(start["params"])
     fit = begin_fit(RECIPE, start)
     epoch = Epoch(jax.random.key(5), np.float32(0.01), np.float32(1))
     (state, sums), _ = train_on_batch(
@@ -84,12 +86,12 @@ def test_fit_has_the_rates_keys_and_orders_of_its_epochs(model, tiles, monkeypat
     epochs, rows, sums, losses = [], [], [], []
     step, labels_of = fitting.train_on_batch, type(tiles.pool).labels_of
 
-    def told(network, recipe, state, so_far, batch, statistics, epoch, number):
+    def record_epoch(network, recipe, state, so_far, batch, statistics, epoch, number):
         key = tuple(jax.random.key_data(epoch.key).tolist())
         epochs.append((float(epoch.learning_rate), float(epoch.head_gradient), key))
         return step(network, recipe, state, so_far, batch, statistics, epoch, number)
 
-    monkeypatch.setattr(fitting, "train_on_batch", told)
+    monkeypatch.setattr(fitting, "train_on_batch", record_epoch)
     monkeypatch.setattr(
         type(tiles.pool), "labels_of", lambda self, chosen: rows.append(tuple(chosen)) or labels_of(self, chosen)
     )

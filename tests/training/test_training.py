@@ -1,6 +1,7 @@
 """Training: one program for every labelled set, the paper's optimisers and schedule, and nothing unlabelled."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -129,13 +130,19 @@ def test_fit_goes_on_from_every_step_to_the_same_bytes(ll_model, start, archive,
     steps = [(int(stand.epoch), int(stand.step)) for stand in stands]
     assert steps == ([(0, 2), (0, 3), (1, 2), (1, 3)] if on_device else [(e, s) for e in (0, 1) for s in (1, 2, 3)])
     for stand in stands:
-        told: list[float] = []
+        seen: list[float] = []
         going_on = Fit(*jax.tree.map(jnp.array, stand[:2]), int(stand.epoch), int(stand.step))
         rest = fitting.fit(
-            ll_model, RECIPE, going_on, pool, mask, epoch_key, lambda epoch, loss, told=told: told.append(loss)
+            ll_model,
+            RECIPE,
+            going_on,
+            pool,
+            mask,
+            epoch_key,
+            lambda epoch, loss, seen=seen: seen.append(loss),
         )
         assert_equal(whole, rest)
-        assert told == losses[int(stand.epoch) :]
+        assert seen == losses[int(stand.epoch) :]
 
 
 @pytest.mark.parametrize("on_device", [False, True])
@@ -197,8 +204,9 @@ def test_total_loss_is_eq_3(ll_model, start, tiles: SplitTiles) -> None:
     labels = tiles.pool.labels[:6]
     pairs = random_pairs(jax.random.key(2), 6)
     recipe = Recipe(ranking_weight=0.7)
-    loss, (ordering, _) = total_loss(ll_model, recipe, start, images, labels, pairs, np.asarray(1.0, np.float32))
-    outputs, predicted, _ = forward(ll_model, start, images, train=True)
+    objective = jax.jit(partial(total_loss, ll_model, recipe))
+    loss, (ordering, _) = objective(start, images, labels, pairs, np.asarray(1.0, np.float32))
+    outputs, predicted, _ = jax.jit(partial(forward, ll_model, train=True))(start, images)
     true = np.asarray(bce_loss(outputs.logits, labels))
     expected = 2 / 6 * np.sum(ranking_loss(np.asarray(predicted)[pairs], true[pairs]))
     np.testing.assert_allclose(ordering, expected, rtol=1e-4)
@@ -207,7 +215,7 @@ def test_total_loss_is_eq_3(ll_model, start, tiles: SplitTiles) -> None:
 
 def test_shuffling_puts_every_labelled_tile_first_once() -> None:
     mask = np.array([0, 1, 1, 0, 1, 0, 1, 1], dtype=bool)
-    orders = [np.asarray(training.shuffled(jax.random.key(seed), mask)) for seed in range(4)]
+    orders = [np.asarray(training.shuffle(jax.random.key(seed), mask)) for seed in range(4)]
     for order in orders:
         assert set(order[:5].tolist()) == {1, 2, 4, 6, 7}
         assert sorted(order.tolist()) == list(range(8))

@@ -339,8 +339,6 @@ def test_broken_file_is_one_line_that_says_what_to_do(
 def test_experiment_refuses_weights_it_cannot_use_before_it_writes(name: str, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(quickstart, "VALIDATION_TILES", 10)
     monkeypatch.setattr(quickstart, "TEST_TILES", 10)
-    # The process of the tests leaves no programs in the user's cache.
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
     write(tmp_path / "unconverted", published(TINY))
     (tmp_path / "cut").write_bytes((tmp_path / "unconverted").read_bytes()[:-1])
     (tmp_path / "folder").mkdir()

@@ -1,5 +1,6 @@
 """What only a GPU or TPU can show: a run that moves between devices, and the same bytes again."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -14,8 +15,8 @@ pytestmark = pytest.mark.skipif(jax.default_backend() == "cpu", reason="needs an
 
 
 @pytest.mark.parametrize("towards", ["accelerator", "cpu"])
-def test_run_goes_on_on_another_device_and_says_so(towards: str, tmp_path: Path, compiled) -> None:
-    there, here = {**compiled, "JAX_PLATFORMS": "cpu"}, compiled
+def test_run_goes_on_on_another_device_and_says_so(towards: str, tmp_path: Path) -> None:
+    there, here = {**os.environ, "JAX_PLATFORMS": "cpu"}, {**os.environ}
     if towards == "cpu":
         there, here = here, there
     kill_after_saves(tmp_path, 11, there)
@@ -27,8 +28,8 @@ def test_run_goes_on_on_another_device_and_says_so(towards: str, tmp_path: Path,
     assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 3
 
 
-def test_deterministic_runs_write_the_same_bytes(tmp_path: Path, compiled) -> None:
-    environment = {**compiled, "XLA_FLAGS": DETERMINISTIC}
+def test_deterministic_runs_write_the_same_bytes(tmp_path: Path) -> None:
+    environment = {**os.environ, "XLA_FLAGS": DETERMINISTIC}
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         arguments = as_process(tmp_path / name, 1e9)

@@ -1,4 +1,4 @@
-"""What XLA is told beside its defaults, what it can do with a device's products, and who is told that it takes long."""
+"""Compiler options by backend, products that XLA fuses, and reports of programs that take long to compile."""
 
 import threading
 from types import SimpleNamespace
@@ -7,50 +7,50 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from aljax.training.recipe import Recipe, read_by_a_step
+from aljax.training.recipe import Recipe, compiled_part
 from aljax.training.steps import ON_GPU
 from aljax.xla import compiling
 
 
-def test_xla_that_does_not_know_an_option_is_told_nothing(monkeypatch) -> None:
+def test_options_that_xla_does_not_know_are_left_out(monkeypatch) -> None:
     backend = jax.default_backend()
     try:
-        for options, told in (({"xla_cpu_enable_fast_math": False}, True), ({"xla_of_another_day": False}, False)):
+        for options, is_known in (({"xla_cpu_enable_fast_math": False}, True), ({"xla_of_another_day": False}, False)):
             monkeypatch.setattr(compiling, "OPTIONS", {backend: options})
             compiling.compiler_options.cache_clear()
-            assert compiling.compiler_options() == (options if told else {})
+            assert compiling.compiler_options() == (options if is_known else {})
     finally:
         compiling.compiler_options.cache_clear()
 
 
 def test_training_takes_its_products_from_cublas_on_gpus_alone(monkeypatch) -> None:
-    told = {}
+    given = {}
     monkeypatch.setattr(jax, "jit", lambda function, **options: lambda: options)
     monkeypatch.setattr(compiling, "compiler_options", dict)
     for backend in ("cpu", "gpu", "tpu"):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        told[backend] = compiling.jit(on_gpu=ON_GPU)(lambda: None)().get("compiler_options", {})
-    assert told == {"cpu": {}, "gpu": {"xla_gpu_enable_triton_gemm": False}, "tpu": {}}
+        given[backend] = compiling.jit(on_gpu=ON_GPU)(lambda: None)().get("compiler_options", {})
+    assert given == {"cpu": {}, "gpu": {"xla_gpu_enable_triton_gemm": False}, "tpu": {}}
 
 
 def test_recipes_that_differ_in_what_no_step_reads_share_their_programs() -> None:
-    first = read_by_a_step(Recipe(epochs=3, batch_size=7, learning_rate=0.5, decay_at=0.1, cut_at=0.2, momentum=0.5))
-    assert first == read_by_a_step(Recipe(momentum=0.5)) != read_by_a_step(Recipe())
+    first = compiled_part(Recipe(epochs=3, batch_size=7, learning_rate=0.5, decay_at=0.1, cut_at=0.2, momentum=0.5))
+    assert first == compiled_part(Recipe(momentum=0.5)) != compiled_part(Recipe())
 
 
-def test_somebody_is_told_of_a_program_that_takes_long_to_compile(monkeypatch) -> None:
-    listeners, told, heard = [], [], threading.Event()
+def test_program_that_takes_long_to_compile_is_reported(monkeypatch) -> None:
+    listeners, reported, called = [], [], threading.Event()
     monkeypatch.setattr(jax.monitoring, "register_event_duration_secs_listener", listeners.append)
-    compiling.report_slow_compiling(lambda name: (told.append(name), heard.set()))
+    compiling.report_slow_compiling(lambda name: (reported.append(name), called.set()))
     (listen,) = listeners
-    monkeypatch.setattr(compiling, "SECONDS_UNTIL_TOLD", 0.05)
+    monkeypatch.setattr(compiling, "SECONDS_UNTIL_REPORT", 0.05)
     listen(compiling.LOWERED, 0.1, fun_name="train_on_batch")
-    assert heard.wait(60)
+    assert called.wait(60)
     listen(compiling.COMPILED, 60.0)
-    monkeypatch.setattr(compiling, "SECONDS_UNTIL_TOLD", 60.0)
+    monkeypatch.setattr(compiling, "SECONDS_UNTIL_REPORT", 60.0)
     listen(compiling.LOWERED, 0.1, fun_name="predict_batch")
     listen(compiling.COMPILED, 0.1)
-    assert told == ["train_on_batch"]
+    assert reported == ["train_on_batch"]
     assert not any(
         isinstance(thread, threading.Timer) and not thread.finished.is_set() for thread in threading.enumerate()
     )

@@ -35,24 +35,24 @@ np.savez(out, **results)
 """
 
 
-def run(script: str, devices: int, arguments: tuple[object, ...], compiled: dict[str, str]) -> str:
+def run(script: str, devices: int, arguments: tuple[object, ...]) -> str:
     """What a script prints that finds so many devices, and the folder of `tiny` as its first argument."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-    environment = {**compiled, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", script, str(SUPPORT), *map(str, arguments)]
     return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def results(file: Path, devices: int, arguments: tuple[object, ...], compiled: dict[str, str]) -> dict[str, np.ndarray]:
-    run(SCRIPT, devices, (file, *arguments), compiled)
+def results(file: Path, devices: int, arguments: tuple[object, ...]) -> dict[str, np.ndarray]:
+    run(SCRIPT, devices, (file, *arguments))
     with np.load(file) as content:
         return dict(content)
 
 
 # Eight devices divide eight tiles and not six.
 @pytest.mark.parametrize("arguments", [(False, 6, 8), (True, 8, 6)])
-def test_eight_devices_train_and_predict_as_one_does(arguments, tmp_path: Path, compiled) -> None:
-    one, eight = (results(tmp_path / f"{devices}.npz", devices, arguments, compiled) for devices in (1, 8))
+def test_eight_devices_train_and_predict_as_one_does(arguments, tmp_path: Path) -> None:
+    one, eight = (results(tmp_path / f"{devices}.npz", devices, arguments) for devices in (1, 8))
     assert (one.pop("devices"), eight.pop("devices")) == (1, 8)
     assert one.keys() == eight.keys()
     for name in one:
@@ -76,8 +76,8 @@ print(train_on_batch.jitted()._cache_size(), predict_batch.jitted()._cache_size(
 """
 
 
-def test_on_eight_devices_nothing_compiles_twice_either(tmp_path, compiled) -> None:
-    assert run(WHOLE, 8, (tmp_path,), compiled).split() == ["1", "1"]
+def test_on_eight_devices_nothing_compiles_twice_either(tmp_path) -> None:
+    assert run(WHOLE, 8, (tmp_path,)).split() == ["1", "1"]
 
 
 SENT = """
@@ -106,5 +106,5 @@ for batch in (6, 8):
 """
 
 
-def test_eight_devices_add_up_sums_and_send_each_other_no_maps(compiled) -> None:
-    assert run(SENT, 8, (), compiled).splitlines() == ["6 []", "8 []"]
+def test_eight_devices_add_up_sums_and_send_each_other_no_maps() -> None:
+    assert run(SENT, 8, ()).splitlines() == ["6 []", "8 []"]
