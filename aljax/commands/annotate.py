@@ -4,7 +4,7 @@
     aljax annotate --images DIR --features FILE --classes trees,water,pavement --run-dir runs/mine
 
 With features that a network trained elsewhere made of the tiles (`aljax embed` writes such a file) a head is fitted to
-them in a second, the first tiles cover them, and rarity is the query; without, DenseNet121 is trained on the pixels.
+them in a second, the first tiles cover them, and boundary is the query; without, DenseNet121 is trained on the pixels.
 
 The first call draws tiles by chance, some to train on and some to measure with. Every round is a folder: open its
 label.html in a browser, label its tiles with a few keys, and put the to_label.csv that the page saves in the place of
@@ -67,7 +67,7 @@ class AnnotationSettings(FeatureSettings):
     """Settings of annotation by a person; those of the training may change from round to round."""
 
     images: Path  # folder of the tiles: GeoTIFF, PNG or JPEG, nested or not
-    query: QueryName = AUTO  # what tells which tiles to label; auto: rarity on --features, else mge
+    query: QueryName = AUTO  # what tells which tiles to label; auto: boundary on --features, else mge
     first: Literal["random", "coverage"] = "coverage"  # tiles at the start, on --features: covering them, or by chance
     classes: str = ""  # names of the classes between commas, where there is no --labels
     labels: Path | None = None  # CSV file with labels that there are already
@@ -84,7 +84,7 @@ class AnnotationSettings(FeatureSettings):
 
     def __post_init__(self) -> None:
         if self.query == AUTO:
-            object.__setattr__(self, "query", "mge" if self.features is None else "rarity")
+            object.__setattr__(self, "query", "mge" if self.features is None else "boundary")
 
 
 RESERVED = frozenset({"id", SPLIT_COLUMN, "labels"})  # what no class can be called in a form

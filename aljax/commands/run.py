@@ -1,7 +1,7 @@
 """An archive with all its labels, one query function, simulated annotation.
 
     aljax run --images DIR --labels CSV --query mge --run-dir runs/mine
-    aljax run --features FILE --labels CSV --query rarity --first coverage --run-dir runs/mine
+    aljax run --features FILE --labels CSV --query boundary --first coverage --run-dir runs/mine
 
 DIR holds GeoTIFF, PNG or JPEG tiles of any band count in uint8, uint16 or float32, nested or not; DenseNet121 is
 trained on them. FILE holds features of the tiles, made by a network that was trained elsewhere: a `.npy`, a `.npz` with

@@ -454,7 +454,7 @@ def test_rounds_on_features_cover_them_first_and_learn_a_head(call, tmp_path, ca
     assert [row["split"] for row in first] == ["test"] * 8 + ["pool"] * 8
     assert [len(second), len(third)] == [4, 4]
     config = json.loads((tmp_path / "run/round-3/config.json").read_text())
-    assert (config["query"], config["head"]) == ("rarity", "linear")
+    assert (config["query"], config["head"]) == ("boundary", "linear")
     covering = {row["id"] for row in first if row["split"] == "pool"}
     (chance,) = rounds(call, tmp_path / "chance", 1, "--features", features, "--first", "random")
     assert {row["id"] for row in chance if row["split"] == "test"} == {r["id"] for r in first if r["split"] == "test"}
