@@ -136,7 +136,7 @@ def _trees(
 
 
 def _grid(rng: np.random.Generator, spacing: float, disorder: float, width: float) -> Float[np.ndarray, "n 2"]:
-    """Points (n, 2) in metres on and around a square of that width: a staggered grid, randomly rotated and perturbed."""
+    """Points (n, 2) in metres in and around a square of this width: a staggered grid, randomly turned and perturbed."""
     along, across = _direction(rng)
     half = int(np.ceil(0.71 * width / spacing)) + 1
     row, column = (part.ravel() for part in np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64))

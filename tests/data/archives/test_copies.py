@@ -9,7 +9,7 @@ import pytest
 from tiles_on_disk import pixels, write_geotiff
 from tiny import make_archive
 
-from aljax.annotation.labelling import draw_first, split_labelled
+from aljax.annotation.labelling import choose_initial, split_labelled
 from aljax.commands.run import OwnArchiveSettings, choose_split
 from aljax.data.archive import Split, random_split
 from aljax.data.archives import copies
@@ -99,13 +99,13 @@ def test_rounds_ask_for_a_scene_once_and_learn_nothing_that_they_measure_with() 
     archive = make_archive(60)
     nothing = np.zeros(60, bool)
     archive = replace(archive, labelled=nothing, copy_of=np.arange(60) % 30)
-    drawn = draw_first(split_labelled(archive), 0, 1, initial=12, test=10)
+    assignment = choose_initial(split_labelled(archive), 0, 1, initial=12, test=10)
     assert drawn is not None
-    assert len(drawn.rows) == 22 == len({*(drawn.rows % 30).tolist()})
+    assert len(assignment.rows) == 22 == len({*(assignment.rows % 30).tolist()})
     with pytest.raises(InputError, match="there are 30 tiles without labels and 32 to begin with"):
-        draw_first(split_labelled(archive), 0, 1, initial=22, test=10)
-    labelled = np.isin(np.arange(60), drawn.rows)
-    tests, pool = drawn.rows[drawn.parts == 2], drawn.rows[drawn.parts == 0]
+        choose_initial(split_labelled(archive), 0, 1, initial=22, test=10)
+    labelled = np.isin(np.arange(60), assignment.rows)
+    tests, pool = assignment.rows[assignment.parts == 2], assignment.rows[assignment.parts == 0]
     known = replace(archive, labelled=labelled, split=Split(np.sort(pool), np.arange(0), np.sort(tests)))
     labelling = split_labelled(known)
     of_pool = labelling.split.pool
