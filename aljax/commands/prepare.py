@@ -4,9 +4,9 @@
     aljax prepare treesatai --out data/treesatai                    # downloads about 16 GB
     aljax prepare treesatai --out data/treesatai --manual-dir DIR   # from files you have
 
-The experiments then take --data-dir with that folder. They read the downloaded files as well, at the same speed; a
-prepared archive has been checked tile by tile and has a few large files instead of thousands of small ones, so it is
-easy to move and suits the file systems of clusters. The command may be interrupted and repeated.
+The experiments' --data-dir is then that folder. They read the downloaded files as well, at the same speed; a prepared
+archive has been checked tile by tile and has a few large files instead of thousands of small ones, so it is easy to
+move and suits the file systems of clusters. The command may be interrupted and repeated.
 """
 
 import contextlib
