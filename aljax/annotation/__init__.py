@@ -1,1 +1,1 @@
-"""Rounds with people: tiles that are drawn or chosen, forms, the page to label them on, a run for each round."""
+"""Annotation by people in rounds: the tiles of each round, forms, a page to label them on, and a run per round."""

@@ -1,4 +1,4 @@
-"""A page for a browser on which a person labels tiles: one file, which needs no server and no network."""
+"""An HTML page on which a person labels tiles: a single file that needs no server and no network."""
 
 import base64
 import hashlib
@@ -19,12 +19,12 @@ from aljax.data.labels import PART_NAMES, SKIPPED, to_text
 from aljax.reports.contact_sheet import show
 from aljax.system.files import write_atomically
 
-TILES_AT_ONCE = 60  # that are stretched together, as on a sheet
-QUALITY = 92  # of JPEG; without subsampling of colours, artefacts are below what an eye sees
+TILES_AT_ONCE = 60  # tiles with a common contrast stretch, as on a contact sheet
+QUALITY = 92  # of JPEG; without chroma subsampling, artefacts are not visible
 
 
 class Form(NamedTuple):
-    """A CSV file to fill in: a row per tile, with a cell per class after what is given."""
+    """A CSV file to fill in: a row per tile, with the cells of `rows` and then one per class."""
 
     path: Path
     header: Sequence[str]
@@ -32,21 +32,21 @@ class Form(NamedTuple):
     class_names: Sequence[str]
 
     def skipped(self, row: Sequence[str]) -> list[str]:
-        """A row of a tile that cannot be labelled."""
+        """The row of a tile that cannot be labelled: with skip in the column `split`."""
         return [
             PART_NAMES[SKIPPED] if name == SPLIT_COLUMN else cell for name, cell in zip(self.header, row, strict=True)
         ]
 
     def blank(self) -> str:
-        """Its text with nothing filled in."""
+        """The text of the form with empty class cells."""
         empty = [""] * len(self.class_names)
         return to_text((*self.header, *self.class_names), ((*row, *empty) for row in self.rows))
 
 
 def label_page(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], bands: Sequence[int], form: Form) -> None:
-    """Writes an HTML page that shows the tiles `indices`, those of the form's rows, and fills the form in.
+    """Writes an HTML page that shows the tiles `indices`, one for each row of the form, and saves the filled-in form.
 
-    The given bands are red, green and blue (one band: grey), stretched as on a contact sheet.
+    `bands` are shown as red, green and blue (one band: grey), stretched as on a contact sheet.
     """
     tiles = [
         {"id": archive.ids[index], "start": _line(row), "skipped": _line(form.skipped(row)), "picture": picture}
@@ -61,7 +61,7 @@ def label_page(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], ban
         "place": f"{form.path.parent.name}/{form.path.name}",
     }
     content["key"] = f"aljax-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]}"
-    # No name of a tile or class may end the element that the JSON stands in.
+    # Escaped, so that no name of a tile or class can close the script element around the JSON.
     text = json.dumps(content).replace("<", "\\u003c")
     template = files("aljax.annotation").joinpath("label_page.html").read_text(encoding="utf-8")
     write_atomically(path, template.replace("ROUND", text, 1))

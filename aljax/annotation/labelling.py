@@ -1,8 +1,8 @@
-"""Annotation by a person in rounds: what is labelled so far, and the tiles that are drawn before anything is learnt.
+"""Annotation in rounds: the state of the labels, and the initial tiles, which are chosen without a fitted model.
 
-A round is a folder: a run of one iteration on what is labelled (`rounds`), and what a person is given (`round_files`):
-`to_label.csv` to fill in, a page for a browser that does so, and sheets with the pictures of its tiles. Where there are
-no labels yet, a round draws its tiles and has no run.
+A round is a folder with a run of one iteration on the labels so far (`rounds`) and the files for the annotator
+(`round_files`): the form `to_label.csv`, an HTML page that fills it in, and contact sheets. A round without labels to
+train on has random or covering tiles and no run.
 """
 
 import warnings
@@ -23,58 +23,58 @@ from aljax.loop.state import RunState
 
 
 class Assignment(NamedTuple):
-    """Tiles that a person is to label, and what they are for."""
+    """Tiles that a person is to label, and their parts of the split."""
 
     rows: Int[np.ndarray, " k"]
-    """In the archive."""
+    """Indices in the archive."""
     parts: Int[np.ndarray, " k"]
-    """Indices of PART_NAMES."""
+    """Indices into PART_NAMES."""
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """Which tiles of an archive are labelled, skipped or held back before a round."""
+    """The tiles of an archive that are labelled, skipped or held out before a round."""
 
     archive: Archive
     split: Split
-    """All tiles that are not held back are the pool."""
+    """The pool has all tiles that are not held out for validation and test."""
     labelled: Bool[np.ndarray, " p"]
-    """Of the pool's tiles."""
+    """Which tiles of the pool are labelled."""
     skipped: Bool[np.ndarray, " p"]
-    """Of the pool's tiles: those that cannot be labelled, and copies of tiles that are held back.
+    """Which tiles of the pool cannot be labelled, or are copies of held-out tiles.
 
-    They stay in it, so the pixels' statistics do, too.
+    They stay in the pool, so that the band statistics do not change.
     """
 
     @property
     def unlabelled(self) -> Bool[np.ndarray, " p"]:
-        """Of the pool's tiles: those to choose from."""
+        """Which tiles of the pool can be chosen."""
         return ~(self.labelled | self.skipped)
 
 
 def round_dir(run_dir: Path, number: int) -> Path:
-    """The folder of round 1, 2, ..."""
+    """The folder of a round, counted from 1."""
     return run_dir / f"round-{number}"
 
 
 def split_labelled(archive: Archive) -> Labelling:
-    """Splits an archive of which some tiles are labelled, some of them for validation and test.
+    """The state of an archive of which some tiles are labelled, some of them for validation and test.
 
-    Without tiles for validation those of the test stand in; nothing is decided by them.
+    Without validation tiles the test tiles also serve as validation; annotation makes no decision by them.
     """
     everything = np.arange(len(archive.ids))
     labelled = np.ones(len(everything), bool) if archive.labelled is None else archive.labelled
     _, validation, test = archive.split or (everything, everything[:0], everything[:0])
     pool = np.setdiff1d(everything, np.concatenate([validation, test]))
     skipped = labelled & ~np.isin(everything, np.concatenate(archive.split or [everything]))
-    if archive.copy_of is not None:  # what is measured with is not learnt under another name
+    if archive.copy_of is not None:  # copies of held-out tiles must not be trained on
         skipped |= np.isin(archive.copy_of, archive.copy_of[np.setdiff1d(everything, pool)])
     split = Split(pool, validation if len(validation) else test, test)
     return Labelling(archive, split, (labelled & ~skipped)[pool], skipped[pool])
 
 
 def warn_of_unmeasured(labelling: Labelling) -> None:
-    """Says which classes no tile of the test has: their F1 is 0, whatever is predicted."""
+    """Warns of classes that no test tile has: their F1 is 0, whatever is predicted."""
     count = labelling.archive.labels[labelling.split.test].sum(0, dtype=int)
     names = [name for name, tiles in zip(labelling.archive.class_names, count, strict=True) if not tiles]
     if names and len(labelling.split.test):
@@ -82,7 +82,7 @@ def warn_of_unmeasured(labelling: Labelling) -> None:
         warnings.warn(InputWarning(message), stacklevel=2)
 
 
-def draw_first(
+def choose_initial(
     labelling: Labelling,
     seed: int,
     number: int,
@@ -90,10 +90,10 @@ def draw_first(
     test: int,
     features: Shaped[np.ndarray, "n h w d"] | None = None,
 ) -> Assignment | None:
-    """Tiles for what is missing of `initial` labelled ones, and `test` by chance for the test where it has none.
+    """Tiles that bring the labelled ones up to `initial` and, if the archive has no test tiles, `test` of these.
 
-    With the archive's `features` the former cover them, without they are drawn by chance too. None if nothing is
-    missing. Raises InputError if the archive has fewer.
+    Test tiles are random. So are the others or, with the archive's `features`, they cover these. Returns None if no
+    tiles are needed. Raises InputError if the archive has too few without labels.
     """
     tests = 0 if len(labelling.split.test) else test
     count = tests + max(initial - int(labelling.labelled.sum()), 0)
@@ -101,7 +101,7 @@ def draw_first(
     if count == 0:
         return None
     order = np.asarray(jax.random.permutation(derive_key(seed, Purpose.INITIAL_LABELS, 0, number), len(candidates)))
-    if (copy_of := labelling.archive.copy_of) is not None:  # nobody is asked about a scene twice
+    if (copy_of := labelling.archive.copy_of) is not None:  # of copies only one is labelled
         order = order[np.sort(np.unique(copy_of[candidates[order]], return_index=True)[1])]
     if count > len(order):
         raise InputError(
@@ -115,6 +115,6 @@ def draw_first(
 
 
 def chosen_rows(labelling: Labelling, state: RunState) -> Int[np.ndarray, " k"]:
-    """Where the tiles that a round chose are in the archive, highest score first."""
+    """Indices (k,) in the archive of the tiles that a round chose, highest score first."""
     places = {tile: row for row, tile in enumerate(labelling.archive.ids)}
     return np.array([places[tile] for tile in state.history[-1].selected])

@@ -1,4 +1,4 @@
-"""The files of annotation in rounds: labels as they come in, and what a person is given to label."""
+"""The files of annotation in rounds: the labels so far, and the form, page, sheets and map of each round."""
 
 import hashlib
 import warnings
@@ -33,14 +33,14 @@ from aljax.system.files import disk_errors, make_folder, write_atomically
 FORM, PAGE, PREDICTIONS, LABELS = "to_label.csv", "label.html", "predictions.csv", "labels.csv"
 MAP = "to_label.geojson"
 GIVEN = "labels-given.csv"
-FORMULA = ("=", "+", "-", "@")  # what the cells of a spreadsheet's formulas begin with
+FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes a cell that begins so for a formula
 TILES_PER_SHEET = 60
-# Height and width of a tile on a sheet, whatever the network is given.
+# Height and width of a tile on a sheet, whatever the image size of the network is.
 SHEET_PIXELS = 256
 
 
 def count_rounds(run_dir: Path) -> int:
-    """The rounds whose tiles are chosen. Raises InputError if one before the last has lost its form."""
+    """Number of rounds with a form. Raises InputError if a round before the last has none."""
     names = (form.parent.name.removeprefix("round-") for form in run_dir.glob(f"round-*/{FORM}"))
     numbers = {int(name) for name in names if name.isdecimal()}
     for number in range(1, max(numbers, default=0)):
@@ -53,15 +53,15 @@ def count_rounds(run_dir: Path) -> int:
 
 
 def waiting_form(run_dir: Path) -> Path | None:
-    """The newest round's form if nothing is filled in yet."""
+    """The form of the newest round if it is not filled in; None otherwise."""
     form = round_dir(run_dir, count_rounds(run_dir)) / FORM
     return form if form.exists() and is_blank(form) else None
 
 
-def gather_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels | None:
-    """What is labelled so far: the rows of the files in `start` and of all forms; None if nothing is.
+def read_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels | None:
+    """All labels so far: the rows of the files in `start` and of all forms; None if there are none.
 
-    Raises InputError for a form that is not filled in, or not as it should be.
+    Raises InputError for a form that is not filled in completely, or damaged, or in the folder of another round.
     """
     forms = [round_dir(run_dir, number + 1) / FORM for number in range(count_rounds(run_dir))]
     read = {form: read_table(form) for form in forms}
@@ -77,7 +77,7 @@ def gather_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels |
 
 
 def _check_folders(forms: Mapping[Path, CsvLabels]) -> None:
-    """Raises InputError if the form of one round lies in the folder of another."""
+    """Raises InputError if the form of one round is in the folder of another."""
     for (one, first), (other, second) in combinations(forms.items(), 2):
         if {*first.ids} >= {*second.ids} or {*first.ids} <= {*second.ids}:
             raise InputError(
@@ -87,7 +87,7 @@ def _check_folders(forms: Mapping[Path, CsvLabels]) -> None:
 
 
 def _warn_of_formulas(form: Form) -> None:
-    """Tells of names that a spreadsheet would compute, or refuse, in place of keeping them."""
+    """Warns of names that a spreadsheet would evaluate or reject as formulas."""
     names = [*form.class_names, *(tile for tile, *_ in form.rows)]
     if odd := [name for name in names if name.startswith(FORMULA)]:
         message = f"{len(odd)} names in {form.path} begin with {', '.join(FORMULA[:-1])} or {FORMULA[-1]}, as {odd[0]}"
@@ -96,7 +96,7 @@ def _warn_of_formulas(form: Form) -> None:
 
 
 def labels_text(labels: CsvLabels) -> str:
-    """The labels as a CSV file, with a column `split`."""
+    """The text of a CSV file of the labels, with a column `split`."""
     assert labels.parts is not None
     empty = [""] * len(labels.class_names)
     rows = zip(labels.ids, labels.parts, labels.labels.tolist(), strict=True)
@@ -104,15 +104,18 @@ def labels_text(labels: CsvLabels) -> str:
     return to_text(("id", SPLIT_COLUMN, *labels.class_names), lines)
 
 
-def keep_given(run_dir: Path, start: Mapping[Path, CsvLabels]) -> None:
-    """Writes the labels that were there before the first round, which later calls need not name any more."""
+def save_start(run_dir: Path, start: Mapping[Path, CsvLabels]) -> None:
+    """Writes the labels from before the first round, so that later calls need no --labels."""
     make_folder(run_dir)
     with disk_errors(run_dir):
         write_atomically(run_dir / GIVEN, labels_text(merge(start)))
 
 
-def keep_labels(run_dir: Path, labels: CsvLabels) -> None:
-    """Writes all labels so far into `labels.csv`; if it has tiles that are in no form any more, keeps it too."""
+def save_labels(run_dir: Path, labels: CsvLabels) -> None:
+    """Writes all labels so far to `labels.csv`.
+
+    If the existing file has tiles that are in no form any more, it is kept under another name, with a warning.
+    """
     file = run_dir / LABELS
     with disk_errors(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -126,29 +129,29 @@ def keep_labels(run_dir: Path, labels: CsvLabels) -> None:
 
 
 def write_round(
-    folder: Path, labelling: Labelling, drawn: Assignment, class_names: tuple[str, ...], bands: tuple[int, ...]
+    folder: Path, labelling: Labelling, assignment: Assignment, class_names: tuple[str, ...], bands: tuple[int, ...]
 ) -> None:
-    """Writes the sheets, the page, a map where tiles have a place and, last, the form: it makes the round complete."""
+    """Writes sheets, page, a map if tiles have a georeference and, last, the form, with which the round is complete."""
     archive = labelling.archive
     if isinstance(archive.images, EncodedImages):
         archive = replace(archive, images=replace(archive.images, size=SHEET_PIXELS))
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for start in range(0, len(drawn.rows), TILES_PER_SHEET):
+        for start in range(0, len(assignment.rows), TILES_PER_SHEET):
             sheet = folder / f"sheet-{start // TILES_PER_SHEET + 1}.png"
-            contact_sheet(sheet, archive, drawn.rows[start : start + TILES_PER_SHEET], bands)
-        rows = [(archive.ids[row], PART_NAMES[part]) for row, part in zip(*drawn, strict=True)]
-        _write_map(folder / MAP, archive, drawn, rows)
+            contact_sheet(sheet, archive, assignment.rows[start : start + TILES_PER_SHEET], bands)
+        rows = [(archive.ids[row], PART_NAMES[part]) for row, part in zip(*assignment, strict=True)]
+        _write_map(folder / MAP, archive, assignment, rows)
         form = Form(folder / FORM, ("id", SPLIT_COLUMN), rows, class_names)
         _warn_of_formulas(form)
-        label_page(folder / PAGE, archive, drawn.rows, bands, form)
+        label_page(folder / PAGE, archive, assignment.rows, bands, form)
         write_atomically(form.path, form.blank())
 
 
-def _write_map(path: Path, archive: Archive, drawn: Assignment, form: list[tuple[str, str]]) -> None:
-    """Writes where the tiles are that have a place, with their rows of the form."""
+def _write_map(path: Path, archive: Archive, assignment: Assignment, form: list[tuple[str, str]]) -> None:
+    """Writes the outlines of the tiles with a georeference, with their parts of the split; nothing if none has one."""
     try:
-        outlines = read_outlines(archive, drawn.rows)
+        outlines = read_outlines(archive, assignment.rows)
     except InputError as error:
         warnings.warn(InputWarning(f"there is no map of the tiles to label: {error}"), stacklevel=2)
         return
@@ -158,7 +161,7 @@ def _write_map(path: Path, archive: Archive, drawn: Assignment, form: list[tuple
 
 
 def write_predictions(folder: Path, labelling: Labelling, state: RunState) -> None:
-    """Writes the probabilities of the classes on every tile that had no label, where the query predicted them."""
+    """Writes the class probabilities of all tiles without labels, if the query predicted them."""
     assert state.probabilities is not None
     archive, rows = labelling.archive, np.flatnonzero(~np.isnan(state.probabilities).any(1))
     if not len(rows):

@@ -1,4 +1,4 @@
-"""A round of annotation: a run of one iteration on what is labelled, which goes on from the round before."""
+"""A round of annotation: a run of one iteration on the labels so far, which continues from the previous round."""
 
 import hashlib
 import warnings
@@ -28,9 +28,10 @@ from aljax.training.recipe import Recipe
 def run_round(
     settings: Settings, labelling: Labelling, network: nn.Module, number: int, stop: Stop, last: bool = False
 ) -> RunState:
-    """Trains on what is labelled and, unless it is the last round, chooses tiles; goes on from what is in its folder.
+    """Trains on the labels so far and, unless it is the `last` round, chooses tiles; resumes a round that was stopped.
 
-    The state's last record has the chosen tiles. Raises InputError for settings that do not fit the round before.
+    The last record of the returned state has the chosen tiles. Raises InputError for settings that do not fit the
+    previous round.
     """
     count = int(labelling.labelled.sum())
     wanted = 0 if last else min(settings.budget, int(labelling.unlabelled.sum()))
@@ -43,14 +44,14 @@ def run_round(
     if labelling.skipped.any():
         config |= {"skipped": list(tiles.pool_ids(np.flatnonzero(labelling.skipped)))}
     remedy = f"delete {run_dir} to begin that round anew"
-    begun = _begin(settings, labelling, _read_earlier(settings, config, number))
+    initial_state = _begin(settings, labelling, _read_earlier(settings, config, number))
     name = series_name(settings.query, settings.clustering)
     with (
         RunStore(run_dir, config, settings.recipe, settings.checkpoint_seconds, stop, remedy) as store,
         Progress(replace(settings, max_labels=count), name) as progress,
     ):
-        state = store.restore() or begun
-        if len(state.history) > len(begun.history):
+        state = store.restore() or initial_state
+        if len(state.history) > len(initial_state.history):
             return state
         if state.stage is None:
             state = begin_iteration(model, tiles.pool, settings, state, published)
@@ -62,7 +63,7 @@ def run_round(
 
 
 class Earlier(NamedTuple):
-    """The newest round that trained."""
+    """The state of the newest round that trained."""
 
     state: RunState
     same_pool: bool
@@ -70,7 +71,11 @@ class Earlier(NamedTuple):
 
 
 def _read_earlier(settings: Settings, config: Mapping[str, Any], number: int) -> Earlier | None:
-    """The newest round that trained. Raises InputError if its network or pixels are others."""
+    """The newest round before `number` that trained; None if there is none.
+
+    Raises InputError if it has no final checkpoint, or if a warm start from it is impossible because its network, its
+    classes or the standardisation of its pixels differ.
+    """
     folders = (round_dir(settings.run_dir.parent, earlier) for earlier in range(number - 1, 0, -1))
     folder = next((folder for folder in folders if (folder / "config.json").exists()), None)
     if folder is None:
@@ -82,7 +87,7 @@ def _read_earlier(settings: Settings, config: Mapping[str, Any], number: int) ->
     for name in (name for name in same if name in before or name not in MAY_LACK):
         if before.get(name) != config.get(name) and settings.start == "warm":
             change = f"{name} was {before.get(name)} in {folder} and is {config.get(name)}"
-            if name in ("mean", "deviation"):  # a number for each band
+            if name in ("mean", "deviation"):  # too many numbers for a message
                 change = f"the pool has other tiles than in {folder}, and its bands another mean or deviation"
             raise InputError(f"{change}: a warm start goes on with the same; use --start cold")
     state = unpack(newest.vectors, newest.facts, Recipe())
@@ -90,7 +95,10 @@ def _read_earlier(settings: Settings, config: Mapping[str, Any], number: int) ->
 
 
 def _begin(settings: Settings, labelling: Labelling, earlier: Earlier | None) -> RunState:
-    """Before the round's first step: what is labelled, and model and probabilities of the round before."""
+    """The state before the round's first step: the labels, and the variables and probabilities of the previous round.
+
+    Raises InputError if the query needs previous probabilities that are missing.
+    """
     size = len(labelling.split.pool)
     pool = Pool(size, skipped=tuple(np.flatnonzero(labelling.skipped).tolist())).label(
         np.flatnonzero(labelling.labelled)
@@ -100,7 +108,9 @@ def _begin(settings: Settings, labelling: Labelling, earlier: Earlier | None) ->
         return RunState(0, 0, pool, None, probabilities, ())
     state = earlier.state
     needs_previous = find_query(settings.query).needs_previous
-    if earlier.same_pool and needs_previous and state.probabilities is not None:  # others must not pass old ones on
+    if (
+        earlier.same_pool and needs_previous and state.probabilities is not None
+    ):  # other queries must not carry over older ones
         probabilities = state.probabilities
     if needs_previous and np.isnan(probabilities[labelling.unlabelled]).any():
         raise InputError(

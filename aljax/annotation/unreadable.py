@@ -1,4 +1,4 @@
-"""Tiles that cannot be read and so cannot be labelled: found before the first round, and left out of all of them."""
+"""Tiles that cannot be read: found before the first round and left out of all rounds."""
 
 from pathlib import Path
 
@@ -12,28 +12,28 @@ FILE = "unreadable.csv"
 
 
 def leave_out_unreadable(run_dir: Path, images_dir: Path, archive: Archive) -> Archive:
-    """The archive without the tiles that cannot be read, which a warning and a file in the rounds' folder name.
+    """The archive without its unreadable tiles, which are named in a warning and in `unreadable.csv` in `run_dir`.
 
-    Before the first round all tiles are read; later those in that file, and a tile that was mended comes back. Raises
-    InputError if none can be read.
+    Before the first round all tiles are read; later only those in that file, and a repaired tile is used again. Raises
+    InputError if no tile can be read.
     """
     images, listed = archive.images, run_dir / FILE
     assert isinstance(images, EncodedImages)
     names = [Path(name).relative_to(images_dir).as_posix() for name in images.names]
     if listed.exists():
-        known = {row[0] for row in read_form(listed)[1]}
-        unreadable = _read_again(images, [index for index, name in enumerate(names) if name in known])
+        before = {row[0] for row in read_form(listed)[1]}
+        unreadable = _read_again(images, [index for index, name in enumerate(names) if name in before])
     elif any(run_dir.glob("round-*")):
         return archive
     else:
         unreadable = find_unreadable(images, "reading all tiles once, before the first round")
-    left = leave_out(archive, unreadable)
+    readable = leave_out(archive, unreadable)
     if unreadable or listed.exists():
         make_folder(run_dir)
         rows = ((names[index], str(reason)) for index, reason in unreadable.items())
         with disk_errors(run_dir):
             write_atomically(listed, to_text(("id", UNREADABLE), rows))
-    return left
+    return readable
 
 
 def _read_again(images: EncodedImages, rows: list[int]) -> Unreadable:

@@ -1,23 +1,23 @@
-"""Annotation for real: says which tiles of your own archive to label next, round by round.
+"""Annotation of your own archive: chooses the tiles to label next, round by round.
 
     aljax annotate --images DIR --classes trees,water,pavement --run-dir runs/mine
     aljax annotate --images DIR --features FILE --classes trees,water,pavement --run-dir runs/mine
 
-With features that a network trained elsewhere made of the tiles (`aljax embed` writes such a file) a head is fitted to
-them in a second, the first tiles cover them, and boundary is the query; without, DenseNet121 is trained on the pixels.
+With --features, from a network that was trained elsewhere (`aljax embed` writes such a file), a head is fitted in a
+second, the first tiles cover the features, and boundary is the query. Without, DenseNet121 is trained on the pixels.
 
-The first call draws tiles by chance, some to train on and some to measure with. Every round is a folder: open its
-label.html in a browser, label its tiles with a few keys, and put the to_label.csv that the page saves in the place of
-the empty one (or look at the sheets and write 0 or 1 into every cell of it; where they lie is in to_label.geojson if
-their files say it). Then repeat the same command. It then trains on all that is labelled, measures, chooses the next
-tiles by the query function, and writes what the model says of every other tile to predictions.csv (not with --query
-random, which asks the model nothing). All labels so far are in labels.csv. A tile that cannot be labelled gets the
-word skip in the column split of its row and never comes back; tiles that cannot be read are named, listed in
-unreadable.csv and left out until they are mended. With --finish, and when no tile is left, it trains on
-all labels and chooses none.
+The first call chooses random tiles, some for training and some for the test. Every round is a folder: open its
+label.html in a browser, label its tiles with a few keys, and replace the empty to_label.csv by the one that the page
+saves. (Or look at the sheets and write 0 or 1 into every cell of it; to_label.geojson shows where tiles with a
+georeference are.) Then repeat the same command. It trains on all labels so far, measures F1 on the test tiles, chooses
+the next tiles by the query function, and writes predictions of all other tiles to predictions.csv (not with --query
+random, which needs no predictions). All labels so far are in labels.csv. A tile that cannot be labelled gets the word
+skip in the column split of its row and never comes back; tiles that cannot be read are listed in unreadable.csv and
+left out until they are repaired. With --finish, or when no tile is left, the command trains on all labels and chooses
+no tiles.
 
-Labels that you have already go in with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
-column split may say test). A round that was stopped goes on when the same command is repeated.
+Labels that you already have are given with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
+column split may say test). Repeat the same command to go on with a round that was stopped.
 """
 
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ from aljax.annotation import round_files
 from aljax.annotation.labelling import (
     Assignment,
     Labelling,
+    choose_initial,
     chosen_rows,
-    draw_first,
     round_dir,
     split_labelled,
     warn_of_unmeasured,
@@ -64,16 +64,16 @@ AUTO = "auto"
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationSettings(FeatureSettings):
-    """Settings of annotation by a person; those of the training may change from round to round."""
+    """Settings of annotation by a person; training settings may change from round to round."""
 
     images: Path  # folder of the tiles: GeoTIFF, PNG or JPEG, nested or not
-    query: QueryName = AUTO  # what tells which tiles to label; auto: boundary on --features, else mge
-    first: Literal["random", "coverage"] = "coverage"  # tiles at the start, on --features: covering them, or by chance
-    classes: str = ""  # names of the classes between commas, where there is no --labels
-    labels: Path | None = None  # CSV file with labels that there are already
+    query: QueryName = AUTO  # query function; auto: boundary with --features, else mge
+    first: Literal["random", "coverage"] = "coverage"  # with --features: whether the first tiles cover them
+    classes: str = ""  # names of the classes, separated by commas; not with --labels
+    labels: Path | None = None  # CSV file with the labels that you already have
     label_separator: str = ";"  # between the class names of a cell, in a CSV with the columns id,labels
-    finish: bool = False  # train and measure on all labels so far, and choose no more tiles
-    test: int = 100  # tiles drawn by chance to measure with, unless some of --labels are for the test
+    finish: bool = False  # train on all labels so far, and choose no more tiles
+    test: int = 100  # random test tiles, unless some of --labels are for the test
     bands: str = ""  # bands shown as red, green and blue, counted from 1, such as 4,1,2, or one band for grey
     run_dir: Path = Path("runs/annotation")  # folder of the rounds
     trials: tyro.conf.Fixed[int] = 1
@@ -87,11 +87,11 @@ class AnnotationSettings(FeatureSettings):
             object.__setattr__(self, "query", "mge" if self.features is None else "boundary")
 
 
-RESERVED = frozenset({"id", SPLIT_COLUMN, "labels"})  # what no class can be called in a form
+RESERVED = frozenset({"id", SPLIT_COLUMN, "labels"})  # column names that no class in a form can have
 
 
 def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tuple[str, ...]]:
-    """The labels that there are already, by their file, and the classes. Raises InputError."""
+    """The labels from before the first round, by their file, and the classes. Raises InputError."""
     given = settings.run_dir / round_files.GIVEN
     if settings.labels is not None and settings.classes:
         raise InputError("give either --labels, a CSV file, or --classes, names between commas, not both")
@@ -119,33 +119,33 @@ def parse_classes(settings: AnnotationSettings) -> tuple[str, ...]:
 
 
 def check_places(settings: AnnotationSettings) -> None:
-    """Raises InputError where the rounds would write over other things, or among the tiles."""
+    """Raises InputError if the rounds would overwrite other files, or write into the folder of the tiles."""
     run_dir, file = settings.run_dir.resolve(), settings.run_dir / round_files.LABELS
     if settings.labels is not None and settings.labels.resolve() == file.resolve():
         raise InputError(f"--labels {settings.labels} is what the rounds write themselves: move it out of --run-dir")
     if run_dir.is_relative_to(settings.images.resolve()):
         raise InputError(f"--run-dir {settings.run_dir} is in --images: its pictures would be tiles; choose another")
     check_report_place(settings.run_dir, ("round-*",))
-    check_name(settings.run_dir)  # now, not when everything is labelled
+    check_name(settings.run_dir)  # before anybody labels
 
 
-def open_known(
+def open_labelling(
     settings: AnnotationSettings, start: Mapping[Path, CsvLabels], classes: tuple[str, ...]
 ) -> tuple[Labelling, tuple[str, ...]]:
-    """The archive with all labels so far, which are kept in labels.csv, and its classes. Raises InputError."""
-    labels = round_files.gather_labels(settings.run_dir, start)
+    """The archive with all labels so far, which it saves to labels.csv, and its classes. Raises InputError."""
+    labels = round_files.read_labels(settings.run_dir, start)
     if labels is None:
         return split_labelled(open_tiles(settings, None)), classes
     check_classes(classes, labels.class_names)
     archive = open_tiles(settings, labels)
-    round_files.keep_labels(settings.run_dir, labels)
+    round_files.save_labels(settings.run_dir, labels)
     if settings.labels is not None:
-        round_files.keep_given(settings.run_dir, start)
+        round_files.save_start(settings.run_dir, start)
     return split_labelled(archive), labels.class_names
 
 
 def open_tiles(settings: AnnotationSettings, labels: CsvLabels | None) -> Archive:
-    """The tiles that can be read, with their labels. Raises InputError."""
+    """The readable tiles with their labels. Raises InputError."""
     archive = open_folder(settings.images, labels, settings.image_size, lenient=True)
     archive = leave_out_unreadable(settings.run_dir, settings.images, archive)
     if archive.copy_of is not None:
@@ -162,7 +162,7 @@ def check_classes(classes: tuple[str, ...], before: tuple[str, ...]) -> None:
 
 
 def on_features(settings: AnnotationSettings, labelling: Labelling) -> Labelling:
-    """The same with the tiles' features in place of their pixels, where there are some. Raises InputError."""
+    """With --features, the same labelling with features in place of pixels. Raises InputError for missing features."""
     if settings.features is None:
         return labelling
     pictures, features = labelling.archive, open_features(settings.features, None)
@@ -180,23 +180,27 @@ def on_features(settings: AnnotationSettings, labelling: Labelling) -> Labelling
 def make_round(
     settings: AnnotationSettings, labelling: Labelling, classes: tuple[str, ...], number: int, last: bool
 ) -> RunState | None:
-    """Draws or chooses tiles, and writes the round's files; the state after it if it trained."""
+    """Trains unless tiles for the initial labels or the test are missing, chooses tiles and writes the round's files.
+
+    Returns the state after the training, None without.
+    """
     folder = round_dir(settings.run_dir, number)
     bands = parse_bands(settings.bands, labelling.archive)
-    learnt = on_features(settings, labelling)
-    covered = settings.features is not None and settings.first == "coverage"
-    features = np.asarray(learnt.archive.images) if covered else None
-    drawn = None if last else draw_first(labelling, settings.seed, number, settings.initial, settings.test, features)
-    if drawn is not None:
-        round_files.write_round(folder, labelling, drawn, classes, bands)
-        return None
+    trained_on = on_features(settings, labelling)
+    covers = settings.features is not None and settings.first == "coverage"
+    features = np.asarray(trained_on.archive.images) if covers else None
+    if not last:
+        initial = choose_initial(labelling, settings.seed, number, settings.initial, settings.test, features)
+        if initial is not None:
+            round_files.write_round(folder, labelling, initial, classes, bands)
+            return None
     warn_of_unmeasured(labelling)
-    kept = replace(learnt, archive=keep_tiles(learnt.archive, settings.tiles_in, settings.cache_dir))
+    trained_on = replace(trained_on, archive=keep_tiles(trained_on.archive, settings.tiles_in, settings.cache_dir))
     if settings.features is not None:
         settings = replace(settings, image_size=FEATURES)
     with StopRequest() as stop:
-        state = run_round(settings, kept, choose_network(settings, len(classes)), number, stop, last)
-    # Rounds may have had different query functions.
+        state = run_round(settings, trained_on, choose_network(settings, len(classes)), number, stop, last)
+    # The series has no query function in its name: rounds may have different ones.
     write_report(settings.run_dir, {"annotation": state.history}, f"{labelling.archive.name}, annotation in rounds")
     if not last:
         round_files.write_predictions(folder, labelling, state)
@@ -206,7 +210,7 @@ def make_round(
 
 
 def print_request(form: Path) -> None:
-    """What the person is to do."""
+    """Prints how to label the tiles of a form."""
     page, sheets = form.parent / round_files.PAGE, form.parent / "sheet-*.png"
     print(
         f"{count_tiles(form)} tiles to label: open {page} in a browser and save what it makes as {form}, or look at "
@@ -215,14 +219,14 @@ def print_request(form: Path) -> None:
 
 
 class Round(NamedTuple):
-    """What `next_round` made, or found."""
+    """A round that `next_round` made or found."""
 
     form: Path | None
-    """To be filled in; None after the last round."""
+    """The form to fill in; None after the last round."""
     state: RunState | None = None
-    """After the round that trained just now."""
+    """The state after the training; None if there was none in this call."""
     tests: int = 0
-    """Tiles that it was measured on."""
+    """Number of test tiles."""
 
 
 def next_round(settings: AnnotationSettings) -> Round:
@@ -232,9 +236,9 @@ def next_round(settings: AnnotationSettings) -> Round:
     waiting = round_files.waiting_form(settings.run_dir)
     if waiting is not None:
         check_classes(classes, classes_of(waiting))
-        done = settings.finish and (waiting.parent / "config.json").exists()
-        return Round(None if done else waiting)
-    labelling, classes = open_known(settings, start, classes)
+        is_trained = settings.finish and (waiting.parent / "config.json").exists()
+        return Round(None if is_trained else waiting)
+    labelling, classes = open_labelling(settings, start, classes)
     last = settings.finish or not labelling.unlabelled.any()
     if last and not (labelling.labelled.any() and len(labelling.split.test)):
         if settings.finish:
@@ -250,13 +254,13 @@ def next_round(settings: AnnotationSettings) -> Round:
 
 
 def newest_model(run_dir: Path) -> Path | None:
-    """The folder of the newest round that has a fitted network."""
+    """The folder of the newest round that trained a network; None if there is none."""
     trained = [path.parent for path in run_dir.glob("round-*/history.jsonl")]
     return max(trained, key=lambda folder: int(folder.name.removeprefix("round-")), default=None)
 
 
 def main() -> None:
-    """Makes the next round, or says which one waits for labels."""
+    """Parses the command line, makes the next round and prints what to label."""
     settings = parse_settings(AnnotationSettings, "aljax annotate", __doc__)
     if settings.test < 1:
         raise InputError(f"--test is {settings.test}: it must be at least 1, or there is nothing to measure with")

@@ -1,15 +1,15 @@
-"""Puts finished or running runs side by side: picture, table, and how much better one is than another.
+"""Compares finished or running runs: curves, a table, and paired differences from a baseline.
 
     aljax compare runs/ucmerced-mge runs/ucmerced-random --out runs/compared.png
 
-Each run is a folder with config.json and history.jsonl, as the experiments write them; where its checkpoints are there
-too, they are believed, because they tell when they are damaged. Runs that differ in nothing but their trials are one
-series. Series of the same query function carry the name of their folder in the legend.
+Each run is a folder with config.json and history.jsonl. If it has checkpoints, the history is read from them, because
+their checksums reveal damage. Runs that differ only in their trials are one series. Series of the same query function
+have the names of their folders in the legend.
 
-Beside the picture goes a JSON file with the same numbers and more: for each metric the area under the learning curve
-(the mean score along it), the difference from the baseline at each number of labels (trial by trial, with the 95 %
-confidence interval of the mean), and the labels needed for the baseline's scores. Where the runs know the F1 of their
-classes there is a second picture, with a panel per class, commonest first: it tells who gains.
+A JSON file beside the picture has, for each metric, the area under the learning curve (the mean score along it), the
+difference from the baseline at each number of labels (trial by trial, with the 95 % confidence interval of the mean),
+and the labels needed for the baseline's scores. If the runs have the F1 of each class, a second picture has a panel per
+class, most frequent first.
 """
 
 import json
@@ -29,14 +29,14 @@ from aljax.runs.config import FORMAT, find_damage
 from aljax.runs.run_dir import MAY_DIFFER, read_history
 from aljax.system.files import disk_errors, write_atomically
 
-# What runs of one series may differ in: their trials, and whether they know their pixel type, as older ones do not.
+# Configuration in which runs of one series may differ; older runs have no pixel type.
 TRIALS = ("trials", "first_trial", "pixel_type")
-# What the trials of two series have in common that begin with the same tiles.
+# Configuration that two series must share so that their trials are paired: they begin with the same tiles.
 PAIRED = ("fingerprint", "split", "seed", "initial")
 
 
 class Run(NamedTuple):
-    """What a folder holds."""
+    """The content of a run directory."""
 
     folder: Path
     config: dict[str, Any]
@@ -62,12 +62,12 @@ def compare(
 
     Args:
         runs: run directories
-        out: PNG file to write; a JSON file of the same name goes beside it, and a picture of the classes
-        title: first line above the curves; left out, the runs' archive and start
-        baseline: the run that the others are compared with; left out, the one with random choice
-        at: number of labelled tiles at which a further picture shows the F1 of each class by query: who gains
+        out: PNG file to write; a JSON file of the same name and a picture of the classes are written beside it
+        title: first line above the curves; by default the archive and start of the runs
+        baseline: the run that the others are compared with; by default the one with random choice
+        at: number of labelled tiles for a further picture, with the F1 of each class by query
     """
-    found = [read_run(run) for run in runs if run.suffix != ".log"]  # what figures leave beside their runs
+    found = [read_run(run) for run in runs if run.suffix != ".log"]  # logs that figures write beside their runs
     check(found, out)
     series = join_trials(found)
     named = dict(zip(name_series(series), series, strict=True))
@@ -76,7 +76,7 @@ def compare(
     chosen = find_baseline(named, baseline)
     numbers = {}
     for name, history in histories.items():
-        paired = chosen and chosen != name and begin_alike(named[name][0], named[chosen][0])
+        paired = chosen and chosen != name and have_same_start(named[name][0], named[chosen][0])
         shown = describe_series(history, histories[chosen] if chosen and paired else None)
         numbers[name] = {"runs": [str(run.folder) for run in named[name]], **shown}
     with disk_errors(out):
@@ -101,15 +101,15 @@ def compare(
 def check_at(at: int, histories: dict[str, list[Record]]) -> None:
     """Raises InputError unless every series has scores with so many labels."""
     for name, history in histories.items():
-        known = sorted({record.num_labeled for record in history})
-        if at not in known:
+        counts = sorted({record.num_labeled for record in history})
+        if at not in counts:
             raise InputError(
-                f"--at {at}: {name} has scores with {', '.join(map(str, known))} labels; choose a shared one"
+                f"--at {at}: {name} has scores with {', '.join(map(str, counts))} labels; choose a shared one"
             )
 
 
 def check(runs: Sequence[Run], out: Path) -> None:
-    """Raises InputError for runs that have not the same classes, and for a picture that would be none."""
+    """Raises InputError for runs of different classes, and for an `out` that is no PNG or is in a run directory."""
     if not runs:
         raise InputError("no runs named: give one or more run directories")
     if out.suffix.lower() != ".png":
@@ -124,39 +124,45 @@ def check(runs: Sequence[Run], out: Path) -> None:
 
 
 def name_series(series: Sequence[Sequence[Run]]) -> list[str]:
-    """The names of the query functions; where several have one, with what tells their folders apart."""
+    """The query functions' names; series with the same one have the distinguishing end of their folder added."""
     names = []
     for group in series:
-        alike = [other[0].folder.resolve().parts for other in series if other[0].name == group[0].name]
+        same_name = [other[0].folder.resolve().parts for other in series if other[0].name == group[0].name]
         own = group[0].folder.resolve().parts
-        length = next(n for n in range(1, len(own) + 1) if sum(parts[-n:] == own[-n:] for parts in alike) == 1)
-        names.append(group[0].name if len(alike) == 1 else f"{group[0].name} ({'/'.join(own[-length:])})")
+        length = next(n for n in range(1, len(own) + 1) if sum(parts[-n:] == own[-n:] for parts in same_name) == 1)
+        names.append(group[0].name if len(same_name) == 1 else f"{group[0].name} ({'/'.join(own[-length:])})")
     return names
 
 
-def begin_alike(one: Run, other: Run) -> bool:
+def have_same_start(one: Run, other: Run) -> bool:
     """Whether the trials of both begin with the same tiles of the same archive."""
     return all(one.config.get(key) == other.config.get(key) for key in PAIRED)
 
 
 def join_trials(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs with the same configuration but for their trials, together. Raises InputError if two have the same trial."""
+    """Groups the runs into series: the same configuration but for the trials. A repeated trial begins a new series.
+
+    Raises InputError if a run is named twice.
+    """
     series: dict[str, list[Run]] = {}
     for run in runs:
         shared = {name: value for name, value in run.config.items() if name not in (*TRIALS, *MAY_DIFFER)}
-        alike = series.setdefault(json.dumps(shared, sort_keys=True), [])
-        known = {record.trial for other in alike for record in other.history}
-        if run.folder.resolve() in (other.folder.resolve() for other in alike):
+        group = series.setdefault(json.dumps(shared, sort_keys=True), [])
+        trials = {record.trial for other in group for record in other.history}
+        if run.folder.resolve() in (other.folder.resolve() for other in group):
             raise InputError(f"{run.folder} is named twice: name it once")
-        if known & {record.trial for record in run.history}:
+        if trials & {record.trial for record in run.history}:
             series[f"{run.folder}"] = [run]
         else:
-            alike.append(run)
+            group.append(run)
     return list(series.values())
 
 
 def find_baseline(named: dict[str, list[Run]], baseline: Path | None) -> str | None:
-    """The name of the series to compare with; None if it was left open and none or several have random choice."""
+    """The name of the series of the run `baseline`; if that is None, of the only series with random choice, if any.
+
+    Raises InputError if the baseline is not among the runs.
+    """
     if baseline is not None:
         place = baseline.resolve()
         found = [name for name, group in named.items() if any(run.folder.resolve() == place for run in group)]
@@ -168,13 +174,13 @@ def find_baseline(named: dict[str, list[Run]], baseline: Path | None) -> str | N
 
 
 def read_run(run: Path) -> Run:
-    """A run. Raises InputError for anything but one with a finished iteration."""
+    """The content of a run directory. Raises InputError if it is damaged or has no finished iteration."""
     try:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
         if config.get("format") == FORMAT and (damage := find_damage(config)):
             raise ValueError(damage)
         found = Run(run, config, read_history(run))
-        _ = found.name, found.where  # both read the configuration
+        _ = found.name, found.where  # raise for an incomplete configuration
     except InputError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -189,7 +195,7 @@ def read_run(run: Path) -> Run:
 
 
 def print_comparison(numbers: dict[str, dict[str, Any]], baseline: str | None) -> None:
-    """A line per series: area under the curve, its difference from the baseline, labels for the last score reached."""
+    """Prints a line per series: area under the curve, difference from the baseline, labels for its highest score."""
     print(f"\nMicro F1 along the curve, in %{f', and against {baseline}' if baseline else ''}:")
     for name, one in numbers.items():
         found = one["comparison"]["micro_f1"]

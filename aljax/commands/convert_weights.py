@@ -1,4 +1,4 @@
-"""Converts published DenseNet weights, or those of a run, so that an experiment can start from them.
+"""Converts published DenseNet weights, or the weights of a run, for use as initial weights of other runs.
 
     aljax convert-weights densenet121.safetensors --out weights/rgb.safetensors
     aljax convert-weights densenet121.safetensors --out weights/trees.safetensors --bands IR,G,B,R
@@ -6,8 +6,8 @@
 
 The file is for --init-weights. The source is a safetensors file with the names of torchvision or timm, for example
 `model.safetensors` of timm/densenet121.ra_in1k on Hugging Face, or the folder of a run, whose newest fitted network is
-taken. Pickles (.pth, .bin) are not read; for one, the error says how to write its weights as safetensors. The last
-layer is not taken over: its classes are those of other images.
+used. Pickles (.pth, .bin) are not read; the error says how to convert one to safetensors. The last layer is left out,
+because it belongs to the classes of the source.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from aljax.training.weights import TensorFile, Tensors, backbone_tensors, exampl
 
 
 def convert_weights(source: tyro.conf.Positional[Path], out: Path, bands: str = ",".join(SOURCE_BANDS)) -> None:
-    """Reads, converts, writes, and says what went where.
+    """Reads and converts the weights, writes the file, and prints what was converted.
 
     Args:
         source: safetensors file with a DenseNet's weights under the names of torchvision or timm; or a run's folder
@@ -52,20 +52,20 @@ def convert_weights(source: tyro.conf.Positional[Path], out: Path, bands: str = 
 
 
 class Found(NamedTuple):
-    """What a source gives."""
+    """The weights of a source, converted."""
 
     network: DenseNet
     tensors: Tensors
     normalisation: Normalisation
     sha256: str
     bands: str
-    """In words, with what became of their kernels."""
+    """Description of the bands and of their kernels in the first convolution."""
     num_classes: int
-    """Of the head that is left out; 0 if there is none."""
+    """Number of classes of the source's head, which is left out; 0 without a head."""
 
 
 def _of_file(file: TensorFile, bands: tuple[str, ...]) -> Found:
-    """Of published weights, which expect the pixels standardised."""
+    """Published weights, which expect standardised pixels."""
     network, tensors = convert(file, bands)
     kernels = [band if band in SOURCE_BANDS else f"{band} (mean of R, G and B)" for band in bands]
     scale = "" if set(bands) == set(SOURCE_BANDS) else f", all times {len(SOURCE_BANDS)}/{len(bands)}"
@@ -74,10 +74,10 @@ def _of_file(file: TensorFile, bands: tuple[str, ...]) -> Found:
 
 
 def _of_run(run_dir: Path, bands: tuple[str, ...]) -> Found:
-    """Of a run, whose bands stay as they are."""
+    """The weights of a run, with its bands unchanged. Raises InputError for another number of bands."""
     trained = load(run_dir)
     network = trained.model.network
-    assert isinstance(network, DenseNet)  # `load` takes no other by itself
+    assert isinstance(network, DenseNet)  # `load` needs an argument for others
     count = len(trained.statistics.mean)
     if len(bands) != count:
         raise InputError(
@@ -95,7 +95,7 @@ def _of_run(run_dir: Path, bands: tuple[str, ...]) -> Found:
 
 
 def _account(source: Path, found: Found) -> str:
-    """What was mapped, what not."""
+    """A report of what was converted and what was not."""
     parameters, statistics = (
         sum(tensor.size for name, tensor in found.tensors.items() if name.startswith(part))
         for part in ("params/", "batch_stats/")

@@ -1,13 +1,13 @@
-"""Writes what a network makes of each tile before its last layer: features, on which `aljax run` trains a head.
+"""Computes features of tiles, the inputs of a network's last layer, on which `aljax run` trains a head.
 
     aljax embed --images DIR --init-weights weights/rgb.safetensors --out features.parquet
     aljax embed --images DIR --run-dir runs/mine --out features.npz
 
-The network is that of a run or a round, or DenseNet121 with weights that `aljax convert-weights` made; for the latter
-tiles are standardised by mean and deviation of their own bands. Tiles are GeoTIFF, PNG or JPEG files, nested or not.
-Parquet has the columns `id`, the tile's path below DIR, and `embedding`; `.npz` the arrays `ids` and `embeddings`; the
-ids of a `.npy` file are in a `.ids.csv` beside it. Tiles that cannot be read are named and left out. What is done so
-far lies in OUT.part: a command that was stopped or killed goes on when it is repeated, and writes the same bytes.
+The network is that of a run or a round, or DenseNet121 with weights from `aljax convert-weights`; in the latter case
+tiles are standardised by the mean and deviation of their own bands. Tiles are GeoTIFF, PNG or JPEG files, nested or
+not. Parquet has the columns `id`, the tile's path below DIR, and `embedding`; `.npz` has the arrays `ids` and
+`embeddings`; the ids of a `.npy` file are in a `.ids.csv` beside it. Tiles that cannot be read are named and left out.
+Finished rows are in OUT.part: repeat a command that was stopped or killed, and it goes on and writes the same bytes.
 """
 
 import hashlib
@@ -40,11 +40,12 @@ from aljax.system.stopping import StoppedError, StopRequest
 from aljax.training.prediction import predict_batches
 from aljax.training.weights import Weights, check_weights, load_weights, start_from
 
-IMAGE_SIZE, SMALLEST = 224, 32  # of ImageNet, where published weights are from; of a DenseNet
+IMAGE_SIZE = 224  # that of published weights, which are trained on ImageNet
+SMALLEST = 32  # image size that a DenseNet can take
 
 
 class Embedder(NamedTuple):
-    """A network and the tiles as it takes them."""
+    """A network, and tiles in the form of its inputs."""
 
     model: Model
     variables: Variables
@@ -60,12 +61,12 @@ def embed(
     image_size: int | None = None,
     store: Store = "float32",
 ) -> None:
-    """Embeds and writes the file.
+    """Computes the features and writes the file.
 
     Args:
         images: folder of the tiles
         out: file to write, .parquet, .npy or .npz
-        run_dir: folder of a run or a round, whose newest network is taken
+        run_dir: folder of a run or a round, whose newest network is used
         init_weights: file of aljax convert-weights, in place of --run-dir
         image_size: height and width in pixels to which tiles are resized with --init-weights (None: 224); a run has its
             own
@@ -90,7 +91,7 @@ def embed(
 
 
 def _check(out: Path, run_dir: Path | None, init_weights: Path | None, image_size: int | None) -> None:
-    """Raises InputError for options that can never work."""
+    """Raises InputError for invalid options."""
     if (run_dir is None) == (init_weights is None):
         raise InputError("give either --run-dir, a run whose network is taken, or --init-weights, a file of weights")
     if out.suffix.lower() not in FORMATS:
@@ -103,7 +104,7 @@ def _check(out: Path, run_dir: Path | None, init_weights: Path | None, image_siz
 
 
 def _readable(archive: Archive) -> Archive:
-    """The tiles that can be read; warnings name the others, and copies."""
+    """The archive without unreadable tiles; warns of these and of copies."""
     archive = leave_out(archive, find_unreadable(archive.images, "reading all tiles once"))
     if archive.copy_of is not None:
         warn_of_copies(archive.copy_of, archive.ids, None)
@@ -118,7 +119,7 @@ def _load(run_dir: Path) -> Classifier:
 
 
 def _of_run(trained: Classifier, images: Path) -> Embedder:
-    """The network of a run. Raises InputError for tiles of another kind than its own, before all are read."""
+    """The network of a run. Raises InputError, before all tiles are read, for other bands or types than the run's."""
     archive = open_folder(images, None, trained.image_size, lenient=True)
     trained.tiles(Tolerant(archive.images, trained.statistics.mean))
     archive = _readable(archive)
@@ -127,7 +128,7 @@ def _of_run(trained: Classifier, images: Path) -> Embedder:
 
 
 def _of_weights(weights: Weights, images: Path, size: int) -> Embedder:
-    """DenseNet121, and tiles normalised as the weights ask for. Raises InputError if they do not fit."""
+    """DenseNet121, and tiles normalised as the weights require. Raises InputError if they do not fit together."""
     archive = open_folder(images, None, size, lenient=True)
     if weights.normalisation == "scale" and archive.images.dtype.kind != "u":
         raise InputError(
@@ -138,7 +139,7 @@ def _of_weights(weights: Weights, images: Path, size: int) -> Embedder:
     model = Model(DenseNet121(1))
     shapes = jax.eval_shape(lambda key: init_variables(key, model, size, bands), jax.random.key(0))
     check_weights(weights, shapes)
-    # The head is left as it is: nothing of it is written.
+    # The head stays zero: features do not depend on it.
     variables = start_from(weights, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
     archive = _readable(archive)
     everything, nothing = np.arange(len(archive.ids)), np.arange(0)
@@ -147,7 +148,7 @@ def _of_weights(weights: Weights, images: Path, size: int) -> Embedder:
 
 
 def _begin(out: Path, embedder: Embedder, width: int) -> Unfinished:
-    """Where the features are gathered, empty or as an earlier command left it."""
+    """The file of finished rows, new or from an earlier command."""
     archive = embedder.archive
     stamp = archive.images.stamp if isinstance(archive.images, EncodedImages) else ""
     network, params = str(embedder.model.network), embedder.variables["params"]["network"]
@@ -171,7 +172,7 @@ def _digest(texts: list[str], arrays: Any) -> str:
 
 
 def _embed(embedder: Embedder, unfinished: Unfinished, store: Store) -> None:
-    """Makes the rows that are not there yet. Raises StoppedError at a signal, with all that is made saved."""
+    """Computes the missing rows. Raises StoppedError at a signal; all finished rows are saved."""
     model, variables, archive, tiles = embedder
     first, size = unfinished.done, unfinished.batch_size
     total, before = math.ceil(tiles.num_tiles / size), math.ceil(first / size)
@@ -190,5 +191,5 @@ def _embed(embedder: Embedder, unfinished: Unfinished, store: Store) -> None:
 
 
 def main() -> None:
-    """Reads the command line and embeds."""
+    """Parses the command line and computes the features."""
     read_options(embed, "aljax embed", __doc__)

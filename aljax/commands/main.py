@@ -1,4 +1,4 @@
-"""The command `aljax`: what a user does with tiles of their own, a subcommand each."""
+"""The command `aljax` with its subcommands."""
 
 import sys
 from importlib import import_module
@@ -7,7 +7,7 @@ from aljax.commands.process import command
 from aljax.errors import InputError
 from aljax.version import __version__
 
-# In the order in which they come up; each is the `main` of the module of its name.
+# In the order of use; each is the `main` of the module of its name.
 COMMANDS = {
     "show": "look at an archive: a sheet of tiles, tiles per class",
     "annotate": "label tiles of your own in rounds: which next, what is learnt",
@@ -21,7 +21,7 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """What `aljax --help` prints."""
+    """The text of `aljax --help`."""
     width = max(map(len, COMMANDS)) + 2
     lines = [f"  {name:<{width}}{what}" for name, what in COMMANDS.items()]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""What commands share that work on features of tiles, or on the tiles themselves."""
+"""Settings and networks of commands that train either on tiles or on features of them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +15,24 @@ from aljax.system.own_code import find_own
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSettings(ArchiveSettings):
-    """Settings of what is trained: DenseNet121 on tiles, or a head on features of them."""
+    """Settings of the network: DenseNet121 on tiles, or a head on features of them."""
 
-    network: str = ""  # module:function of your own that takes the number of classes and gives a linen module
+    network: str = ""  # module:function of your own that takes the number of classes and returns a linen module
     features: Path | None = None  # file of the tiles' features (.npy, .npz, .parquet), on which a head is trained
-    head: Literal["linear", "mlp"] = "linear"  # on features: logistic regression, or with a hidden layer before it
+    head: Literal["linear", "mlp"] = "linear"  # with --features: logistic regression, or an MLP with one hidden layer
     width: int = 512  # of the hidden layer of --head mlp
 
     @property
     def has_batches(self) -> bool:
-        """Whether tiles are trained on in batches: a head is fitted to all features at once."""
+        """Whether training goes by batches; a head on features is fitted to all of them at once."""
         return self.features is None
 
 
 def choose_network(settings: FeatureSettings, num_classes: int) -> nn.Module:
-    """DenseNet121 for tiles or a network of the user's own, a head for features. Raises InputError."""
+    """A head for features; for tiles DenseNet121 or the user's own network.
+
+    Raises InputError if --network is given for features, or is no linen module.
+    """
     if settings.network and settings.features is not None:
         raise InputError("--network is for tiles, and --features has what a network made of them: leave one out")
     if settings.network:

@@ -1,4 +1,4 @@
-"""Options of a command line from the fields of settings or the arguments of a function."""
+"""Command-line options from the fields of a dataclass or the arguments of a function."""
 
 import shutil
 import textwrap
@@ -11,16 +11,16 @@ WIDEST = 100  # characters of a line of help
 
 
 def read_options(of: Callable[..., T], program: str, description: str | None, config: Sequence[Any] = ()) -> T:
-    """Makes the settings, or calls the function, that the command line of `program` asks for."""
+    """Parses the command line of `program` and makes the settings, or calls the function, with these options."""
     import tyro
 
     return tyro.cli(of, prog=program, description=wrapped(description or ""), config=config)
 
 
 def wrapped(description: str) -> str:
-    """Paragraphs wrapped to the terminal; commands, which are indented, as they are.
+    """The description with paragraphs wrapped to the terminal; indented blocks, which are commands, stay unchanged.
 
-    Tyro joins lines that begin with a letter and never wraps them: so every line begins with a blank.
+    Every line begins with a space, because Tyro joins lines that begin with a letter and never wraps them.
     """
     width = min(shutil.get_terminal_size().columns, WIDEST)
     wrap = textwrap.TextWrapper(

@@ -4,9 +4,9 @@
     aljax prepare treesatai --out data/treesatai                    # downloads about 16 GB
     aljax prepare treesatai --out data/treesatai --manual-dir DIR   # from files you have
 
-The experiments' --data-dir is then that folder. They read the files as downloaded just as well, and as fast;
-prepared they are checked tile by tile, and a few large files instead of thousands of small ones, which are easy to move
-and which file systems of clusters prefer. It may be interrupted and repeated.
+The experiments' --data-dir is then that folder. They read the downloaded files as well, at the same speed; a prepared
+archive has been checked tile by tile and has a few large files instead of thousands of small ones, so it is easy to
+move and suits the file systems of clusters. The command may be interrupted and repeated.
 """
 
 import contextlib
@@ -33,16 +33,16 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class Published(NamedTuple):
-    """An archive as its publisher describes it."""
+    """A published archive."""
 
     dataset: str
     form: TileForm
     counts: Callable[[Listing], dict[str, tuple[int, int]]]
-    """Found and published numbers by what they count."""
+    """Returns {name: (count found, count published)}."""
 
 
 def ucmerced_counts(listing: Listing) -> dict[str, tuple[int, int]]:
-    """Beside Chaudhuri et al. (2018)."""
+    """Counts beside those of Chaudhuri et al. (2018)."""
     return {
         "tiles": (len(listing.ids), ucmerced.NUM_TILES),
         "classes": (len(listing.class_names), ucmerced.NUM_CLASSES),
@@ -50,7 +50,7 @@ def ucmerced_counts(listing: Listing) -> dict[str, tuple[int, int]]:
 
 
 def treesatai_counts(listing: Listing) -> dict[str, tuple[int, int]]:
-    """Beside what the published lists and labels give with a threshold of 7 % (the paper says 5,043 for the test)."""
+    """Counts beside those of the published lists and labels at a threshold of 7 % (the paper has 5,043 test tiles)."""
     train, test = listing.parts.values()
     split = treesatai.split_treesatai(0, train, test)
     sizes = {f"{part} tiles": len(indices) for part, indices in split._asdict().items()}
@@ -70,28 +70,28 @@ def prepare(
     out: Path,
     manual_dir: Path | None = None,
 ) -> None:
-    """Prepares an archive unless it is there, and prints its counts beside the published ones.
+    """Prepares an archive unless it is prepared already, and prints its counts beside the published ones.
 
     Args:
         archive: which archive
-        out: folder for what is prepared (and downloaded)
-        manual_dir: folder of the publisher's files, zipped or unpacked; left out, they are downloaded
+        out: folder for the prepared archive and for downloads
+        manual_dir: folder of the publisher's files, zipped or unpacked; without it they are downloaded
     """
-    known = ARCHIVES[archive]
-    listing = find_prepared(out, known.dataset, known.form)
+    published = ARCHIVES[archive]
+    listing = find_prepared(out, published.dataset, published.form)
     if listing is None:
-        build(known.dataset, out, manual_dir)
-        listing = find_prepared(out, known.dataset, known.form)
+        build(published.dataset, out, manual_dir)
+        listing = find_prepared(out, published.dataset, published.form)
         assert listing is not None
     else:
         print(f"{archive} is prepared already")
-    print(counts_table(known.counts(listing)))
-    print(f"prepared: {prepared_dir(out, known.dataset)} (for an experiment: --data-dir {out})")
+    print(counts_table(published.counts(listing)))
+    print(f"prepared: {prepared_dir(out, published.dataset)} (for an experiment: --data-dir {out})")
 
 
 def build(dataset: str, out: Path, manual_dir: Path | None) -> None:
-    """Runs the builder. Raises InputError; whatever stops it, no half archive is left."""
-    # The builder would take an empty folder for none, and download.
+    """Runs the builder, which never leaves an incomplete archive. Raises InputError."""
+    # With an empty folder the builder would download.
     if manual_dir is not None and not (manual_dir.is_dir() and any(manual_dir.iterdir())):
         raise InputError(f"--manual-dir {manual_dir} holds no files: give the folder of the publisher's files")
     import tensorflow_datasets as tfds
@@ -106,28 +106,28 @@ def build(dataset: str, out: Path, manual_dir: Path | None) -> None:
             if prepared_dir(out, dataset).exists():  # another process may have prepared it meanwhile
                 return
             for left in (out / dataset).glob(f"incomplete.*_{VERSION}"):
-                shutil.rmtree(left)  # of a run that was killed
+                shutil.rmtree(left)  # of a process that was killed
             builder = tfds.builder(dataset, data_dir=out, file_format="array_record")
             config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
-            # What it says of sizes it does not know would only confuse; progress goes to standard error.
+            # The builder's messages about unknown sizes would only confuse; progress goes to standard error.
             with contextlib.redirect_stdout(io.StringIO()):
                 builder.download_and_prepare(download_dir=out / "downloads", download_config=config)
     except (OSError, RuntimeError) as error:
-        # The writer of records raises RuntimeErrors with the system's words in them.
+        # The writer of records raises RuntimeError with the system's message in its text.
         reasons = [os.strerror(code) for code in DISK_ERRORS if os.strerror(code) in str(error)]
         if not reasons and not isinstance(error, OSError):
             raise
         reason = reasons[0] if reasons else getattr(error, "strerror", None) or error
         raise InputError(f"cannot write to --out {out} ({reason}): choose another folder") from error
     finally:
-        # The builder makes these whether it needs them or not.
+        # The builder creates these folders even if it does not need them.
         for folder in (out / "downloads" / "extracted", out / "downloads", out / dataset):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
 def counts_table(counts: dict[str, tuple[int, int]]) -> str:
-    """Found beside published, and a mark where they differ."""
+    """A table of found and published counts, which marks differences."""
     lines = [f"{'':<18}{'found':>10}{'published':>12}"]
     for name, (found, published) in counts.items():
         lines.append(f"{name:<18}{found:>10,}{published:>12,}{'' if found == published else '   differs'}")

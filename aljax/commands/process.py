@@ -1,4 +1,4 @@
-"""What every command does: errors as one line, settings from the command line, a process made ready to compute."""
+"""Common parts of all commands: one-line errors, settings from the command line, and preparation of the process."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 
 class _Messages:
-    """Standard error that goes on where nobody reads it any more: a run does not end for want of a reader."""
+    """Standard error that ignores a closed pipe, so that a run continues if nobody reads its messages any more."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -45,10 +45,10 @@ class _Messages:
 
 
 def command(main: Callable[[], None]) -> None:
-    """Runs a script's `main`; what a user can mend becomes one line and exit status 2, no traceback."""
-    # What GDAL says of each file that it opens, an import may have given a place on standard error.
+    """Runs a script's `main`; an InputError becomes one line and exit status 2, without traceback."""
+    # GDAL logs every file that it opens, and an imported library may have added a handler on standard error.
     logging.getLogger("rasterio").propagate = False
-    with redirect_stderr(_Messages(sys.stderr or Path(os.devnull).open("w"))):  # closed by who started it: 2>&-
+    with redirect_stderr(_Messages(sys.stderr or Path(os.devnull).open("w"))):  # None if the shell closed it: 2>&-
         try:
             stop_with_starter()
             _run(main)
@@ -71,7 +71,7 @@ def _run(main: Callable[[], None]) -> None:
         print(f"error: {printable(reason)}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
-        discard_output()  # its reader has enough, as `head` has
+        discard_output()  # the reader closed the pipe, as `head` does
         sys.exit(1)
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -101,30 +101,33 @@ def _show_warning(otherwise: Callable[..., None]) -> Callable[..., None]:
 
 
 def parse_settings(kind: type[SomeSettings], program: str, description: str | None) -> SomeSettings:
-    """Reads settings from the command line; every field is an option, whatever part of the settings it is in."""
+    """Reads settings from the command line; every field, also of nested settings, is an option without prefix.
+
+    Raises InputError for invalid settings.
+    """
     import tyro
 
     settings = read_options(kind, program, description, (tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed))
     check_settings(settings)
     if settings.init_weights is not None:
-        load_weights(settings.init_weights)  # a file that cannot be used is refused before the tiles are read
+        load_weights(settings.init_weights)  # raises for an unusable file before the tiles are read
     if settings.deterministic:
         ask_for_determinism()
     return settings
 
 
 def ask_for_determinism() -> None:
-    """Excludes kernels of a GPU that add in any order, and the choice of kernels by timing them.
+    """Excludes GPU kernels that add in arbitrary order, and the choice of kernels by timing.
 
-    To be called before JAX first looks for a device.
+    Call it before JAX initialises its devices.
     """
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + f" {DETERMINISTIC}"
 
 
 def prepare_process() -> None:
-    """What every script does before it computes.
+    """Prepares a process for computation; every script calls it first.
 
-    Compiled programs are kept between processes, memory between steps, and other processes of the run are joined.
+    Keeps compiled programs between processes and freed memory between steps, and joins the other processes of the run.
     Raises InputError if there is no device.
     """
     keep_freed_memory()

@@ -1,15 +1,15 @@
-"""An archive with all its labels, one query function, simulated annotation.
+"""Simulates annotation on an archive with labels for all tiles, with one query function.
 
     aljax run --images DIR --labels CSV --query mge --run-dir runs/mine
     aljax run --features FILE --labels CSV --query boundary --first coverage --run-dir runs/mine
 
 DIR holds GeoTIFF, PNG or JPEG tiles of any band count in uint8, uint16 or float32, nested or not; DenseNet121 is
-trained on them. FILE holds features of the tiles, made by a network that was trained elsewhere: a `.npy`, a `.npz` with
-`ids` and `embeddings`, or Parquet with a column of ids and one of lists of floats; a head is trained on them, in a
+trained on them. FILE holds features of the tiles from a network that was trained elsewhere: a `.npy`, a `.npz` with
+`ids` and `embeddings`, or Parquet with a column of ids and one of lists of floats; a head is trained on them in a
 second. The CSV has a row per tile: `id,CLASS,CLASS,...` with cells 0 or 1, or `id,labels` with class names between
-semicolons; a column `split` (pool, validation, test) fixes the split, otherwise it is drawn. Before you spend a budget
-this tells what each query function would have saved on an archive like yours; `aljax annotate` is for spending it. A
-run that was stopped goes on when the same command is repeated.
+semicolons; a column `split` (pool, validation, test) fixes the split, otherwise it is random. So you can find
+out, before you label your own tiles with `aljax annotate`, how many labels each query function saves on a similar
+archive. Repeat the same command to go on with a run that was stopped.
 """
 
 from dataclasses import dataclass, replace
@@ -35,11 +35,11 @@ class OwnArchiveSettings(FeatureSettings):
     label_separator: str = ";"  # between the class names of a cell, in a CSV with the columns id,labels
     validation_share: float = 0.15  # of the tiles, unless the CSV has a column split
     test_share: float = 0.2  # of the tiles, unless the CSV has a column split
-    run_dir: Path = Path("runs/archive")  # folder for history, curve, summary, checkpoints; a run there is continued
+    run_dir: Path = Path("runs/archive")  # folder for history, curve, summary and checkpoints; an existing run goes on
 
 
 def open_own(settings: OwnArchiveSettings) -> Archive:
-    """The tiles or their features, with the labels. Raises InputError."""
+    """The archive of tiles, or of their features, with the labels. Raises InputError."""
     if (settings.images is None) == (settings.features is None):
         raise InputError(
             "give either --images, a folder of tiles, or --features, a file of what a network made of them"
@@ -58,7 +58,7 @@ def choose_split(settings: OwnArchiveSettings, archive: Archive) -> Split:
         if not len(indices):
             raise InputError(f"the column 'split' of {settings.labels} gives no tile to {name}: give it some")
     if archive.labelled is not None:
-        without = [tile for tile, known in zip(archive.ids, archive.labelled, strict=True) if not known]
+        without = [tile for tile, has_labels in zip(archive.ids, archive.labelled, strict=True) if not has_labels]
         raise InputError(
             f"{len(without)} of {len(archive.ids)} tiles have no row in {settings.labels}, as {without[0]}: "
             "a simulated run needs labels for all; add them, move the tiles away, or label them with `aljax annotate`"
@@ -74,7 +74,7 @@ def choose_split(settings: OwnArchiveSettings, archive: Archive) -> Split:
 
 
 def main() -> None:
-    """Reads the archive and runs."""
+    """Parses the command line, reads the archive and runs."""
     settings = parse_settings(OwnArchiveSettings, "aljax run", __doc__)
     prepare_process()
     archive = open_own(settings)

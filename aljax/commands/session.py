@@ -1,6 +1,6 @@
-"""Ask and tell: rounds of annotation driven by a program of the user's own in place of the command and the page.
+"""Rounds of annotation for a user's own program (ask and tell), in place of the command and the HTML page.
 
-Both work on the same folder, so one can go on where the other stopped.
+Both use the same folder, so each can continue where the other stopped.
 """
 
 import json
@@ -24,11 +24,11 @@ from aljax.loop.settings import check_settings
 from aljax.runs.inference import load
 from aljax.system.files import write_atomically
 
-TOLD = "told.json"  # answers so far, beside a form that is not complete
+ANSWERS = "told.json"  # labels of an incomplete round so far, beside its form
 
 
 class Session:
-    """Suggests tiles to label, is told their labels, and predicts the others; kept in `run_dir` at every step.
+    """Suggests tiles to label, receives their labels, and predicts other tiles; every step is saved in `run_dir`.
 
     >>> session = Session("runs/mine", images="tiles", classes=["trees", "water"], features="f.npz")  # doctest: +SKIP
     >>> ids = session.suggest(20)  # doctest: +SKIP
@@ -44,23 +44,24 @@ class Session:
         features: str | Path | None = None,
         **settings: Any,
     ) -> None:
-        """The arguments are those of `aljax annotate`, as are further `settings`, such as `test=50`.
+        """The arguments are options of `aljax annotate`, and so are further `settings`, such as `test=50`.
 
-        Raises InputError for what can never work.
+        Raises InputError for invalid settings.
         """
-        given = {**settings, "features": None if features is None else Path(features)}
+        settings["features"] = None if features is None else Path(features)
         self._settings = AnnotationSettings(
-            run_dir=Path(run_dir), images=Path(images), classes=",".join(classes), **given
+            run_dir=Path(run_dir), images=Path(images), classes=",".join(classes), **settings
         )
         self.class_names = tuple(classes)
         check_settings(self._settings)
         prepare_process()
 
     def suggest(self, count: int | None = None) -> list[str]:
-        """Ids of the tiles to label now: of the first round, or `count` new ones (None: the settings' budget).
+        """Ids of the tiles to label next.
 
-        While some that were suggested have no labels, these. Trains on all labels so far, so it takes as long as a
-        round; empty once every tile is labelled. Raises InputError.
+        These are suggested tiles that still have no labels, else the tiles of the first round, else `count` tiles
+        (None: the budget in the settings) that the query chooses after training on all labels so far. The list is empty
+        if every tile is labelled. Raises InputError.
         """
         settings = self._settings
         if count is not None:
@@ -69,7 +70,7 @@ class Session:
         return [] if made.form is None else [row[0] for row in self._pending(made.form)]
 
     def tell(self, ids: Iterable[str], labels: UInt8[np.ndarray, "n c"] | Sequence[Sequence[int]]) -> None:
-        """Labels of suggested tiles, 0 or 1 for each class; a round is complete when all of its tiles have theirs.
+        """Records the labels (n, C), 0 or 1, of suggested tiles; a round is complete when all its tiles have labels.
 
         Raises InputError for tiles that were not suggested, or labels that are not 0 and 1.
         """
@@ -83,22 +84,22 @@ class Session:
                 f"labels have the shape {cells.shape}: give 0 or 1 for {len(rows)} tiles and {len(self.class_names)} "
                 "classes"
             )
-        if strangers := [tile for tile in rows if tile not in names]:
-            raise InputError(f"tile {strangers[0]} is not among the {len(names)} that wait for labels")
-        told = {**self._told(form), **dict(zip(rows, cells.astype(int).tolist(), strict=True))}
+        if unknown := [tile for tile in rows if tile not in names]:
+            raise InputError(f"tile {unknown[0]} is not among the {len(names)} that wait for labels")
+        answers = {**self._read_answers(form), **dict(zip(rows, cells.astype(int).tolist(), strict=True))}
         header, waiting = read_form(form)
-        if len(told) < len(waiting):
-            write_atomically(form.parent / TOLD, json.dumps(told) + "\n")
+        if len(answers) < len(waiting):
+            write_atomically(form.parent / ANSWERS, json.dumps(answers) + "\n")
             return
         order = [self.class_names.index(name) for name in header if name not in ("id", SPLIT_COLUMN)]
-        filled = ([tile, part, *(told[tile][place] for place in order)] for tile, part, *_ in waiting)
+        filled = ([tile, part, *(answers[tile][place] for place in order)] for tile, part, *_ in waiting)
         write_atomically(form, to_text(header, filled))
-        (form.parent / TOLD).unlink(missing_ok=True)
+        (form.parent / ANSWERS).unlink(missing_ok=True)
 
     def predict(self, ids: Iterable[str]) -> Float[np.ndarray, "n c"]:
-        """Probabilities of the classes, in the order of `class_names`, by the network of the newest round.
+        """Probabilities (n, C) of the classes, in the order of `class_names`, by the network of the newest round.
 
-        Raises InputError if no round has trained yet, or for a tile that is not there.
+        Raises InputError if no round has trained yet, or for an unknown id.
         """
         folder = newest_model(self._settings.run_dir)
         if folder is None:
@@ -109,29 +110,29 @@ class Session:
         else:
             archive = open_folder(self._settings.images, None, trained.image_size, lenient=True)
         places, wanted = {tile: row for row, tile in enumerate(archive.ids)}, list(ids)
-        if strangers := [tile for tile in wanted if tile not in places]:
-            raise InputError(f"there is no tile {strangers[0]}: give ids as suggest does")
+        if unknown := [tile for tile in wanted if tile not in places]:
+            raise InputError(f"there is no tile {unknown[0]}: give ids as suggest does")
         trained.check_type(archive.images.dtype)
         images = np.stack([np.asarray(archive.images[places[tile]]) for tile in wanted])
         order = [trained.class_names.index(name) for name in self.class_names]
         return trained.predict(images)[:, order]
 
-    def _told(self, form: Path) -> dict[str, list[int]]:
-        """Answers so far. Raises InputError for a file that is not as `tell` writes it."""
-        path = form.parent / TOLD
+    def _read_answers(self, form: Path) -> dict[str, list[int]]:
+        """Labels of the incomplete round so far, by tile. Raises InputError for a file that `tell` did not write."""
+        path = form.parent / ANSWERS
         if not path.exists():
             return {}
         try:
-            told = dict(json.loads(path.read_bytes()))
+            answers = dict(json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise InputError(f"{path} is damaged ({error}): bring it back, or remove it and tell again") from error
         waiting, count = {row[0] for row in read_form(form)[1]}, len(self.class_names)
-        for tile, cells in told.items():
-            sound = isinstance(cells, list) and len(cells) == count and all(type(cell) is int for cell in cells)
-            if tile not in waiting or not sound or not {*cells} <= {0, 1}:
+        for tile, cells in answers.items():
+            is_valid = isinstance(cells, list) and len(cells) == count and all(type(cell) is int for cell in cells)
+            if tile not in waiting or not is_valid or not {*cells} <= {0, 1}:
                 raise InputError(f"{path} is damaged (tile {tile}): bring it back, or remove it and tell again")
-        return told
+        return answers
 
     def _pending(self, form: Path) -> list[list[str]]:
-        told = self._told(form)
-        return [row for row in read_form(form)[1] if row[0] not in told]
+        answers = self._read_answers(form)
+        return [row for row in read_form(form)[1] if row[0] not in answers]

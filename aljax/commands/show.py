@@ -1,4 +1,4 @@
-"""Looks at an archive: a contact sheet with ids and labels, and the tiles of each class in each part of the split.
+"""Shows an archive: a contact sheet with ids and labels, and the number of tiles per class in each part of the split.
 
     aljax show --images DIR --out sheet.png
     aljax show --images DIR --labels labels.csv --bands 4,1,2
@@ -19,26 +19,26 @@ from aljax.errors import InputError
 from aljax.reports.contact_sheet import class_table, contact_sheet, parse_bands
 from aljax.system.files import check_output
 
-MAX_TILES = 600  # more make a picture that few programs open
+MAX_TILES = 600  # few programs open the picture of more
 
 
 @dataclass(frozen=True)
 class ShowSettings:
-    """What to show."""
+    """Settings of the contact sheet."""
 
     images: Path  # folder of your own tiles, or of UC Merced or TreeSatAI as they are downloaded or prepared
     labels: Path | None = None  # CSV file with the labels of your own tiles
     label_separator: str = ";"  # between the class names of a cell, in a CSV with the columns id,labels
     out: Path = Path("sheet.png")  # PNG file for the contact sheet
-    tiles: int = 24  # most tiles on the sheet, drawn at random
+    tiles: int = 24  # largest number of tiles on the sheet, chosen at random
     label: str = ""  # only tiles of this class
     bands: str = ""  # bands shown as red, green and blue, counted from 1, such as 4,1,2, or one band for grey
     image_size: int = 256  # height and width in pixels at which tiles are shown
-    seed: int = 0  # of the tiles that are drawn and of a random split
+    seed: int = 0  # of the random choice of tiles and of a random split
 
 
 def check(settings: ShowSettings) -> None:
-    """Raises InputError for a setting that can never work."""
+    """Raises InputError for an invalid setting."""
     for flag, value, least, most in (
         ("--tiles", settings.tiles, 1, MAX_TILES),
         ("--image-size", settings.image_size, 1, 512),
@@ -50,7 +50,7 @@ def check(settings: ShowSettings) -> None:
 
 
 def choose_tiles(settings: ShowSettings, archive: Archive) -> np.ndarray:
-    """Tiles at random, of the class that was asked for. Raises InputError if there are none."""
+    """Indices of random tiles, of the class `--label` if given. Raises InputError if there are none."""
     candidates = np.arange(len(archive.ids))
     if settings.label:
         if settings.label not in archive.class_names:
@@ -64,7 +64,7 @@ def choose_tiles(settings: ShowSettings, archive: Archive) -> np.ndarray:
 
 
 def main() -> None:
-    """Writes the sheet and prints the counts."""
+    """Parses the command line, writes the sheet and prints the counts."""
     settings = read_options(ShowSettings, "aljax show", __doc__)
     check(settings)
     archive = open_archive(

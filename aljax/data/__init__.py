@@ -1,6 +1,7 @@
-"""What an archive is: tiles and labels by index, their split, where decoded tiles are kept, label files.
+"""Archives: tiles and labels by index, their split, label files, and where decoded tiles are kept.
 
-Pixels are in `tiles`, readers of published archives and of folders in `archives`, drawn ones in `generated`.
+Decoding of pixels is in `tiles`, readers of published archives and folders in `archives`, frozen features in
+`features`, synthetic archives in `generated`.
 """
 
 from aljax.data.archive import Archive, Split, SplitTiles, Tiles, place, random_split

@@ -1,4 +1,4 @@
-"""What the loop knows of an archive: tiles, labels, ids, class names, and how they are split."""
+"""An archive as the loop uses it: tiles, labels, ids and class names, and its split into pool, validation and test."""
 
 import hashlib
 import math
@@ -19,15 +19,15 @@ from aljax.system.machine import return_freed_memory
 from aljax.xla.devices import replicate, rows_of_process, shard_batch, tiles_at_once, true_in_all
 
 MAX_TILES_FOR_STATISTICS = 1000
-CONSTANT = 1e-7  # deviation of a band by its mean that float32 does not tell from none
-# Of the accelerator's free memory; the rest is for the model and its activations.
+CONSTANT = 1e-7  # deviation / mean of a band up to which float32 cannot tell it from a constant
+# Fraction of the accelerator's free memory; the rest is for the model and its activations.
 MEMORY_SHARE_FOR_TILES = 0.5
-IDS_AT_ONCE = 65_536  # in one text
-FEATURES_AT_ONCE = 8192  # of 1024 features each 32 MiB, in float32
+IDS_AT_ONCE = 65_536  # joined into one string for the fingerprint
+FEATURES_AT_ONCE = 8192  # tiles; 32 MiB in float32 with 1024 features each
 
 
 class Split(NamedTuple):
-    """Indices into an archive; the pool is what the queries choose from."""
+    """Indices into an archive; queries choose tiles of the pool."""
 
     pool: Int[np.ndarray, " p"]
     validation: Int[np.ndarray, " v"]
@@ -44,15 +44,16 @@ class Archive:
     ids: Sequence[str]
     class_names: tuple[str, ...]
     digest: str = ""
-    """Stands for the tiles in the fingerprint, whichever way they are read; if empty, their pixels do."""
+    """Identifies the tiles in the fingerprint, however they are read; if empty, their pixels are hashed."""
     split: Split | None = None
-    """The split that comes with the archive, where there is one."""
+    """The split that comes with the archive, if any."""
     labelled: Bool[np.ndarray, " n"] | None = None
     """Which tiles have labels; the rows of the others are 0. None: all have."""
     copy_of: Int[np.ndarray, " n"] | None = None
-    """The first tile with the same bytes, its own index for one that is no copy. None: nobody has looked."""
+    """Index of the first tile with the same bytes (its own index if it is no copy). None: not determined."""
 
     def __post_init__(self) -> None:
+        """Raises InputError for parts of different lengths, or labels other than 0 and 1."""
         object.__setattr__(self, "labels", as_array(self.labels))
         if self.labels.ndim != 2:
             raise InputError(f"archive {self.name}: labels have the shape {self.labels.shape}: give (tiles, classes)")
@@ -63,8 +64,8 @@ class Archive:
                 f"{self.labels.shape[1]} labels, {len(self.ids)} ids and {len(self.class_names)} class names do not "
                 "fit together"
             )
-        if not (known := (self.labels == 0) | (self.labels == 1)).all():
-            row, column = np.argwhere(~known)[0]
+        if not (is_binary := (self.labels == 0) | (self.labels == 1)).all():
+            row, column = np.argwhere(~is_binary)[0]
             raise InputError(
                 f"archive {self.name}: tile {self.ids[row]} has the label {self.labels[row, column]} for class "
                 f"{self.class_names[column]}: labels are 0 or 1"
@@ -88,13 +89,13 @@ class Tiles:
     """A set of an archive's tiles with their labels and the statistics that standardise them."""
 
     images: Images
-    """Of the whole archive."""
+    """Images of the whole archive."""
     indices: Int[np.ndarray, " n"]
-    """Where this set's tiles are in the archive."""
+    """Indices of this set's tiles in the archive."""
     labels: UInt8[np.ndarray, "n c"]
     statistics: BandStatistics
     on_device: Shaped[Array, "n h w bands"] | None = None
-    """This set's pixels on the accelerator, where they fit; None: read from `images` batch by batch."""
+    """This set's pixels on the accelerator, if they fit; None: batches are read from `images`."""
 
     @property
     def num_tiles(self) -> int:
@@ -102,12 +103,12 @@ class Tiles:
 
     @property
     def are_features(self) -> bool:
-        """Whether tiles are vectors of features, kept as those of one pixel."""
+        """Whether the tiles are feature vectors, which are stored as tiles of one pixel."""
         return self.images.shape[1:3] == (1, 1)
 
     @property
     def at_once(self) -> int:
-        """Tiles to predict at once."""
+        """Number of tiles to predict at once."""
         if self.are_features:
             return min(FEATURES_AT_ONCE, -(-self.num_tiles // 1024) * 1024)
         return tiles_at_once(*self.images.shape[1:3])
@@ -117,14 +118,17 @@ class Tiles:
         return next(iter(stream(self.images, self.indices[rows], len(rows))))
 
     def batches(self, rows: Int[np.ndarray, " m"], batch_size: int) -> Iterator[Shaped[AnyArray, "b h w bands"]]:
-        """Pixels of the set's tiles `rows`, in that order, on the devices; m is a multiple of the batch size."""
+        """Batches of pixels of the set's tiles `rows`, in that order, on the devices.
+
+        m must be a multiple of the batch size.
+        """
         if self.on_device is not None:
             return (_take(self.on_device, chunk) for chunk in rows.reshape(-1, batch_size))
         own, part = rows_of_process(rows, batch_size)
         return (shard_batch(pixels, batch_size) for pixels in stream(self.images, self.indices[own], part))
 
     def labels_of(self, rows: Int[np.ndarray, " b"]) -> UInt8[AnyArray, "b c"]:
-        """Labels of a batch of the set's tiles, on the devices as their pixels are."""
+        """Labels of a batch of the set's tiles `rows`, distributed over the devices like their pixels."""
         return shard_batch(self.labels[rows_of_process(rows, len(rows))[0]], len(rows))
 
 
@@ -136,10 +140,10 @@ def _take(images: Shaped[Array, "n h w bands"], rows: Int[AnyArray, " b"]) -> Sh
 def random_split(
     seed: int, num_tiles: int, validation: int, test: int, copy_of: Int[np.ndarray, " n"] | None = None
 ) -> Split:
-    """A random split that is the same for every trial; the pool is what validation and test leave.
+    """A random split by `seed`, the same for every trial; all tiles but `validation` and `test` are the pool.
 
-    Tiles that are copies of one another, by `Archive.copy_of`, are in one part, which may have more tiles for them.
-    Raises InputError if a part has none.
+    Copies, as in `Archive.copy_of`, are all in one part, which may thus have more tiles than asked for. Raises
+    InputError if a part would be empty.
     """
     if validation < 1 or test < 1 or num_tiles - validation - test < 1:
         raise InputError(
@@ -150,10 +154,10 @@ def random_split(
     ends = np.array([validation, validation + test])
     if copy_of is not None:
         _, start, group, count = np.unique(copy_of[order], return_index=True, return_inverse=True, return_counts=True)
-        # Copies stand where the first of them was drawn, and a part ends where no copies would follow.
+        # Copies move to the first of their group in the random order, and parts end only between groups.
         order = order[np.argsort(start[group], kind="stable")]
-        whole = np.cumsum(count[np.argsort(start)])
-        ends = whole[np.searchsorted(whole, ends)]
+        group_ends = np.cumsum(count[np.argsort(start)])
+        ends = group_ends[np.searchsorted(group_ends, ends)]
     parts = np.split(order, ends)
     if not all(map(len, parts)):
         raise InputError(f"copies of {num_tiles} tiles belong together, and leave a part without any: add other tiles")
@@ -167,7 +171,7 @@ class SplitTiles(NamedTuple):
     validation: Tiles
     test: Tiles
     ids: Sequence[str]
-    """Of the whole archive."""
+    """Ids of the whole archive."""
 
     def pool_ids(self, rows: Int[np.ndarray, " b"]) -> tuple[str, ...]:
         """Ids of the pool's tiles `rows`."""
@@ -181,11 +185,11 @@ def place(
     on_device: bool | None = None,
     normalisation: Normalisation = "standardise",
 ) -> SplitTiles:
-    """The three sets, standardised by the pool's mean and deviation per band or scaled from 0 to 1.
+    """The three sets, with the statistics that standardise each band or scale it to [0, 1].
 
-    The statistics come from a fixed sample of at most 1,000 pool tiles, never from validation or test. Pixels
-    go to the accelerator once if there is one with room for them (or as `on_device` says); otherwise batches do.
-    Raises InputError where tiles cannot be scaled.
+    The statistics come from a fixed sample of at most 1,000 pool tiles, never from validation or test. If an
+    accelerator has room for them, all pixels are copied to it at once, otherwise batch by batch; `on_device` overrides
+    that choice. Raises InputError if `normalisation` is "scale" and the pixels are not unsigned integers.
     """
     if normalisation == "scale":
         statistics = whole_range(archive.images)
@@ -193,7 +197,7 @@ def place(
         sample = jax.random.permutation(derive_key(seed, Purpose.NORMALISATION), len(split.pool))
         sample = split.pool[np.asarray(sample[:MAX_TILES_FOR_STATISTICS])]
         statistics = band_statistics(archive.images, np.sort(sample))
-        if archive.images.shape[1:3] == (1, 1):  # of features each tile's own length is taken off, by the head
+        if archive.images.shape[1:3] == (1, 1):  # features are only centred here; the head normalises their length
             statistics = statistics._replace(deviation=np.ones_like(statistics.deviation))
     resident = _fits_on_device(archive.images) if on_device is None else on_device
 
@@ -207,7 +211,7 @@ def place(
 
 
 def _fits_on_device(images: Images) -> bool:
-    """Whether the decoded tiles are at hand and an accelerator has room for them."""
+    """Whether the tiles are decoded in memory and an accelerator has room for them."""
     if jax.default_backend() == "cpu":
         return False
     memory = jax.local_devices()[0].memory_stats()
@@ -216,7 +220,10 @@ def _fits_on_device(images: Images) -> bool:
 
 
 def whole_range(images: Images) -> BandStatistics:
-    """What scales whole-number pixels from 0 to 1. Raises InputError for others: their type has no largest value."""
+    """Statistics that scale pixels to [0, 1] by the largest value of their type.
+
+    Raises InputError unless the type is an unsigned integer.
+    """
     if images.dtype.kind != "u":
         raise InputError(
             f"--normalisation scale divides by the largest value of a whole-number type, and the tiles are of type "
@@ -230,15 +237,15 @@ def band_statistics(images: Images, indices: Int[np.ndarray, " n"]) -> BandStati
     """Mean and standard deviation of each band over the tiles `indices`."""
     moments = []
     for (tile,) in stream(images, indices, 1):
-        # Along pixels that lie beside each other sums take a tenth of the time.
+        # Sums along contiguous pixels take a tenth of the time.
         pixels = np.ascontiguousarray(tile.reshape(-1, tile.shape[-1]).T)
         moments.append((pixels.mean(1, dtype=np.float64), pixels.var(1, dtype=np.float64)))
     means, variances = np.array(moments).swapaxes(0, 1)
-    # Tiles have one size, so the moments of all follow from those of each.
+    # All tiles have the same size, so the moments over all pixels follow from those of each tile.
     deviation = np.sqrt(variances.mean(0) + means.var(0))
     mean = means.mean(0)
-    # A constant band carries nothing. Divided by next to nothing, a single other pixel, as at the edge of a mosaic in
-    # a band that is opaque elsewhere, would outweigh whatever the network has seen.
+    # A constant band has no information. Dividing by its tiny deviation would make a single different pixel, such as a
+    # transparent one at the edge of a mosaic in an alpha band, larger than everything the network was trained on.
     width = np.iinfo(images.dtype).max if images.dtype.kind == "u" else np.where(mean == 0, 1.0, np.abs(mean))
     varies = deviation > CONSTANT * np.abs(mean)
     return BandStatistics(mean.astype(np.float32), np.where(varies, deviation, width).astype(np.float32))

@@ -12,9 +12,9 @@ Normalisation = Literal["standardise", "scale"]
 
 
 class BandStatistics(NamedTuple):
-    """What is taken off each band and what it is then divided by, in the units of the pixels.
+    """Offset and scale of each band, in the units of the pixels: `standardise` gives (pixel - mean) / deviation.
 
-    Mean and standard deviation where tiles are standardised; zero and the largest value where they are scaled.
+    They are mean and standard deviation, or, for scaling to [0, 1], zero and the largest value of the type.
     """
 
     mean: Float[AnyArray, " bands"]
@@ -24,8 +24,8 @@ class BandStatistics(NamedTuple):
 def augment(key: Array, images: Shaped[AnyArray, "b s s bands"]) -> Shaped[Array, "b s s bands"]:
     """Flips each square tile horizontally at random and turns it by 0, 90, 180 or 270 degrees at random.
 
-    The eight outcomes are the symmetries of the square, each equally likely; three independent coins for
-    transposing and for mirroring either axis give the same eight without a gather.
+    The eight outcomes are the symmetries of the square, all equally likely. Three independent coin flips, for a
+    transposition and a flip of each axis, give the same eight without a gather operation.
     """
     transpose, flip_rows, flip_columns = jax.random.bernoulli(key, 0.5, (3, images.shape[0], 1, 1, 1))
     images = jnp.where(transpose, images.swapaxes(1, 2), images)
@@ -34,5 +34,5 @@ def augment(key: Array, images: Shaped[AnyArray, "b s s bands"]) -> Shaped[Array
 
 
 def standardise(images: Shaped[AnyArray, "b h w bands"], statistics: BandStatistics) -> Float[Array, "b h w bands"]:
-    """Zero mean and unit deviation per band, in float32."""
+    """The pixels in float32 with zero mean and unit deviation per band, or scaled to [0, 1], by `statistics`."""
     return (jnp.asarray(images, jnp.float32) - statistics.mean) / statistics.deviation

@@ -1,4 +1,4 @@
-"""Where tiles lie, as geographic information systems read it: GeoJSON (RFC 7946), longitude and latitude on WGS 84."""
+"""Outlines of tiles as GeoJSON (RFC 7946): longitude and latitude in degrees on WGS 84."""
 
 import itertools
 import json
@@ -17,21 +17,23 @@ from aljax.data.tiles.decoding import Georeference, read_georeference
 from aljax.data.tiles.images import EncodedImages, read_each
 from aljax.errors import InputError, InputWarning
 
-# A hundred-millionth of a degree is a millimetre.
-DECIMALS = 8
+DECIMALS = 8  # of a degree: about a millimetre
 
 Outline = Float[np.ndarray, "5 2"]
-"""Longitude and latitude in degrees of a tile's corners, from the first pixel's and back to it.
+"""Closed ring of (longitude, latitude) in degrees of a tile's corners, starting at the first pixel.
 
-Longitudes go on beyond 180 degrees, and around a pole do not come back to the first.
+Longitudes are continuous, so they may exceed 180 degrees, and around a pole the last differs from the first by 360.
 """
 
 Geometry = dict[str, Any]
-"""As GeoJSON writes it."""
+"""A GeoJSON geometry object."""
 
 
 def read_outlines(archive: Archive, rows: Int[np.ndarray, " n"] | None = None) -> list[Outline | None]:
-    """Outlines of tiles (None: of all) by the georeference in their files; None for one without. Raises InputError."""
+    """Outlines of the tiles `rows` (None: all) from the georeference in their files; None for a tile without one.
+
+    Raises InputError if a georeference cannot be transformed to longitude and latitude.
+    """
     rows = np.arange(len(archive.ids)) if rows is None else rows
     if not isinstance(archive.images, EncodedImages):
         return [None] * len(rows)
@@ -41,7 +43,7 @@ def read_outlines(archive: Archive, rows: Int[np.ndarray, " n"] | None = None) -
         if reference is not None:
             by_crs[reference.crs].append((index, _corners(reference)))
     outlines: list[Outline | None] = [None] * len(files)
-    for crs, placed in by_crs.items():  # a whole system at once: to set up a transformation takes a while
+    for crs, placed in by_crs.items():  # all tiles of a reference system at once: setting up a transformation is slow
         indices, corners = zip(*placed, strict=True)
         for index, outline in zip(indices, _to_wgs84(crs, np.stack(corners), files[indices[0]]), strict=True):
             outlines[index] = outline
@@ -49,7 +51,7 @@ def read_outlines(archive: Archive, rows: Int[np.ndarray, " n"] | None = None) -
 
 
 def _georeference_if_readable(path: Path) -> Georeference | None:
-    """A broken tile has no place; that it is broken is told where its pixels are read."""
+    """The georeference; None for a broken tile, which is reported when its pixels are read."""
     try:
         return read_georeference(path)
     except InputError:
@@ -57,7 +59,7 @@ def _georeference_if_readable(path: Path) -> Georeference | None:
 
 
 def _corners(reference: Georeference) -> Outline:
-    """In the tile's own reference system."""
+    """The outline in the tile's own reference system."""
     a, b, c, d, e, f = reference.transform
     right, low = reference.width, reference.height
     ring = np.array([(0, 0), (0, low), (right, low), (right, 0), (0, 0)], float)
@@ -77,7 +79,7 @@ def _to_wgs84(crs: str, corners: Float[np.ndarray, "n 5 2"], file: Path) -> Floa
     degrees = np.stack([longitudes, latitudes], -1).reshape(corners.shape)
     if not np.isfinite(degrees).all() or np.abs(degrees[..., 1]).max() > 90.0:
         raise InputError(f"the georeference of {file}, or of a tile like it, is nowhere on the Earth: mend it")
-    # A tile is narrower than half the Earth, so a larger step between corners leads over 180 degrees.
+    # A tile is narrower than half the Earth, so a larger step between corners crosses 180 degrees.
     degrees[..., 0] = np.unwrap(degrees[..., 0], period=360.0, axis=-1)
     return degrees
 
@@ -91,9 +93,9 @@ def require_outline(outlines: Sequence[Outline | Geometry | None]) -> None:
 def geojson_text(
     ids: Sequence[str], outlines: Sequence[Outline | Geometry | None], properties: Iterable[Mapping[str, Any]]
 ) -> str:
-    """A feature for each tile that has an outline, with its id and its other properties, a line each.
+    """A GeoJSON feature collection: one feature (and line) per tile with an outline, with its id and properties.
 
-    Warns of tiles without one. Raises InputError if none has.
+    Warns of tiles without an outline. Raises InputError if none has one.
     """
     require_outline(outlines)
     if missing := [tile for tile, outline in zip(ids, outlines, strict=True) if outline is None]:
@@ -111,11 +113,11 @@ def geojson_text(
 
 
 def _geometry(outline: Outline | Geometry) -> Geometry:
-    """One polygon, or one for each side of 180 degrees; a geometry as it is."""
+    """The outline as a polygon, or as two on either side of 180 degrees; a geometry is returned unchanged."""
     if isinstance(outline, dict):
         return outline
     ring = outline
-    if abs(ring[-1, 0] - ring[0, 0]) > 180.0:  # all around a pole, which lies beyond the outline
+    if abs(ring[-1, 0] - ring[0, 0]) > 180.0:  # the ring goes around a pole: add the pole's latitude as an edge
         pole = math.copysign(90.0, ring[:, 1].mean())
         ring = np.concatenate([ring, [(ring[-1, 0], pole), (ring[0, 0], pole), ring[0]]])
     first, last = math.floor((ring[:, 0].min() + 180.0) / 360.0), math.ceil((ring[:, 0].max() - 180.0) / 360.0)
@@ -127,7 +129,7 @@ def _geometry(outline: Outline | Geometry) -> Geometry:
 
 
 def _clip(ring: Float[np.ndarray, "n 2"], side: float) -> Float[np.ndarray, "k 2"]:
-    """What of a ring lies west of 180 degrees east (1), or east of 180 degrees west (-1)."""
+    """The part of a ring west of longitude 180 (`side` 1), or east of longitude -180 (`side` -1)."""
     inside = side * ring[:, 0] <= 180.0
     if inside.all():
         return ring

@@ -1,6 +1,6 @@
-"""Cells that list class names, and what tells that another separator stands in them than was said, or no names at all.
+"""Cells that list class names, and checks that the separator is right and that the cells are names.
 
-A wrong separator makes a class of every combination, and a network learns it without a word.
+With a wrong separator every combination of names would silently become a class.
 """
 
 import re
@@ -14,39 +14,39 @@ from jaxtyping import UInt8
 from aljax.data.label_rows import class_names_in
 from aljax.errors import InputError, InputWarning
 
-# Signs that come from a list as Python writes it.
-FOREIGN = re.compile(r"""[\[\]"']""")
-# Signs that are hardly ever in the name of a class, and signs that are now and then.
+# Characters of a list in Python's notation.
+LIST_NOTATION = re.compile(r"""[\[\]"']""")
+# Characters that hardly ever occur in the name of a class, and characters that sometimes do.
 RARE, POSSIBLE = re.compile(r"[,|#]"), re.compile(r"[/+&:]")
-BETWEEN = re.compile(r"[^\w\s]+|_|\s")
-"""What may stand between names: a space, or signs beside each other."""
-ANSWER = r"(?:[01](?:\.0)?|true|false)"
-VECTOR = re.compile(rf"\W*{ANSWER}(?:[\W_]+{ANSWER})*\W*|[01]{{3,}}", re.IGNORECASE)
+SEPARATORS = re.compile(r"[^\w\s]+|_|\s")
+"""Possible separators of names: whitespace, an underscore or adjacent punctuation."""
+BINARY = r"(?:[01](?:\.0)?|true|false)"
+VECTOR = re.compile(rf"\W*{BINARY}(?:[\W_]+{BINARY})*\W*|[01]{{3,}}", re.IGNORECASE)
 
 
 def read_lists(
     cells: Sequence[str], separator: str, places: Sequence[str]
 ) -> tuple[tuple[str, ...], UInt8[np.ndarray, "n c"]]:
-    """The classes that cells name, sorted, and which of them each cell names; `places` are where the cells stand.
+    """The class names in the cells, sorted, and the labels (n, C) of each cell.
 
-    Raises InputError for cells that are no names between separators, and warns of names that may be several, or that
-    differ in capitals alone.
+    `places` locate the cells in messages, as in `CsvLabels`. Raises InputError for cells that are no lists of names,
+    and warns of a name that may be several, or that differs from another only in capitals.
     """
     _check_names(cells, places)
     named = [{*class_names_in(cell.split(separator))} - {""} for cell in cells]
     class_names = tuple(sorted(set(chain.from_iterable(named))))
     place = {name: where for where, present in zip(reversed(places), reversed(named), strict=True) for name in present}
     _check_separator(class_names, separator, any(len(present) > 1 for present in named), place)
-    spelt = {name.casefold(): name for name in class_names}
-    if alike := [name for name in class_names if spelt[name.casefold()] != name]:
-        other = spelt[alike[0].casefold()]
-        _warn(f"{place[alike[0]]}: {alike[0]!r} and {other!r} count as two classes: spell them alike")
+    spellings = {name.casefold(): name for name in class_names}
+    if duplicates := [name for name in class_names if spellings[name.casefold()] != name]:
+        other = spellings[duplicates[0].casefold()]
+        _warn(f"{place[duplicates[0]]}: {duplicates[0]!r} and {other!r} count as two classes: spell them alike")
     labels = [[name in present for name in class_names] for present in named]
     return class_names, np.array(labels, np.uint8).reshape(len(cells), len(class_names))
 
 
 def _check_names(cells: Sequence[str], places: Sequence[str]) -> None:
-    """Raises InputError where all cells are vectors of 0 and 1."""
+    """Raises InputError if all cells are vectors of 0 and 1."""
     filled = [(cell, place) for cell, place in zip(cells, places, strict=True) if cell.strip()]
     if filled and all(VECTOR.fullmatch(cell) for cell, _ in filled):
         cell, place = filled[0]
@@ -54,10 +54,10 @@ def _check_names(cells: Sequence[str], places: Sequence[str]) -> None:
 
 
 def _check_separator(names: Sequence[str], separator: str, separates: bool, place: Mapping[str, str]) -> None:
-    """Raises InputError, or warns, where a name seems to be several; `separates`: some cell has the separator."""
-    if foreign := [name for name in names if FOREIGN.search(name)]:
-        raise _not_a_class(foreign[0], place, separator)
-    signs = set(chain.from_iterable(map(BETWEEN.findall, names)))
+    """Raises InputError, or warns, if a name seems to be several; `separates`: some cell contains the separator."""
+    if quoted := [name for name in names if LIST_NOTATION.search(name)]:
+        raise _not_a_class(quoted[0], place, separator)
+    signs = set(chain.from_iterable(map(SEPARATORS.findall, names)))
     for sign in sorted(signs, key=lambda sign: (sign.isspace(), sign)):
         joined = [name for name in names if sign in name]
         parts = [part for name in joined for part in class_names_in(name.split(sign))]
@@ -70,15 +70,15 @@ def _check_separator(names: Sequence[str], separator: str, separates: bool, plac
 
 
 def _seem_lists(names: Sequence[str], sign: str) -> bool:
-    """Whether names seem to be lists with a sign between other names.
+    """Whether names seem to be lists of names that are separated by `sign`.
 
-    Most consist of names that stand alone elsewhere; or they are made of few parts that change places, as those of a
-    name like "dense forest" do not.
+    They do if at least half of them consist of names that also occur alone, or if they have few different parts, some
+    of them in several positions; the parts of a name such as "dense forest" keep their positions.
     """
     parts = [[*filter(None, class_names_in(name.split(sign)))] for name in names]
-    lists = [found for found in parts if len(found) > 1]
-    alone = [found for found in lists if {*found} <= {*names}]
-    moving = {found[0] for found in lists} & {part for found in lists for part in found[1:]}
+    lists = [members for members in parts if len(members) > 1]
+    alone = [members for members in lists if {*members} <= {*names}]
+    moving = {members[0] for members in lists} & {part for members in lists for part in members[1:]}
     few = len({*chain.from_iterable(parts)}) <= len(names)
     return bool(lists) and (2 * len(alone) >= len(lists) or (few and bool(moving)))
 

@@ -1,4 +1,4 @@
-"""The rows of a label file as they stand: read from CSV, and refused where they are not what labels look like."""
+"""The rows of a label file: read from CSV, with checks of the header, the ids and the split."""
 
 import csv
 import io
@@ -13,8 +13,8 @@ from aljax.errors import InputError
 DELIMITERS = ",;\t"
 SPLIT_COLUMN, LIST_COLUMN = "split", "labels"
 PARTS = {"pool": 0, "train": 0, "validation": 1, "val": 1, "test": 2, "skip": 3}
-CELLS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}  # the latter two as pandas writes a column that had blanks
-# Headers above ids; others may be a tile's own.
+CELLS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}  # pandas writes the latter two for a column with blanks
+# Usual headers of a column of ids; another first cell may be the id of a tile, in a file without header.
 ID_NAMES = frozenset({"id", "ids", "tile", "tile_id", "name", "file", "filename", "image", "image_id", "path"})
 ZIP_SIGNATURE = b"PK\3\4"  # spreadsheets are zips
 
@@ -22,19 +22,19 @@ Rows = list[tuple[int, list[str]]]
 
 
 def normal(name: str) -> str:
-    """The name as it is compared: an umlaut is one character or two, as the system that wrote it likes it."""
+    """The name in Unicode's form NFC, for comparisons: systems write an umlaut as one character or as two."""
     return unicodedata.normalize("NFC", name)
 
 
 def class_names_in(cells: Iterable[str]) -> list[str]:
-    """Names of classes as they are compared: spaces around them are not theirs, and several within them are one."""
+    """Class names in NFC, without spaces around them and with single spaces within."""
     return [" ".join(normal(cell).split()) for cell in cells]
 
 
 def read_rows(path: Path) -> Rows:
-    """Header and rows that are not blank, each with the number of the line it ends on. Raises InputError.
+    """Header and rows, without blank ones, each with the number of its last line. Raises InputError.
 
-    Columns after the last name that are blank in all rows, as spreadsheets leave them, are not there.
+    Blank columns to the right of the last name, as spreadsheets leave them, are dropped.
     """
     try:
         data = path.read_bytes()
@@ -71,7 +71,7 @@ def _without_blank_end(rows: Rows) -> Rows:
 
 
 def check_header(header: Sequence[str], path: Path) -> None:
-    """Raises InputError for a header without classes, or with names that are missing or there twice."""
+    """Raises InputError for a header without classes, or with missing or repeated names."""
     if len(header) < 2:
         raise InputError(f"{path}, row 1: one column only: give 'id,CLASS,CLASS,...' or 'id,labels'")
     if _is_of_a_tile(header):
@@ -88,16 +88,16 @@ def check_header(header: Sequence[str], path: Path) -> None:
 
 
 def _is_of_a_tile(header: Sequence[str]) -> bool:
-    """Whether a file's first row is one like the others. Classes may be called 0, 1 and 2, though."""
+    """Whether the first row is that of a tile, not a header, in which classes may well be called 0, 1 and 2."""
     tile, *names = header
     cells = [name for name in names if name not in PARTS]
-    answers = bool(cells) and all(cell in CELLS for cell in cells)
-    twice = len({*cells}) < len(cells)
-    return tile.lower().endswith(IMAGE_SUFFIXES) or (answers and (twice or tile.casefold() not in ID_NAMES))
+    are_labels = bool(cells) and all(cell in CELLS for cell in cells)
+    repeat = len({*cells}) < len(cells)
+    return tile.lower().endswith(IMAGE_SUFFIXES) or (are_labels and (repeat or tile.casefold() not in ID_NAMES))
 
 
 def check_rows(rows: Rows, header: Sequence[str], path: Path) -> None:
-    """Raises InputError for rows of another length, without an id or with that of another, or in no part."""
+    """Raises InputError for a row of another length, a missing or repeated id, or an unknown part of the split."""
     part = header.index(SPLIT_COLUMN) if SPLIT_COLUMN in header else None
     first: dict[str, tuple[int, list[str]]] = {}
     for number, row in rows:
@@ -118,10 +118,10 @@ def check_rows(rows: Rows, header: Sequence[str], path: Path) -> None:
 
 
 def _which_to_keep(row: Sequence[str], other: Sequence[str], part: int | None) -> str:
-    """What to do about two rows of a tile; those of a table with a row for each label would be lost."""
+    """The remedy for two rows of a tile, which depends on whether the table has a row for each label of a tile."""
     if row == other:
         return ": remove one"
-    answers = [cell.strip() for column, cell in enumerate((*row, *other)) if column % len(row) not in (0, part)]
-    if all(cell in CELLS or not cell for cell in answers):
+    labels = [cell.strip() for column, cell in enumerate((*row, *other)) if column % len(row) not in (0, part)]
+    if all(cell in CELLS or not cell for cell in labels):
         return " with other cells: keep the one that is right"
     return f" with another label: give a tile one row, with its classes between semicolons in a column {LIST_COLUMN!r}"

@@ -1,4 +1,4 @@
-"""A user's own labels: CSV files with a row per tile, its classes as 0/1 columns or as one list."""
+"""A user's own labels: CSV files with a row per tile and its classes as 0/1 columns or as one list."""
 
 import csv
 import io
@@ -28,9 +28,10 @@ from aljax.errors import InputError, InputWarning
 
 PART_NAMES = ("pool", "validation", "test", "skip")
 SKIPPED = PARTS["skip"]
-UNREADABLE = "unreadable"  # the column of predictions with the reason why a tile has none
-# As a rule columns called so, or is_test and the like, say what a tile is for, and the others list its classes.
+UNREADABLE = "unreadable"  # in a file of predictions, the column that says why a tile has none
+# Columns of these names (or is_test and the like) usually say which part of the split a tile is in.
 PART_COLUMNS = {*("split", "fold", "folds", "set", "subset", "partition"), *PARTS, "training", "valid"} - {"skip"}
+# Columns of these names usually list the classes of a tile.
 LIST_COLUMNS = {"label", "labels", "tag", "tags", "class", "classes", "category", "categories"}
 
 
@@ -41,16 +42,18 @@ class CsvLabels(NamedTuple):
     class_names: tuple[str, ...]
     labels: UInt8[np.ndarray, "n c"]
     parts: UInt8[np.ndarray, " n"] | None
-    """Indices of PART_NAMES; None without a column `split`. The labels of a tile to skip are 0 and mean nothing."""
+    """Indices into PART_NAMES; None without a column `split`. The labels of a skipped tile are 0, without meaning."""
     places: tuple[str, ...]
-    """Where each row stands: "labels.csv, row 3"."""
+    """The location of each row, for messages: "labels.csv, row 3"."""
 
 
 def read_csv(path: Path, separator: str = ";") -> CsvLabels:
-    """Reads a user's file as `read_table` does, and warns of columns that count as classes and are none, it seems."""
+    """Reads a user's file as `read_table` does, and warns of a class that seems to be a column of the split."""
     table = read_table(path, separator)
-    if odd := [name for name in table.class_names if name.casefold().removeprefix("is_") in PART_COLUMNS]:
-        message = f"{path}: the column {odd[0]!r} counts as a class: if it says what a tile is for, leave it out or "
+    if suspects := [name for name in table.class_names if name.casefold().removeprefix("is_") in PART_COLUMNS]:
+        message = (
+            f"{path}: the column {suspects[0]!r} counts as a class: if it says what a tile is for, leave it out or "
+        )
         message += f"call it {SPLIT_COLUMN!r}, with pool, validation or test in its cells"
         warnings.warn(InputWarning(message), stacklevel=2)
     return table
@@ -59,10 +62,10 @@ def read_csv(path: Path, separator: str = ";") -> CsvLabels:
 def read_table(path: Path, separator: str = ";") -> CsvLabels:
     """Reads `id,CLASS,CLASS,...` with cells 0 or 1, or `id,labels` with class names between `separator`.
 
-    A column `split` (pool, validation or test; train and val mean pool and validation) is the split; skip there means
-    that a tile is to be left out, as one under clouds, and its cells may be blank. Fields are separated by comma,
-    semicolon or tab, whichever the header has most of. Raises InputError with file, row and column; warns of names in
-    lists that may be several, or that differ in capitals alone.
+    A column `split` (pool, validation or test; train and val mean pool and validation) is the split; skip in it leaves
+    out a tile, such as one under clouds, whose other cells may be blank. Fields are separated by comma, semicolon or
+    tab, whichever is most frequent in the header. Raises InputError with file, row and column. Warns of names in lists
+    that may be several, or that differ only in capitals.
     """
     if not separator:
         raise InputError("--label-separator is empty: give what stands between the class names of a cell")
@@ -78,7 +81,7 @@ def read_table(path: Path, separator: str = ";") -> CsvLabels:
     skipped = np.zeros(len(rows), bool) if parts is None else parts == SKIPPED
     columns = {name: index for index, name in enumerate(header) if index and name != SPLIT_COLUMN}
     places = tuple(f"{path}, row {number}" for number, _ in rows)
-    if [*columns] == [LIST_COLUMN]:  # of a tile to skip the cell may be a remark
+    if [*columns] == [LIST_COLUMN]:  # the cell of a skipped tile may be a remark
         cells = ["" if skip else row[columns[LIST_COLUMN]] for skip, (_, row) in zip(skipped, rows, strict=True)]
         class_names, labels = read_lists(cells, separator, places)
     else:
@@ -89,9 +92,9 @@ def read_table(path: Path, separator: str = ";") -> CsvLabels:
 
 
 def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
-    """The rows of several files as those of one, with the classes in the order of the first.
+    """The rows of several files in one table, with the classes in the order of the first file.
 
-    Raises InputError if the classes differ, or if two files have the same tile.
+    Raises InputError if the files have different classes, or share a tile.
     """
     first, class_names = next((path, table.class_names) for path, table in tables.items())
     files: dict[str, Path] = {}
@@ -111,11 +114,11 @@ def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
 
 
 def to_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A CSV file's text, with commas."""
+    """The text of a CSV file with commas."""
     text = io.StringIO()
     plain, quoting = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
     names = list(header)
-    # What reads the file would take these in a header for its separators, and csv leaves them as they are.
+    # Readers that guess the separator from the header would take these for it; csv itself does not quote them.
     (quoting if any(map(re.compile(r"[;\t\r]").search, names)) else plain).writerow(names)
     for row in map(list, rows):
         (quoting if any(isinstance(cell, str) and "\r" in cell for cell in row) else plain).writerow(row)
@@ -128,9 +131,9 @@ def predictions_text(
     probabilities: Float[np.ndarray, "n c"],
     unreadable: Mapping[int, InputError] = MappingProxyType({}),
 ) -> str:
-    """A CSV file's text with the probability of each class, a row for each tile.
+    """The text of a CSV file with the probabilities of the classes, one row per tile.
 
-    Rows of tiles that could not be read have blank cells, and the reason in a last column.
+    `unreadable` maps rows to errors: these rows have blank cells, and the reason in an additional last column.
     """
     blank, reasons = [""] * probabilities.shape[1], bool(unreadable)
 
@@ -144,12 +147,12 @@ def predictions_text(
 
 
 def count_tiles(path: Path) -> int:
-    """Rows of a file below its header. Raises InputError if it cannot be read."""
+    """Number of rows below the header. Raises InputError if the file cannot be read."""
     return len(read_rows(path)) - 1
 
 
 def is_blank(path: Path) -> bool:
-    """Whether there are rows, no cell for a class is filled in and no tile skipped. Raises InputError if unreadable."""
+    """Whether a form has rows, but no class cell is filled in and no tile skipped. Raises InputError if unreadable."""
     (_, header), *rows = read_rows(path)
     blank = ("", *PART_NAMES[:SKIPPED])
     cells = ((name.strip(), cell.strip()) for _, row in rows for name, cell in list(zip(header, row, strict=False))[1:])
@@ -157,7 +160,7 @@ def is_blank(path: Path) -> bool:
 
 
 def read_form(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a form as they stand, filled in or not. Raises InputError if it cannot be read."""
+    """Header and rows of a form, filled in or not, without any checks. Raises InputError if it cannot be read."""
     (_, header), *rows = read_rows(path)
     return header, [row for _, row in rows]
 
@@ -191,7 +194,7 @@ def _read_cells(
 
 
 def _remedy(name: str, cell: str, columns: Sequence[str]) -> str:
-    """What to do about a cell that is neither 0 nor 1: the column may be no class, or list classes."""
+    """The remedy for a cell that is neither 0 nor 1: its column may be no class, or list classes."""
     if cell in PARTS:
         return f"call the column {SPLIT_COLUMN!r} if it says what a tile is for"
     if LIST_COLUMN in columns and len(columns) > 1:

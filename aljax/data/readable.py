@@ -1,4 +1,4 @@
-"""Tiles that cannot be read, among thousands that can: found before anything is computed, refused or left out."""
+"""Tiles that cannot be read: found before any computation, and refused or left out."""
 
 import hashlib
 import warnings
@@ -13,7 +13,7 @@ from aljax.errors import InputError, InputWarning
 
 
 def require_readable(archive: Archive) -> None:
-    """Reads all tiles of files once, with a progress bar. Raises InputError that names all that cannot be read."""
+    """Reads all encoded tiles once, with a progress bar. Raises an InputError that names all unreadable ones."""
     if isinstance(archive.images, EncodedImages):
         unreadable = find_unreadable(archive.images, "reading all tiles once, before the first step")
         if unreadable:
@@ -21,7 +21,7 @@ def require_readable(archive: Archive) -> None:
 
 
 def leave_out(archive: Archive, unreadable: Unreadable) -> Archive:
-    """The archive without the tiles that cannot be read, which a warning names. Raises InputError if none is left."""
+    """The archive without its unreadable tiles, which a warning names. Raises InputError if none is left."""
     if not unreadable:
         return archive
     count, message = len(archive.ids), name_unreadable(unreadable.values(), len(archive.ids))
@@ -33,7 +33,7 @@ def leave_out(archive: Archive, unreadable: Unreadable) -> Archive:
 
 
 def _subset(archive: Archive, rows: Int[np.ndarray, " k"]) -> Archive:
-    """The tiles `rows`, ascending, of an archive that is read from files."""
+    """The tiles `rows`, in ascending order, of an archive of encoded tiles."""
     images = archive.images
     assert isinstance(images, EncodedImages)
     places = rows.tolist()
@@ -43,7 +43,7 @@ def _subset(archive: Archive, rows: Int[np.ndarray, " k"]) -> Archive:
         images=replace(images, read=lambda index: images.read(places[index]), names=[images.names[i] for i in places]),
         labels=archive.labels[rows],
         ids=tuple(archive.ids[row] for row in places),
-        digest=hashlib.sha256(f"{archive.digest} {places}".encode()).hexdigest(),  # names a cache of its own
+        digest=hashlib.sha256(f"{archive.digest} {places}".encode()).hexdigest(),  # so that it has its own cache
         split=split,
         labelled=None if archive.labelled is None else archive.labelled[rows],
         copy_of=None if archive.copy_of is None else _first_copies(archive.copy_of[rows]),
@@ -51,6 +51,6 @@ def _subset(archive: Archive, rows: Int[np.ndarray, " k"]) -> Archive:
 
 
 def _first_copies(copy_of: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
-    """The same groups of copies, each named by the place of its first tile here."""
+    """`Archive.copy_of` of a subset: the groups of copies by the new index of their first tile."""
     _, first, group = np.unique(copy_of, return_index=True, return_inverse=True)
     return first[group]

@@ -1,4 +1,4 @@
-"""Where decoded tiles are kept: in memory, in a memory-mapped cache on disk, or nowhere."""
+"""Where decoded tiles are kept: in memory, in a memory-mapped cache on disk, or not at all."""
 
 import shutil
 from dataclasses import replace
@@ -16,15 +16,14 @@ from aljax.system.machine import caches_dir, usable_memory
 
 TilesIn = Literal["auto", "memory", "cache", "disk"]
 MARGIN_BYTES = 2**26
-# Of the machine's memory: an archive up to this size is kept decoded.
-MEMORY_SHARE = 0.25
+MEMORY_SHARE = 0.25  # of the usable memory: with `auto`, an archive up to this size is kept decoded
 
 
 def keep_tiles(archive: Archive, tiles_in: TilesIn, cache_dir: Path | None = None) -> Archive:
-    """The archive with its tiles decoded into memory or a cache, or, for `disk`, decoded whenever they are read.
+    """The archive with its tiles decoded into memory or a cache; with `disk` they are decoded at each access.
 
-    `auto` is memory for an archive that takes up to a quarter of it, and disk for a larger one. All give the
-    same pixels. Raises InputError for a tile that cannot be read or a cache that cannot be written.
+    `auto` means `memory` if the decoded tiles fit into a quarter of the usable memory, else `disk`. The pixels are the
+    same in all cases. Raises InputError for a tile that cannot be read or a cache that cannot be written.
     """
     if isinstance(archive.images, np.ndarray):
         return archive
@@ -38,20 +37,20 @@ def keep_tiles(archive: Archive, tiles_in: TilesIn, cache_dir: Path | None = Non
 
 
 def decoded_bytes(images: Images) -> int:
-    """What all tiles take when they are decoded."""
+    """Size of all tiles when decoded."""
     return int(np.prod(images.shape)) * images.dtype.itemsize
 
 
 def default_cache_dir() -> Path:
-    """`~/.cache/aljax/tiles`, or where XDG_CACHE_HOME says."""
+    """`~/.cache/aljax/tiles`, or below XDG_CACHE_HOME."""
     return caches_dir() / "tiles"
 
 
 def cached(images: Images, digest: str, folder: Path) -> np.memmap:
-    """The tiles as a memory-mapped array, decoded into `folder` if they are not there yet.
+    """The tiles as a memory-mapped array, decoded into `folder` unless they are cached there already.
 
-    `digest` names the tiles; with their shape and type it is the name of the file, a plain `.npy` that is
-    complete or not there. Raises InputError if the folder cannot be written or has no room.
+    The file is a plain `.npy`, written atomically and named by `digest`, which identifies the tiles, with their shape
+    and type. Raises InputError if the folder cannot be written or has no room, or if the cached file is damaged.
     """
     stamp = f"-{images.stamp[:8]}" if isinstance(images, EncodedImages) and images.stamp else ""
     name = f"{digest[:32]}{stamp}-{'x'.join(map(str, images.shape))}-{images.dtype.name}.npy"
@@ -90,7 +89,7 @@ def _check_room(images: Images, folder: Path) -> None:
 
 
 def _write(images: Images, path: Path) -> None:
-    # Written, not mapped: a disk that fills up is then an error and not a bus error.
+    # Written, not memory-mapped: a full disk then raises OSError instead of a bus error.
     with replacing(path) as file:
         header = {"descr": npy.dtype_to_descr(images.dtype), "fortran_order": False, "shape": images.shape}
         npy.write_array_header_1_0(file, header)

@@ -1,6 +1,6 @@
-"""Which tiles to label: scores of uncertainty, a choice that differs, and `QUERIES`, which joins them under names.
+"""Which tiles to label: uncertainty scores, diverse selection, and `QUERIES`, which combines the two by name.
 
-All are functions of arrays that know nothing of networks, archives or runs.
+All are functions of arrays; they need no network, archive or run.
 """
 
 from aljax.queries.diversity import badge, coreset, coverage

@@ -10,10 +10,10 @@ from jaxtyping import Array, Float, Int
 
 from aljax.arrays import AnyArray, as_array, as_key
 
-# Of the distances between all points, which seeding looks up where it draws more candidates than there are points:
-# 2 GiB hold those of 23,170.
+# Size limit of the table of all pairwise distances. Seeding uses it if it draws more candidates than there are points;
+# 2 GiB suffice for 23,170 points.
 TABLE_BYTES = 2 << 30
-# Points and centres that are compared at once on a CPU: its caches hold their distances.
+# Points and centres that are compared at once on a CPU, so that their distances fit into its caches.
 BLOCK = 1024, 256
 
 
@@ -28,11 +28,10 @@ class KMeans(NamedTuple):
 
 
 def kmeans(key: Array | int, points: Float[AnyArray, "n d"], num_clusters: int, max_iterations: int = 100) -> KMeans:
-    """Clusters `points` (N, D) into `num_clusters`: one k-means++ seeding, then Lloyd until nothing moves.
+    """Clusters `points` (N, D): one greedy k-means++ seeding, then Lloyd's iterations until no assignment changes.
 
-    A cluster that loses all its points keeps its centre. Compiles once per shape. Raises ValueError if
-    `num_clusters` is not between 1 and N or (outside of other jitted functions) if a distance is not finite. Computes
-    in float32, whatever the points are.
+    A cluster that loses all its points keeps its centre. Computes in float32 and compiles once per shape. Raises
+    ValueError if `num_clusters` is not between 1 and N or, outside `jit`, if a distance is not finite.
     """
     key, points = as_key(key), as_array(points)
     if len(points.shape) != 2:
@@ -40,7 +39,7 @@ def kmeans(key: Array | int, points: Float[AnyArray, "n d"], num_clusters: int, 
     count = points.shape[0]
     if not 1 <= num_clusters <= count:
         raise ValueError(f"num_clusters is {num_clusters}: choose 1 to {count}, the number of points")
-    have_distances = _have_distances(points)  # traced where the points are, or where a function closes over them
+    have_distances = _have_distances(points)  # a tracer inside `jit`, even if the points themselves are none
     if not isinstance(have_distances, jax.core.Tracer) and not bool(have_distances):
         raise ValueError("points hold values that are not finite, or whose squares are not: they have no distances")
     return _kmeans(key, points, num_clusters, max_iterations)
@@ -49,20 +48,20 @@ def kmeans(key: Array | int, points: Float[AnyArray, "n d"], num_clusters: int, 
 @partial(jax.jit, static_argnames=("num_clusters", "max_iterations"))
 def _kmeans(key: Array, points: Array, num_clusters: int, max_iterations: int) -> KMeans:
     points = jnp.asarray(points, jnp.float32)
-    # Distances come from inner products; around the mean these lose the fewest digits.
+    # Distances come from inner products, which lose the fewest digits when the points are centred.
     mean = points.mean(0)
     points = points - mean
     chosen, assignment, distances = _seed(key, points, num_clusters)
     start = _Clusters(points[chosen], assignment, distances, jnp.ones(num_clusters, bool))
-    found = _lloyd(points, start, max_iterations)
-    # Not the distances that were compared: as differences of squares these have lost the digits of tight clusters.
-    inertia = jnp.square(points - found.centers[found.assignment]).sum()
-    return KMeans(found.centers + mean, found.assignment, inertia)
+    clusters = _lloyd(points, start, max_iterations)
+    # Not the distances that were compared: for tight clusters, differences of squares have lost their digits.
+    inertia = jnp.square(points - clusters.centers[clusters.assignment]).sum()
+    return KMeans(clusters.centers + mean, clusters.assignment, inertia)
 
 
 @jax.jit
 def _have_distances(points: Array) -> Array:
-    # Two points are at most twice as far from each other as the farther one is from the origin.
+    # The distance of two points is at most twice the larger of their norms.
     return jnp.isfinite(4.0 * _squared_norms(jnp.asarray(points, jnp.float32))).all()
 
 
@@ -78,9 +77,10 @@ def _squared_distances(points: Array, norms: Array, centers: Array) -> Array:
 
 
 def _seed(key: Array, points: Array, num_clusters: int) -> tuple[Array, Array, Array]:
-    """Greedy k-means++: of 2 + log k candidates drawn by squared distance, the one that helps most.
+    """Greedy k-means++: of 2 + log k candidates drawn by squared distance, the one that lowers the inertia most.
 
-    Gives the chosen points (k,), and for each point the nearest of them (n,) with its squared distance (n,).
+    Returns the indices of the chosen points (k,) and, for each point, its nearest centre (n,) with the squared
+    distance (n,).
     """
     count = points.shape[0]
     norms = _squared_norms(points)
@@ -111,24 +111,24 @@ def _draw_by_weight(key: Array, weights: Array, draws: int) -> Array:
     weights = jnp.where(weights.sum() > 0.0, weights, 1.0)
     cumulative = jnp.cumsum(weights)
     targets = jax.random.uniform(key, (draws,), weights.dtype) * cumulative[-1]
-    # All comparisons at once: a binary search is a loop, whose every round an accelerator waits for.
-    found = jnp.searchsorted(cumulative, targets, side="right", method="compare_all")
-    return jnp.minimum(found, weights.shape[0] - 1)
+    # All comparisons at once: a binary search is a loop, slow on an accelerator.
+    drawn = jnp.searchsorted(cumulative, targets, side="right", method="compare_all")
+    return jnp.minimum(drawn, weights.shape[0] - 1)
 
 
 class _Clusters(NamedTuple):
     centers: Array
     assignment: Array
     distances: Array
-    """Of each point to its centre, squared."""
+    """Squared distance of each point to its centre."""
     changed: Array
-    """Which clusters have won or lost a point since their centre was last computed."""
+    """Which clusters have gained or lost a point since their centre was last computed."""
 
 
 def _lloyd(points: Array, start: _Clusters, max_iterations: int) -> _Clusters:
     norms = _squared_norms(points)
 
-    def unsettled(carry: tuple[_Clusters, Array]) -> Array:
+    def has_not_converged(carry: tuple[_Clusters, Array]) -> Array:
         clusters, iteration = carry
         return clusters.changed.any() & (iteration < max_iterations)
 
@@ -140,14 +140,15 @@ def _lloyd(points: Array, start: _Clusters, max_iterations: int) -> _Clusters:
         changed = jnp.zeros_like(clusters.changed).at[assignment].max(moved).at[clusters.assignment].max(moved)
         return _Clusters(clusters.centers, assignment, distances, changed), iteration + 1
 
-    return jax.lax.while_loop(unsettled, iterate, (start, jnp.array(0)))[0]
+    return jax.lax.while_loop(has_not_converged, iterate, (start, jnp.array(0)))[0]
 
 
 def _reassign(points: Array, norms: Array, clusters: _Clusters) -> tuple[Array, Array]:
-    """Nearest centre of each point and its squared distance, the lowest of equally near ones.
+    """Nearest centre of each point (n,), by the lowest index if several are equally near, and its squared distance.
 
-    A point whose own centre stands still can only be won by a centre that moved. So points and centres are put in an
-    order, those of changed clusters first, and block by block points are compared with all centres or the moved ones.
+    A point whose own centre has not moved can change only to a centre that has. So points and centres are sorted with
+    those of changed clusters first. A block with a point of a changed cluster is compared with all centres, any other
+    block with the moved centres only.
     """
     (count, _), (num_clusters, _) = points.shape, clusters.centers.shape
     rows_at_once, centers_at_once = _block_sizes(count, num_clusters)
@@ -161,22 +162,22 @@ def _reassign(points: Array, norms: Array, clusters: _Clusters) -> tuple[Array, 
         assignment, distances = carry
         rows = jax.lax.dynamic_slice_in_dim(order, number * rows_at_once, rows_at_once)
         block, block_norms = points[rows], norms[rows]
-        anew = of_changed[rows].any()
-        limit = jnp.where(anew, num_clusters, num_changed)
+        compare_all = of_changed[rows].any()
+        limit = jnp.where(compare_all, num_clusters, num_changed)
 
         def compare(number: Array | int, nearest: tuple[Array, Array]) -> tuple[Array, Array]:
             index, distance = nearest
             first = number * centers_at_once
             some, indices = (jax.lax.dynamic_slice_in_dim(part, first, centers_at_once) for part in (centers, rank))
-            found = _squared_distances(block, block_norms, some)
-            found = jnp.where(first + jnp.arange(centers_at_once) < limit, found, jnp.inf)
-            smallest = found.min(1)
-            # Indices by equality, not argmin: XLA's sums over one array are several times as fast as over two.
-            own = jnp.where(found == smallest[:, None], indices, num_clusters).min(1)
-            better = (smallest < distance) | ((smallest == distance) & (own < index))
-            return jnp.where(better, own, index), jnp.where(better, smallest, distance)
+            squared = _squared_distances(block, block_norms, some)
+            squared = jnp.where(first + jnp.arange(centers_at_once) < limit, squared, jnp.inf)
+            smallest = squared.min(1)
+            # Two `min` instead of argmin: XLA reduces one array several times as fast as values with their indices.
+            closest = jnp.where(squared == smallest[:, None], indices, num_clusters).min(1)
+            better = (smallest < distance) | ((smallest == distance) & (closest < index))
+            return jnp.where(better, closest, index), jnp.where(better, smallest, distance)
 
-        start = jnp.where(anew, num_clusters, assignment[rows]), jnp.where(anew, jnp.inf, distances[rows])
+        start = jnp.where(compare_all, num_clusters, assignment[rows]), jnp.where(compare_all, jnp.inf, distances[rows])
         index, distance = jax.lax.fori_loop(0, -(-limit // centers_at_once), compare, start)
         return assignment.at[rows].set(index), distances.at[rows].set(distance)
 
@@ -185,24 +186,25 @@ def _reassign(points: Array, norms: Array, clusters: _Clusters) -> tuple[Array, 
 
 
 def _block_sizes(count: int, num_clusters: int) -> tuple[int, int]:
-    """Points and centres that are compared at once: all of them where it is launches that take time."""
+    """Points and centres that are compared at once: all on an accelerator, where launching kernels takes the time."""
     if jax.default_backend() != "cpu":
         return count, num_clusters
     return min(count, BLOCK[0]), min(num_clusters, BLOCK[1])
 
 
 def _means(points: Array, assignment: Array, centers: Array) -> Array:
+    """Mean of each cluster's points (k, d); an empty cluster keeps its centre."""
     counts = jnp.bincount(assignment, length=centers.shape[0])[:, None]
     sums = jax.lax.platform_dependent(points, assignment, centers, cpu=_sums_by_adding, default=_sums_by_product)
     return jnp.where(counts > 0, sums / jnp.maximum(counts, 1).astype(sums.dtype), centers)
 
 
 def _sums_by_adding(points: Array, assignment: Array, centers: Array) -> Array:
-    """Sums of the points of each cluster, added one after the other."""
+    """Sum of each cluster's points (k, d), added one after the other."""
     return jax.ops.segment_sum(points, assignment, centers.shape[0])
 
 
 def _sums_by_product(points: Array, assignment: Array, centers: Array) -> Array:
-    """The same as a product with the one-hot assignment: in a fixed order where additions run side by side."""
+    """The same by a product with the one-hot assignment: deterministic on accelerators, which add in parallel."""
     members = jax.nn.one_hot(assignment, centers.shape[0], dtype=points.dtype)
     return jnp.matmul(members.T, points, precision=jax.lax.Precision.HIGHEST)

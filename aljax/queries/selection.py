@@ -1,4 +1,4 @@
-"""Choosing a diverse batch: the most uncertain tiles, clustered, the most uncertain of each cluster."""
+"""Selection of a diverse batch: the most uncertain tiles are clustered, and the best of each cluster is chosen."""
 
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -14,18 +14,18 @@ def select(
     budget: int,
     multiplier: int = 1,
 ) -> Int[np.ndarray, " budget"]:
-    """Picks `budget` distinct tiles that are uncertain and unlike each other (section II-B).
+    """Chooses `budget` distinct tiles that are uncertain and diverse (section II-B of the paper).
 
-    The `multiplier * budget` highest `scores` (N,) are clustered by their `features` (N, D) into `budget`
-    clusters; each cluster gives its highest score, and a cluster that came out empty is made up for by the
-    next highest score. With multiplier 1, or no more candidates than the budget, these are the highest
-    scores. Equal scores count in the order of their index. Returns indices, highest score first; all N
-    of them where N < budget. Raises ValueError for a budget or multiplier below 1, a score that is NaN, or
-    features that are not those of N tiles. Not for use inside `jit`: it returns NumPy indices.
+    The tiles with the `multiplier * budget` highest `scores` (N,) are clustered by their `features` (N, D) into
+    `budget` clusters, and the tile with the highest score of each cluster is chosen. An empty cluster is replaced by
+    the highest score that is left. With multiplier 1, or no more candidates than the budget, the highest scores are
+    chosen without clustering. Ties are ordered by index. Returns indices, highest score first, or all N if N < budget.
+    Raises ValueError for a budget or multiplier below 1, a NaN score, or other shapes. Not for use inside `jit`: it
+    returns NumPy indices.
     """
     scores, features = np.asarray(as_array(scores)), as_array(features)
     if not np.issubdtype(scores.dtype, np.floating):
-        scores = scores.astype(np.float64)  # of whole numbers without a sign there is no negative
+        scores = scores.astype(np.float64)  # unsigned integers cannot be negated for the sort
     if scores.ndim != 1 or len(features.shape) != 2:
         raise ValueError(f"scores have the shape {scores.shape} and features {features.shape}: give (N,) and (N, D)")
     if len(features) != len(scores):

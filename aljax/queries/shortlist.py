@@ -1,4 +1,4 @@
-"""The most uncertain tiles while scores stream past: memory is that of the shortlist, not of the pool."""
+"""The most uncertain tiles, kept while batches of scores arrive: memory is that of the shortlist, not of the pool."""
 
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -8,7 +8,7 @@ from aljax.queries.selection import select
 
 
 class Shortlist:
-    """The `size` highest scores so far, with the tiles' rows and embeddings; equal scores in the order of rows."""
+    """The `size` highest scores so far, with rows (indices in the pool) and embeddings; ties are ordered by row."""
 
     def __init__(
         self,
@@ -17,18 +17,19 @@ class Shortlist:
         scores: Float[np.ndarray, " k"] | None = None,
         embeddings: Float[np.ndarray, "k d"] | None = None,
     ) -> None:
-        """Empty, or with what `arrays` gave: such a list is for selecting, nothing can be added to it."""
+        """An empty shortlist, or one restored from `arrays`, which allows `select` but not `add`."""
         self.size = size
         self.rows: Int[np.ndarray, " k"] = np.empty(0, np.int64) if rows is None else rows
         self.scores: Float[np.ndarray, " k"] = np.empty(0, np.float32) if scores is None else scores
         self._embeddings = embeddings
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What the list holds, by the names of the constructor's arguments."""
+        """The content, by the names of the constructor's arguments."""
         return {"rows": self.rows, "scores": self.scores, "embeddings": self.embeddings}
 
     @property
     def embeddings(self) -> Float[np.ndarray, "k d"]:
+        """Embeddings of the tiles, in the order of `rows`. Raises ValueError for an empty list."""
         if self._embeddings is None:
             raise ValueError("the shortlist is empty: add tiles first")
         return self._embeddings[: len(self.rows)]
@@ -36,9 +37,9 @@ class Shortlist:
     def add(
         self, rows: Int[np.ndarray, " b"], scores: Float[AnyArray, " b"], embeddings: Float[AnyArray, "b d"]
     ) -> None:
-        """Considers a batch of tiles; a row that comes twice, as padding does, counts once.
+        """Adds a batch of tiles and keeps the best; a row that occurs twice, as padding does, counts once.
 
-        Raises ValueError for a score that is NaN.
+        Raises ValueError for a NaN score.
         """
         scores, embeddings = np.asarray(as_array(scores)), as_array(embeddings)
         if len(unranked := np.flatnonzero(np.isnan(scores))):
@@ -53,14 +54,17 @@ class Shortlist:
         entering = best[best >= held]
         if not len(entering):
             return
-        # Who enters takes the place of who leaves, so no other embedding moves.
+        # New tiles take the places of those that drop out, so no other embedding is copied.
         places = np.concatenate([np.setdiff1d(np.arange(held), best), np.arange(held, len(best))])
         self._embeddings[places] = np.asarray(embeddings)[first[entering - held]]
         self.rows = _placed(self.rows, places, every_row[entering], len(best))
         self.scores = _placed(self.scores, places, every_score[entering], len(best))
 
     def select(self, key: Array | int, budget: int, multiplier: int) -> Int[np.ndarray, " budget"]:
-        """Rows that `aljax.select` picks from the tiles on the list: those it would pick from all tiles added."""
+        """Rows that `aljax.select` chooses from the shortlist, the same as from all tiles that were added.
+
+        The same only if budget * multiplier is at most `size`.
+        """
         order = np.argsort(self.rows)
         chosen = select(key, self.scores[order], self.embeddings[order], budget, multiplier)
         return self.rows[order][chosen]

@@ -1,6 +1,6 @@
-"""The query functions by name: what each needs of a prediction, its score, and how tiles are chosen by it.
+"""The query functions by name: the inputs that each needs, its score, and how tiles are selected by the score.
 
-A user's own is one function more.
+A user's own query is a function, named on the command line as `module:function`.
 """
 
 import inspect
@@ -29,50 +29,50 @@ from aljax.queries.scores import (
 )
 from aljax.system.own_code import find_own
 
-DROPOUT, PASSES = 0.25, 16  # of BALD: share of the last layer's inputs that a pass leaves out, and passes
+DROPOUT, PASSES = 0.25, 16  # of BALD: dropout rate of the last layer's inputs, and number of forward passes
 
 
 class Candidates(NamedTuple):
-    """What a score may look at: a row for each tile of a batch of unlabelled ones."""
+    """The arguments of a score, for a batch of B unlabelled tiles."""
 
     probabilities: Float[AnyArray, "b c"]
     embeddings: Float[AnyArray, "b d"]
-    """Inputs of the last layer."""
+    """Inputs of the last layer (B, D)."""
     last_layer: LastLayer
     """{"kernel": (D, C), "bias": (C,)} of the fitted network."""
     predicted_losses: Float[AnyArray, " b"] | None
-    """Of a network with a loss head."""
+    """Of the loss head of LL; None for a network without one."""
     previous: Float[AnyArray, "b c"] | None
-    """Probabilities in the last iteration, for a query that needs them."""
+    """Probabilities in the last iteration; None unless the query `needs_previous`."""
     labels: UInt8[np.ndarray, "n c"]
-    """Of the labelled tiles."""
+    """Labels (n, C) of the labelled tiles, 0 or 1."""
     key: Array
     """The same for all batches of an iteration."""
     threshold: float = 0.5
-    """Above which a class counts as present, by the best micro F1 on the validation tiles."""
+    """The probability above which a class is predicted, for the best micro F1 on the validation tiles."""
 
 
 Score = Callable[[Candidates], Float[AnyArray, " b"]]
-"""Uncertainty of each tile of the batch: higher is more worth labelling."""
+"""Uncertainty (B,) of the tiles of a batch; the highest are labelled."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """How the tiles to label are found."""
+    """A query function: a score and a way to select tiles by it."""
 
     name: str
     """On the command line."""
     title: str
     """In legends and tables."""
     score: Score | None
-    """None: by chance."""
+    """None: random."""
     choice: Literal["clusters", "gradients", "centres"] = "clusters"
-    """Clusters of the m * b highest scores and the best of each (the paper); or, pool-wide, `badge` or `coreset`."""
+    """`select` from the m * b highest scores (the paper), or `badge` or `coreset` over the whole pool."""
     needs_loss_head: bool = False
     needs_previous: bool = False
-    """Probabilities of the last iteration: in the first one it chooses by chance."""
+    """Whether it needs the probabilities of the last iteration; without them, in the first, it chooses at random."""
     source: Path | None = None
-    """The file that a user's own is from."""
+    """The file of a user's own score."""
 
     @property
     def is_pool_wide(self) -> bool:
@@ -110,7 +110,7 @@ def _bald(candidates: Candidates) -> Float[Array, " b"]:
 
 @jax.jit
 def _passes(key: Array, embeddings: Array, kernel: Array, bias: Array) -> Float[Array, "k b c"]:
-    """Probabilities with dropout of the last layer's inputs; a pass leaves the same inputs out for every tile."""
+    """Probabilities with dropout on the last layer's inputs; each pass has one dropout mask for all tiles."""
     kept = jax.random.bernoulli(key, 1.0 - DROPOUT, (PASSES, kernel.shape[0], 1)) / (1.0 - DROPOUT)
     return jax.nn.sigmoid(jnp.einsum("bd,kdc->kbc", embeddings, kept * kernel) + bias)
 
@@ -124,7 +124,7 @@ QUERIES: Mapping[str, Query] = {
         Query("mge", "MGE", _mge),
         Query("entropy", "Entropy", lambda candidates: entropy_scores(candidates.probabilities)),
         Query("margin", "Margin", lambda candidates: margin_scores(candidates.probabilities)),
-        Query("least-confidence", "Least confidence", lambda given: least_confidence_scores(given.probabilities)),
+        Query("least-confidence", "Least confidence", lambda batch: least_confidence_scores(batch.probabilities)),
         Query("bald", "BALD", _bald),
         Query("rarity", "Rarity", _rarity),
         Query("boundary", "Boundary", _boundary),
@@ -135,9 +135,9 @@ QUERIES: Mapping[str, Query] = {
 
 
 def find_query(name: str) -> Query:
-    """A query of the table, or a user's own by `module:function`; modules are looked for in the working directory too.
+    """A query of `QUERIES`, or a user's own `Score` as `module:function`; modules may be in the working directory.
 
-    The function is a `Score`. Raises InputError if there is none of that name.
+    Raises InputError if there is none of that name.
     """
     if name in QUERIES:
         return QUERIES[name]

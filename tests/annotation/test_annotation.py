@@ -63,15 +63,15 @@ def write_start(path: Path, count: int) -> Path:
 
 
 def rounds(call, run_dir: Path, last: int, *arguments: object) -> list[list[dict[str, str]]]:
-    """The rows that the person was asked for, round by round; the last form is left blank."""
-    asked = []
+    """The rows of the form of each round; the last form is left blank."""
+    forms = []
     for number in range(1, last + 1):
         assert call(*arguments, run_dir=run_dir.name) == 0
         form = run_dir / f"round-{number}" / "to_label.csv"
-        asked.append(read(form))
+        forms.append(read(form))
         if number < last:
             fill(form)
-    return asked
+    return forms
 
 
 def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys, monkeypatch) -> None:
@@ -84,7 +84,7 @@ def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys
     assert len(set(ids)) == len(ids) == 24
     records = [json.loads(line) for line in (tmp_path / "run/round-3/history.jsonl").read_text().splitlines()]
     assert [record["num_labeled"] for record in records] == [8, 12]
-    assert [record["selected"] for record in records] == [[row["id"] for row in asked] for asked in (second, third)]
+    assert [record["selected"] for record in records] == [[row["id"] for row in form] for form in (second, third)]
     labels = {row["id"]: row for row in read(tmp_path / "run/labels.csv")}
     assert labels.keys() == {row["id"] for row in first + second}
     for tile, row in labels.items():
@@ -156,9 +156,9 @@ def test_round_that_was_killed_goes_on_to_the_same_tiles(call, tmp_path, monkeyp
 def test_labels_that_are_there_already_spare_the_first_round(call, tmp_path) -> None:
     start = write_start(tmp_path / "start.csv", 18)
     assert call(first=["--labels", start]) == 0
-    asked = [row["id"].removesuffix(".png") for row in read(tmp_path / "run/round-1/to_label.csv")]
-    assert len(asked) == 4
-    assert not {*asked} & {*ARCHIVE.ids[:18]}
+    suggested = [row["id"].removesuffix(".png") for row in read(tmp_path / "run/round-1/to_label.csv")]
+    assert len(suggested) == 4
+    assert not {*suggested} & {*ARCHIVE.ids[:18]}
     assert (tmp_path / "run/round-1/history.jsonl").exists()
 
 
@@ -226,15 +226,15 @@ def test_tile_that_cannot_be_labelled_never_comes_back(query, call, tmp_path) ->
     for tile in skipped:
         text = re.sub(rf"{re.escape(tile)};pool;.;.;.", f"{tile};skip;;;", text)
     form.write_text(text)
-    asked = [row["id"] for row in first + second]
+    suggested = [row["id"] for row in first + second]
     for number in range(3, 20):
         assert call("--budget", 12, "--query", query) == 0
         form = tmp_path / f"run/round-{number}/to_label.csv"
         if not form.exists():
             break
-        asked += [row["id"] for row in read(form)]
+        suggested += [row["id"] for row in read(form)]
         fill(form)
-    assert len(asked) == len(set(asked)) == 60
+    assert len(suggested) == len(set(suggested)) == 60
     assert trained_on(tmp_path / f"run/round-{number}")[-1] == 60 - 8 - 3
     kept = {row["id"]: row for row in read(tmp_path / "run/labels.csv")}
     assert [(kept[tile]["split"], kept[tile]["class0"]) for tile in skipped] == [("skip", "")] * 3
@@ -497,24 +497,26 @@ def test_form_in_the_folder_of_another_round_is_told(call, tmp_path, capsys) -> 
     rounds(call, tmp_path / "run", 2, "--features", write_features(tmp_path / "features.npz"))
     shutil.copy(tmp_path / "run/round-1/to_label.csv", tmp_path / "run/round-2/to_label.csv")
     assert call() == 2
-    told = r"error: \S*round-2/to_label\.csv has the tiles of \S*round-1/to_label\.csv, so one of them is in the wrong "
-    assert re.search(f"{told}folder: save the form again from the label.html beside it\n$", capsys.readouterr().err)
+    message = (
+        r"error: \S*round-2/to_label\.csv has the tiles of \S*round-1/to_label\.csv, so one of them is in the wrong "
+    )
+    assert re.search(f"{message}folder: save the form again from the label.html beside it\n$", capsys.readouterr().err)
 
 
 def test_new_tiles_of_a_pool_are_told_without_the_numbers_of_every_band(call, tmp_path, capsys) -> None:
-    given = ["--features", write_features(tmp_path / "features.npz", 59)]
+    options = ["--features", write_features(tmp_path / "features.npz", 59)]
     (tmp_path / "tiles/tile000.png").rename(tmp_path / "tile000.png")
-    rounds(call, tmp_path / "run", 2, *given)
+    rounds(call, tmp_path / "run", 2, *options)
     fill(tmp_path / "run/round-2/to_label.csv")
     (tmp_path / "tile000.png").rename(tmp_path / "tiles/tile000.png")
     write_features(tmp_path / "features.npz")
     capsys.readouterr()
-    assert call(*given) == 2
+    assert call(*options) == 2
     assert capsys.readouterr().err == (
         f"error: the pool has other tiles than in {tmp_path / 'run/round-2'}, and its bands another mean or deviation: "
         "a warm start goes on with the same; use --start cold\n"
     )
-    assert call(*given, "--start", "cold") == 0
+    assert call(*options, "--start", "cold") == 0
 
 
 def test_names_that_a_spreadsheet_takes_for_formulas_are_told(call, tmp_path, capsys) -> None:

@@ -87,9 +87,9 @@ def test_what_the_page_saves_is_read_back_as_it_was_answered(tmp_path) -> None:
         {"done": True, "skipped": True, "cells": [0, 1, 1]},
     ]
 
-    def save(given: list[dict[str, object]]) -> str:
+    def save(answers: list[dict[str, object]]) -> str:
         program = (
-            f"{script(page, 'text')}\nprocess.stdout.write(formText({script(page, 'round')}, {json.dumps(given)}))"
+            f"{script(page, 'text')}\nprocess.stdout.write(formText({script(page, 'round')}, {json.dumps(answers)}))"
         )
         return subprocess.run(["node", "-"], input=program, capture_output=True, encoding="utf-8", check=True).stdout
 
@@ -151,9 +151,9 @@ def test_click_leaves_the_keyboard_alone_and_storage_that_is_full_is_told(tmp_pa
     clicked = "listeners.mousedown(event); process.stdout.write(String(taken))"
     assert run_page(page, taken % "find('skip')" + clicked) == "false"
     assert run_page(page, taken % "make()" + clicked) == "true"
-    told = "localStorage.full = %s; press('1'); process.stdout.write(find('told').textContent ?? '')"
-    assert run_page(page, told % "false") == ""
-    assert run_page(page, told % "true") == "This browser keeps no labels: save before you close the page."
+    code = "localStorage.full = %s; press('1'); process.stdout.write(find('told').textContent ?? '')"
+    assert run_page(page, code % "false") == ""
+    assert run_page(page, code % "true") == "This browser keeps no labels: save before you close the page."
 
 
 def run_page(page: str, program: str) -> str:

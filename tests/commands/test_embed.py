@@ -147,8 +147,8 @@ def test_tiles_that_cannot_be_read_are_named_at_once_and_left_out(by, made, monk
 )
 def test_side_file_that_somebody_edited_is_refused(about, tmp_path) -> None:
     out = tmp_path / "f.npy"
-    with Unfinished(out, {"tiles": "a"}, 11, 2, BATCH) as begun:
-        begun.append(np.zeros((4, 2), np.float32))
+    with Unfinished(out, {"tiles": "a"}, 11, 2, BATCH) as unfinished:
+        unfinished.append(np.zeros((4, 2), np.float32))
     path = tmp_path / "f.npy.part.json"
     path.write_text("[1, 2]" if about is None else json.dumps({**json.loads(path.read_text()), **about}))
     with pytest.raises(InputError, match=r"f.npy.part.json is damaged .*: name another --out, or remove"):
@@ -223,12 +223,12 @@ command(embed.main)
 def test_process_that_was_stopped_is_gone_on_with(number, status, made, monkeypatch, tmp_path) -> None:
     whole, out = tmp_path / "whole.parquet", tmp_path / "f.parquet"
     command = [sys.executable, "-c", SCRIPT, str(int(number)), *map(str, by_run(made, out))]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.returncode == status, told.stderr
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == status, result.stderr
     assert not out.exists()
     assert json.loads((tmp_path / "f.parquet.part.json").read_text())["done"] == 8
     if number == signal.SIGTERM:
-        assert "stopped by SIGTERM; saved. To go on from here:" in told.stderr
+        assert "stopped by SIGTERM; saved. To go on from here:" in result.stderr
     assert run_command(monkeypatch, embed.main, *by_run(made, out)) == 0
     assert run_command(monkeypatch, embed.main, *by_run(made, whole)) == 0
     assert out.read_bytes() == whole.read_bytes()
@@ -254,7 +254,7 @@ def test_command_that_was_killed_while_it_wrote_the_file_writes_it_again(made, m
 def test_other_tiles_weights_or_size_are_not_mixed(made, monkeypatch, tmp_path, capsys) -> None:
     out = tmp_path / "f.parquet"
     kill_after(1, True, monkeypatch, by_weights(made, out))
-    begun = (tmp_path / "f.parquet.part").read_bytes()
+    before = (tmp_path / "f.parquet.part").read_bytes()
     run(settings(tmp_path / "other", max_labels=8, seed=1))
     assert run_command(monkeypatch, convert_weights.main, tmp_path / "other", "--out", tmp_path / "o.safetensors") == 0
     for index, pixels in enumerate(make_archive(COUNT, seed=1).images):
@@ -271,7 +271,7 @@ def test_other_tiles_weights_or_size_are_not_mixed(made, monkeypatch, tmp_path, 
         error = capsys.readouterr().err
         assert f"f.parquet.part was begun with other {what}: name another --out, or remove" in error
         assert error.count("\n") == 1
-    assert (tmp_path / "f.parquet.part").read_bytes() == begun
+    assert (tmp_path / "f.parquet.part").read_bytes() == before
     assert run_command(monkeypatch, embed.main, *by_weights(made, out)) == 0
 
 

@@ -15,9 +15,9 @@ def aljax(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_fits_a_screen_and_names_every_command() -> None:
-    told = aljax("--help")
-    lines = told.stdout.splitlines()
-    assert (told.returncode, told.stderr, told.stdout) == (0, "", aljax().stdout)
+    result = aljax("--help")
+    lines = result.stdout.splitlines()
+    assert (result.returncode, result.stderr, result.stdout) == (0, "", aljax().stdout)
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
     assert all(any(line.startswith(f"  {name} ") for line in lines) for name in COMMANDS)
@@ -25,22 +25,22 @@ def test_help_fits_a_screen_and_names_every_command() -> None:
 
 def test_version_and_unknown_command() -> None:
     assert aljax("--version").stdout == f"aljax {__version__}\n"
-    told = aljax("anotate")
-    assert told.returncode == 2
-    assert told.stderr == f"error: aljax has no command 'anotate': use one of {', '.join(COMMANDS)}\n"
+    result = aljax("anotate")
+    assert result.returncode == 2
+    assert result.stderr == f"error: aljax has no command 'anotate': use one of {', '.join(COMMANDS)}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_there_and_uses_the_shared_names_of_options(name: str) -> None:
     assert find_spec(f"aljax.commands.{name.replace('-', '_')}") is not None
-    told = aljax(name, "--help")
-    assert told.returncode == 0
-    assert f"usage: aljax {name} " in told.stdout
-    assert "--data-dir" not in told.stdout.replace("--data-dir is then that folder", "")
+    result = aljax(name, "--help")
+    assert result.returncode == 0
+    assert f"usage: aljax {name} " in result.stdout
+    assert "--data-dir" not in result.stdout.replace("--data-dir is then that folder", "")
 
 
 def test_help_whose_reader_leaves_is_no_traceback() -> None:
-    told = subprocess.run(
+    result = subprocess.run(
         f"{sys.executable} -m aljax --help | true", shell=True, capture_output=True, text=True, check=False
     )
-    assert "Traceback" not in told.stderr
+    assert "Traceback" not in result.stderr

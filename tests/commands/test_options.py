@@ -15,6 +15,6 @@ def test_help_is_wrapped_to_the_terminal_and_commands_are_left_as_they_are(monke
         with pytest.raises(SystemExit):
             options.read_options(lambda: None, "tools.some", f"One, two. {'(three) ' * 40}\n\n{example}")
         lines = capsys.readouterr().out.splitlines()
-        told = [line for line in lines if "(three)" in line]
-        assert widest - 8 <= max(map(len, told)) <= widest
+        usage_lines = [line for line in lines if "(three)" in line]
+        assert widest - 8 <= max(map(len, usage_lines)) <= widest
         assert example in lines

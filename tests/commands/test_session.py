@@ -109,9 +109,9 @@ def test_answers_that_were_cut_off_or_edited_are_refused_by_name(text: str, fold
     session = begin(folder)
     suggested = session.suggest()
     session.tell(suggested[:1], labels_of(suggested[:1]))
-    told = folder / "run/round-1/told.json"
+    answers = folder / "run/round-1/told.json"
     is_cells = text in ("[0, 1]", "[0, 1, 2]", '"010"', "[0, 1, true]", "3")
-    told.write_text(f'{{"{suggested[0]}": {text}}}' if is_cells else text)
+    answers.write_text(f'{{"{suggested[0]}": {text}}}' if is_cells else text)
     for call in (session.suggest, lambda: session.tell(suggested[1:2], labels_of(suggested[1:2]))):
         with pytest.raises(InputError, match=r"told.json is damaged \(.*\): bring it back, or remove it"):
             call()

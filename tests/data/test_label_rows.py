@@ -1,4 +1,4 @@
-"""Tables that are not quite label files: what a spreadsheet adds is passed over, all else is told rightly."""
+"""Tables that differ from label files: additions of spreadsheets are ignored, all others get the right message."""
 
 from pathlib import Path
 

@@ -52,7 +52,7 @@ def test_run_that_goes_on_does_not_read_all_tiles_again(archive, tmp_path, monke
 
 
 def test_reading_that_takes_long_says_so_in_a_log_once(archive, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(images, "SECONDS_WITHOUT_A_WORD", 0.0)
+    monkeypatch.setattr(images, "SECONDS_TO_MESSAGE", 0.0)
     assert list(find_unreadable(archive.images, "reading all tiles")) == [7, 50]
     assert capsys.readouterr().err == "reading all tiles: 16 of 60 so far\n"
 

@@ -1,4 +1,4 @@
-"""A compiled function that has seen native numbers takes big-endian ones for others: none of ours may."""
+"""A compiled JAX function may read big-endian numbers in the wrong byte order: none of aljax's functions does."""
 
 import inspect
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Choices over the whole pool: against what they stand for, computed the slow way, and whatever the tiles are."""
+"""Pool-wide selection: against slow reference implementations, and on degenerate features."""
 
 import inspect
 import itertools
@@ -12,7 +12,7 @@ from sklearn.datasets import make_blobs
 
 from aljax import gradient_embeddings
 from aljax.queries import badge, coreset, coverage, kmeans, pseudo_residuals
-from aljax.queries.diversity import _farthest, _nearest, _seed_gradients
+from aljax.queries.diversity import _greedy_k_centre, _nearest_distances, _seed_gradients
 
 rng = np.random.default_rng(0)
 FEATURES = {
@@ -23,7 +23,7 @@ FEATURES = {
     "on a line": rng.normal(size=(30, 1)) * np.arange(6),
     "far from the origin": 1000.0 + rng.normal(size=(30, 6)),
 }
-# Name: a choice of so many by features alone.
+# Name: the selection of `budget` tiles by features alone.
 CHOICES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "badge": lambda features, budget: badge(0, features, features, budget),
     "badge, of certainty": lambda features, budget: badge(0, features, np.zeros_like(features), budget),
@@ -115,9 +115,9 @@ def test_badge_draws_by_squared_distance() -> None:
     # Gradients 10, 0, 1 and 4 of one class and a constant input: the first is the largest, then 0, 1 and 4 have the
     # squared distances 100, 81 and 36 from it.
     residuals = np.array([[10.0], [0.0], [1.0], [4.0]], np.float32)
-    free = jnp.ones(4, bool)
-    draw = jax.jit(jax.vmap(lambda key: _seed_gradients(key, jnp.zeros((4, 1)), jnp.asarray(residuals), free, 2)))
-    chosen = np.asarray(draw(jax.random.split(jax.random.key(0), 4000)))
+    available = jnp.ones(4, bool)
+    seed = jax.jit(jax.vmap(lambda key: _seed_gradients(key, jnp.zeros((4, 1)), jnp.asarray(residuals), available, 2)))
+    chosen = np.asarray(seed(jax.random.split(jax.random.key(0), 4000)))
     assert (chosen[:, 0] == 0).all()
     shares = np.bincount(chosen[:, 1], minlength=4) / 4000
     np.testing.assert_allclose(shares, np.array([0, 100, 81, 36]) / 217, atol=0.03)
@@ -136,7 +136,7 @@ def test_badge_never_holds_an_array_of_n_times_d_times_c() -> None:
     n, d, c = 200_000, 256, 17
     shapes = (jax.ShapeDtypeStruct((n, size), jnp.float32) for size in (d, c))
     lowered = _seed_gradients.lower(jax.random.key(0), *shapes, jax.ShapeDtypeStruct((n,), bool), 20)
-    # Beside its inputs some numbers for each tile, nothing of the size of an input.
+    # Beyond its inputs, a few numbers per tile, nothing of the size of an input.
     assert lowered.compile().memory_analysis().temp_size_in_bytes < 16 * 4 * n
 
 
@@ -144,38 +144,38 @@ def test_badge_never_holds_an_array_of_n_times_d_times_c() -> None:
 
 
 def choose_slowly(features: np.ndarray, centres: np.ndarray, budget: int) -> list[int]:
-    """Greedy k-centre; without centres it begins with the farthest from the mean."""
+    """Greedy k-centre; without centres the first choice is the farthest from the mean."""
     chosen: list[int] = []
     features, centres = features.astype(float), centres.astype(float)
     for _ in range(budget):
-        known = np.concatenate([centres, features[chosen]])
-        known = known if len(known) else features.mean(0, keepdims=True)
-        distances = np.linalg.norm(features[:, None] - known, axis=-1).min(1)
+        covering = np.concatenate([centres, features[chosen]])
+        covering = covering if len(covering) else features.mean(0, keepdims=True)
+        distances = np.linalg.norm(features[:, None] - covering, axis=-1).min(1)
         distances[chosen] = -1.0
         chosen.append(int(distances.argmax()))
     return chosen
 
 
-@pytest.mark.parametrize("labelled", [0, 1, 9])
-@pytest.mark.parametrize("offset", [0.0, 300.0])  # around it, squares leave nothing of distances in float32
-def test_coreset_is_greedy_k_centre(labelled: int, offset: float) -> None:
-    known = (offset + rng.normal(size=(labelled, 5))).astype(np.float32)
+@pytest.mark.parametrize("num_labelled", [0, 1, 9])
+@pytest.mark.parametrize("offset", [0.0, 300.0])  # with it, squares in float32 lose the digits of distances
+def test_coreset_is_greedy_k_centre(num_labelled: int, offset: float) -> None:
+    labelled = (offset + rng.normal(size=(num_labelled, 5))).astype(np.float32)
     features = (offset + rng.normal(size=(50, 5))).astype(np.float32)
-    assert coreset(features, known, 20).tolist() == choose_slowly(features, known, 20)
+    assert coreset(features, labelled, 20).tolist() == choose_slowly(features, labelled, 20)
 
 
-def test_coreset_without_labelled_tiles_forgets_the_mean_it_began_with() -> None:
-    # The mean is 2.15, and 10 the farthest from it; then -1, and then the middle, however near to the mean it is.
+def test_coreset_without_labelled_tiles_does_not_count_the_mean_as_a_centre() -> None:
+    # The mean is 2.15 and 10 is the farthest from it; then -1, and then 2.5, although it is near the mean.
     features = np.array([[-1.0], [10.0], [2.5], [-0.5], [-0.25]], np.float32)
     assert coreset(features, np.zeros((0, 1), np.float32), 3).tolist() == [1, 0, 2]
 
 
 def test_coreset_leaves_no_tile_farther_than_the_one_it_took_last() -> None:
-    known, features = rng.normal(size=(3, 4)), rng.normal(size=(40, 4))
-    chosen = coreset(features.astype(np.float32), known.astype(np.float32), 12)
+    labelled, features = rng.normal(size=(3, 4)), rng.normal(size=(40, 4))
+    chosen = coreset(features.astype(np.float32), labelled.astype(np.float32), 12)
     radii = []
     for number in range(len(chosen)):
-        centres = np.concatenate([known, features[chosen[:number]]])
+        centres = np.concatenate([labelled, features[chosen[:number]]])
         distances = np.linalg.norm(features[:, None] - centres, axis=-1).min(1)
         assert distances[chosen[number]] == pytest.approx(distances.max(), rel=1e-5)
         radii.append(distances.max())
@@ -199,17 +199,17 @@ def test_coreset_takes_no_copy_of_what_is_labelled_or_chosen_before_all_else() -
 def test_coreset_holds_a_few_numbers_for_each_tile() -> None:
     n, d = 200_000, 256
     features, distances = jax.ShapeDtypeStruct((n, d), jnp.float32), jax.ShapeDtypeStruct((n,), jnp.float32)
-    farthest = _farthest.lower(features, distances, 20).compile()
-    known, real = jax.ShapeDtypeStruct((1000, d), jnp.float32), jax.ShapeDtypeStruct((1000,), bool)
-    nearest = _nearest.lower(features, known, real).compile()
-    for program in (farthest, nearest):
+    greedy = _greedy_k_centre.lower(features, distances, 20).compile()
+    centres, is_center = jax.ShapeDtypeStruct((1000, d), jnp.float32), jax.ShapeDtypeStruct((1000,), bool)
+    nearest = _nearest_distances.lower(features, centres, is_center).compile()
+    for program in (greedy, nearest):
         assert program.memory_analysis().temp_size_in_bytes < 16 * 4 * n
 
 
 @pytest.mark.parametrize("choice", ["badge", "coreset"])
 def test_a_pool_that_shrinks_compiles_few_programs(choice: str) -> None:
     features = rng.normal(size=(2000, 6)).astype(np.float32)
-    program = {"badge": _seed_gradients, "coreset": _farthest}[choice]
+    program = {"badge": _seed_gradients, "coreset": _greedy_k_centre}[choice]
     before = program._cache_size()
     for left in range(2000, 1000, -100):
         CHOICES[choice](features[:left], 9)
@@ -222,7 +222,7 @@ SIZES = [5, 40, 12, 25, 18]
 
 
 def separated_blobs() -> tuple[np.ndarray, np.ndarray]:
-    """Features, and the number of the blob that each is of."""
+    """Features (100, 8), and the index (100,) of each tile's blob."""
     centres = 20.0 * np.eye(5, 8)
     features, blob = make_blobs(SIZES, 8, centers=centres, cluster_std=0.5, random_state=0)
     return features.astype(np.float32), blob
@@ -245,12 +245,12 @@ def test_coverage_takes_the_most_typical_tile_of_a_blob() -> None:
 def test_coverage_is_the_nearest_tile_to_the_centre_of_each_cluster() -> None:
     features = FEATURES["random"].astype(np.float32)
     chosen = coverage(5, features, 7)
-    found = kmeans(5, features, 7)
-    assignment, sizes = np.asarray(found.assignment), np.bincount(found.assignment)
+    clusters = kmeans(5, features, 7)
+    assignment, sizes = np.asarray(clusters.assignment), np.bincount(clusters.assignment)
     assert sorted(assignment[chosen].tolist()) == list(range(7))
     for index in chosen:
         own = np.flatnonzero(assignment == assignment[index])
-        distances = np.linalg.norm(features[own] - found.centers[assignment[index]], axis=1)
+        distances = np.linalg.norm(features[own] - clusters.centers[assignment[index]], axis=1)
         assert distances[own == index] == pytest.approx(distances.min(), rel=1e-5)
     assert (np.diff(sizes[assignment[chosen]]) <= 0).all()
 

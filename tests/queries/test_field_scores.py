@@ -1,4 +1,4 @@
-"""The field's other scores: by hand, against loops in NumPy, and whatever batch and type they come in."""
+"""Scores other than the paper's: by hand, against loops in NumPy, and in any batch, order and type."""
 
 import inspect
 import math
@@ -18,17 +18,17 @@ def entropy_of(p: float) -> float:
 
 
 def slow_rarity(tile: list[float]) -> float:
-    shares = [(count + 2) / NUM_LABELLED for count in POSITIVES]
-    return sum(entropy_of(p) / math.sqrt(share) for p, share in zip(tile, shares, strict=True))
+    frequencies = [(count + 2) / NUM_LABELLED for count in POSITIVES]
+    return sum(entropy_of(p) / math.sqrt(frequency) for p, frequency in zip(tile, frequencies, strict=True))
 
 
 def slow_bald(draws: np.ndarray) -> float:
-    """Of one tile, (K, C)."""
+    """BALD of one tile, from its draws (K, C)."""
     mean = [sum(draw[index] for draw in draws) / len(draws) for index in range(draws.shape[1])]
     return sum(map(entropy_of, mean)) - sum(entropy_of(p) for draw in draws for p in draw) / len(draws)
 
 
-# Name: the score of draws (K, N, C), of which all but BALD look at the first, and the same of one tile's (K, C).
+# Name: the score (N,) of draws (K, N, C), and a slow score of one tile's draws (K, C). Only BALD uses more than draw 0.
 SCORES: dict[str, tuple[Callable, Callable]] = {
     "entropy": (lambda draws: entropy_scores(draws[0]), lambda draws: sum(map(entropy_of, draws[0]))),
     "margin": (lambda draws: margin_scores(draws[0]), lambda draws: -sum(abs(2 * p - 1) for p in draws[0])),
@@ -72,13 +72,13 @@ def test_least_confidence_by_hand() -> None:
 
 
 def test_rarity_by_hand() -> None:
-    # A class that nobody has seen among 8 counts as a quarter of them, one of six as all: 2 and 1 times its entropy.
+    # Of 8 labelled tiles none and 6 have the classes: smoothed frequencies 1/4 and 1, so 2 and 1 times the entropy.
     scores = rarity_scores(np.array([[0.5, 0.5], [0.5, 1.0], [0.0, 0.5]], np.float32), np.array([0, 6]), 8)
     np.testing.assert_allclose(scores, math.log(2) * np.array([3.0, 2.0, 1.0]), rtol=1e-6)
 
 
 def test_rarity_is_largest_at_the_threshold_by_hand() -> None:
-    # Odds of 1/3, 1 and 1/9 at a threshold of odds 1/3: probabilities of 1/2, 3/4 and 1/4.
+    # Odds of 1/3, 1 and 1/9, divided by the threshold's odds of 1/3, are those of probabilities 1/2, 3/4 and 1/4.
     probabilities = np.array([[0.25], [0.5], [0.1], [0.0], [1.0]], np.float32)
     scores = rarity_scores(probabilities, np.array([2]), 4, threshold=0.25)
     quarter = math.log(4) - 3 * math.log(3) / 4
@@ -138,21 +138,21 @@ def test_a_score_loses_nothing_of_probabilities_in_half_precision(name: str, dty
 @every_score
 def test_lists_and_whole_numbers_score_like_arrays_of_floats(name: str) -> None:
     draws = np.round(random_draws())
-    given, unchecked = (draws if name == "bald" else draws[0]), inspect.unwrap(SINGLE[name])
+    array, unchecked = (draws if name == "bald" else draws[0]), inspect.unwrap(SINGLE[name])
     expected = SCORES[name][0](draws)
-    for same in (given.tolist(), given.astype(int), given.astype(np.uint8).tolist(), given.astype(bool)):
-        found = unchecked(same)
-        assert found.dtype == np.float32
-        np.testing.assert_array_equal(found, expected)
+    for same in (array.tolist(), array.astype(int), array.astype(np.uint8).tolist(), array.astype(bool)):
+        scores = unchecked(same)
+        assert scores.dtype == np.float32
+        np.testing.assert_array_equal(scores, expected)
 
 
 @every_score
 def test_probabilities_of_another_shape_are_refused_with_the_one_to_give(name: str) -> None:
     shapes = [(5,), (4, 5), (1, 4, 24, 5)] if name == "bald" else [(5,), (), (1, 24, 5)]
     for shape in shapes:
-        with pytest.raises(ValueError, match=r"have the shape .*: give \((K, )?N, C\)") as told:
+        with pytest.raises(ValueError, match=r"have the shape .*: give \((K, )?N, C\)") as error:
             inspect.unwrap(SINGLE[name])(np.zeros(shape, np.float32))
-        assert str(shape) in str(told.value)
+        assert str(shape) in str(error.value)
 
 
 @pytest.mark.parametrize("positives", [np.zeros(1), np.zeros(4), np.zeros((5, 1)), 3.0])

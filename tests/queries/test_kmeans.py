@@ -1,4 +1,4 @@
-"""k-means++ and Lloyd, with scikit-learn as the yardstick."""
+"""k-means++ and Lloyd, against scikit-learn and a plain NumPy implementation."""
 
 import sys
 
@@ -11,7 +11,7 @@ from sklearn.datasets import make_blobs
 from aljax import kmeans
 from aljax.queries.kmeans import _kmeans
 
-seeding = sys.modules["aljax.queries.kmeans"]  # the function hides the module
+module = sys.modules["aljax.queries.kmeans"]  # as an attribute of `aljax.queries`, the function hides the module
 
 
 def test_inertia_is_within_one_percent_of_scikit_learn() -> None:
@@ -81,8 +81,8 @@ def test_points_that_are_not_finite_are_refused() -> None:
 
 def seed_with(points: np.ndarray, num_clusters: int) -> np.ndarray:
     seed = jax.jit(
-        lambda key: seeding._seed(key, jax.numpy.asarray(points), num_clusters)
-    )  # a new function is traced anew
+        lambda key: module._seed(key, jax.numpy.asarray(points), num_clusters)
+    )  # a new function is traced again, with the constants as the test sets them
     chosen, assignment, distances = map(np.asarray, seed(jax.random.key(1)))
     to_chosen = ((points[:, None] - points[chosen]) ** 2).sum(-1)
     np.testing.assert_array_equal(assignment, to_chosen.argmin(1))
@@ -93,21 +93,21 @@ def seed_with(points: np.ndarray, num_clusters: int) -> np.ndarray:
 @pytest.mark.parametrize("num_clusters", [3, 40], ids=["few candidates", "more candidates than points"])
 def test_distances_in_a_table_seed_like_those_that_are_computed(num_clusters: int, monkeypatch) -> None:
     points = make_blobs(96, 16, centers=8, cluster_std=2.0, random_state=2)[0].astype(np.float32)
-    as_it_is = seed_with(points, num_clusters)
-    monkeypatch.setattr(seeding, "TABLE_BYTES", 0)
-    np.testing.assert_array_equal(seed_with(points, num_clusters), as_it_is)
-    assert len(set(as_it_is.tolist())) == num_clusters
+    with_table = seed_with(points, num_clusters)
+    monkeypatch.setattr(module, "TABLE_BYTES", 0)
+    np.testing.assert_array_equal(seed_with(points, num_clusters), with_table)
+    assert len(set(with_table.tolist())) == num_clusters
 
 
 @pytest.mark.parametrize("block", [(7, 3), (64, 16)])
 def test_points_are_compared_with_what_can_win_them_block_by_block(block: tuple[int, int], monkeypatch) -> None:
-    spread = make_blobs(190, 6, centers=50, cluster_std=3.0, random_state=3)[0]
-    points = np.concatenate([spread, spread[:10]]).astype(np.float32)  # some are equally near
+    distinct = make_blobs(190, 6, centers=50, cluster_std=3.0, random_state=3)[0]
+    points = np.concatenate([distinct, distinct[:10]]).astype(np.float32)  # copies make ties
     chosen = seed_with(points, 40)
-    monkeypatch.setattr(seeding, "BLOCK", block)
+    monkeypatch.setattr(module, "BLOCK", block)
 
     def lloyd(rounds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The plain algorithm."""
+        """Plain Lloyd: centres, assignment and inertia."""
         centers = points[chosen]
         for number in range(rounds + 1):
             distances = ((points[:, None] - centers) ** 2).sum(-1)
@@ -166,5 +166,5 @@ def test_strict_promotion_and_wider_types_change_nothing(key) -> None:
 
 def test_first_centre_is_any_point() -> None:
     points = jax.numpy.arange(8.0)[:, None]
-    firsts = {int(seeding._seed(jax.random.key(seed), points, 1)[0][0]) for seed in range(20)}
+    firsts = {int(module._seed(jax.random.key(seed), points, 1)[0][0]) for seed in range(20)}
     assert len(firsts) > 3

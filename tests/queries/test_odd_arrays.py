@@ -1,4 +1,4 @@
-"""Whatever arrays and keys a caller has at hand, the answer is the right one or an error says what to do."""
+"""Any kind of array or key gives the right result, or an error that says what to do."""
 
 import jax
 import jax.numpy as jnp
@@ -10,21 +10,24 @@ from aljax import Shortlist, evaluate, random_pairs, ranking_loss
 from aljax.queries import badge, coverage, kmeans, select
 
 
-def listed(rows: np.ndarray, scores: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-    found = Shortlist(12)
-    found.add(rows, scores, embeddings)
-    return found.select(jax.random.key(0), 7, 1)
+def select_from_shortlist(rows: np.ndarray, scores: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+    shortlist = Shortlist(12)
+    shortlist.add(rows, scores, embeddings)
+    return shortlist.select(jax.random.key(0), 7, 1)
 
 
 @pytest.fixture(autouse=True)
 def unchecked(as_users_have_it) -> None:
-    """What the signatures do not allow."""
+    """Without the types of the signatures, which only tests enforce."""
 
 
 ALL = {
     **CALLS,
     "evaluate": (evaluate, (PROBABILITIES, LABELS)),
-    "Shortlist": (lambda scores, embeddings: listed(np.arange(30), scores, embeddings), (LOSSES, EMBEDDINGS)),
+    "Shortlist": (
+        lambda scores, embeddings: select_from_shortlist(np.arange(30), scores, embeddings),
+        (LOSSES, EMBEDDINGS),
+    ),
 }
 
 
@@ -79,7 +82,7 @@ def test_what_is_no_number_is_refused(name: str, change, message: str) -> None:
 @pytest.mark.parametrize("kind", [np.uint8, bool, np.int64])
 def test_whole_losses_are_ranked_as_numbers(kind: type) -> None:
     predicted, true = np.array([[0, 1], [1, 0]]).astype(kind), np.array([[0, 1], [0, 1]]).astype(kind)
-    # 0 is below 1, not above it as it is less 1 without a sign.
+    # As unsigned integers 0 - 1 would be 255.
     np.testing.assert_array_equal(ranking_loss(predicted, true), [0.0, 2.0])
 
 
@@ -99,22 +102,22 @@ def test_old_keys_draw_as_they_are() -> None:
     "key", [1.5, None, "a", True, 2**32, 2**40 + 3, -(2**31) - 1, np.zeros(3), jax.random.split(jax.random.key(0), 2)]
 )
 def test_what_is_no_key_is_refused(key: object) -> None:
-    draws = (
+    calls = (
         lambda: random_pairs(key, 8),
         lambda: kmeans(key, EMBEDDINGS, 7),
         lambda: select(key, LOSSES, EMBEDDINGS, 7, 3),
         lambda: badge(key, EMBEDDINGS, PROBABILITIES, 7),
         lambda: coverage(key, EMBEDDINGS, 7),
     )
-    for draw in draws:
+    for use_key in calls:
         with pytest.raises(ValueError, match=r"^the key is .*: give a whole number of 32 bits, or one key"):
-            draw()
+            use_key()
 
 
 def test_score_that_is_nan_never_enters_a_shortlist() -> None:
     scores = np.where(np.arange(30) == 4, np.nan, LOSSES)
     with pytest.raises(ValueError, match="the score of row 4 is NaN"):
-        listed(np.arange(30), scores, EMBEDDINGS)
+        select_from_shortlist(np.arange(30), scores, EMBEDDINGS)
 
 
 @pytest.mark.parametrize(

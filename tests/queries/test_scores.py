@@ -57,7 +57,7 @@ def test_mge_never_holds_an_array_of_n_times_d_times_c() -> None:
     n, d, c = 1_000_000, 1024, 17
     layer = {"kernel": jax.ShapeDtypeStruct((d, c), jnp.float32), "bias": jax.ShapeDtypeStruct((c,), jnp.float32)}
     lowered = _mge_scores.lower(layer, jax.ShapeDtypeStruct((n, d), jnp.float32))
-    # Beside its input a million rows may cost a few numbers per class each, nothing of the size of the input.
+    # Beyond its input, a few numbers per tile and class, nothing of the size of the input.
     assert lowered.compile().memory_analysis().temp_size_in_bytes < 6 * 4 * n * c
 
 
@@ -137,9 +137,9 @@ def test_a_kernel_as_pytorch_keeps_it_is_told_from_other_shapes() -> None:
     for function in (mge_scores, gradient_embeddings):
         with pytest.raises(ValueError, match=r"give kernel\.T"):
             function(transposed, embeddings)
-        with pytest.raises(ValueError, match=r"bias \(1,\)") as told:  # nothing is wrong with a square kernel
+        with pytest.raises(ValueError, match=r"bias \(1,\)") as error:  # a square kernel fits
             function({"kernel": np.zeros((16, 16), np.float32), "bias": np.zeros(1, np.float32)}, embeddings)
-        assert "kernel.T" not in str(told.value)
+        assert "kernel.T" not in str(error.value)
 
 
 def test_lists_and_whole_numbers_score_like_arrays_of_floats() -> None:
@@ -166,7 +166,7 @@ def test_pseudo_residuals_keep_what_is_left_near_certainty() -> None:
     np.testing.assert_allclose(pseudo_residuals(logits)[0], [np.exp(-60.0), -np.exp(-60.0)], rtol=1e-5)
 
 
-# Each would broadcast. Without the checks of shapes that the tests add: what a user meets.
+# Each would broadcast. In a process of its own, without the shape checks that are on in tests, as for a user.
 WRONG = """
 import aljax, aljax.queries as queries, numpy as np, jax
 z, key = np.zeros, jax.random.key(0)
@@ -206,5 +206,5 @@ for call in (
 
 
 def test_shapes_that_would_broadcast_are_refused() -> None:
-    told = subprocess.run([sys.executable, "-c", WRONG], capture_output=True, text=True, check=True).stdout
-    assert told.split() == ["refused"] * 24
+    output = subprocess.run([sys.executable, "-c", WRONG], capture_output=True, text=True, check=True).stdout
+    assert output.split() == ["refused"] * 24

@@ -1,4 +1,4 @@
-"""The shortlist picks what a choice from the whole pool would pick, however the pool streams past."""
+"""The shortlist selects the same tiles as a selection from the whole pool, in whatever batches the pool arrives."""
 
 import tracemalloc
 

@@ -1,4 +1,4 @@
-"""A stranger's query: one function in a file of theirs, found by its name, run like the others."""
+"""The table of queries, and a user's own: one function in their file, found by its name, run like the others."""
 
 import json
 import sys

@@ -1,1 +1,1 @@
-"""Readers: UC Merced, TreeSatAI, a folder of tiles with a CSV, archives of TensorFlow Datasets; downloads."""
+"""Readers: UC Merced, TreeSatAI, a folder of tiles with a CSV, prepared TensorFlow Datasets archives; downloads."""

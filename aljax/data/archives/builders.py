@@ -1,4 +1,4 @@
-"""TensorFlow Datasets' builders of the two archives, in the numpy-only mode that needs no TensorFlow.
+"""TensorFlow Datasets builders of UC Merced and TreeSatAI, in the NumPy-only mode that needs no TensorFlow.
 
 Importing this module registers `ucmerced_multilabel` and `treesatai` with TensorFlow Datasets:
 
@@ -8,7 +8,7 @@ Importing this module registers `ucmerced_multilabel` and `treesatai` with Tenso
     builder.download_and_prepare()
     source = builder.as_data_source(split="train")  # records {"id", "image": encoded bytes, "labels"}
 
-The files come from a manual directory, if there is one with files in it, or else are downloaded.
+The source files are taken from the manual directory, or downloaded if it is missing or empty.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,17 +26,17 @@ from aljax.data.archives.listing import Listing
 from aljax.data.archives.prepared import VERSION
 from aljax.data.tiles.decoding import decode
 
-# Of encoded tiles in a file; those of one file are in memory while it is written. A GeneratorBasedBuilder would write
-# more than 1000 MiB by way of TensorFlow.
+# Encoded tiles per shard; a shard is held in memory while it is written. A GeneratorBasedBuilder would need TensorFlow
+# to write more than 1000 MiB.
 SHARD_BYTES = 2**28
 
 
 class TilesBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Records of encoded tiles as they come, in the order of the listing; ids and labels in the metadata too."""
+    """Records of the encoded tiles, unchanged and in the order of the listing; the metadata repeat ids and labels."""
 
     VERSION = tfds.core.Version(VERSION)
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The files as their publishers offer them, zipped or unpacked."
-    # Of the subclasses.
+    # Set by the subclasses.
     list_files: ClassVar[Callable[[Path], Listing]]
     downloads: ClassVar[Mapping[str, str]]
     num_classes: ClassVar[int]
@@ -81,7 +81,7 @@ class TilesBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
     def _source(self, dl_manager: tfds.download.DownloadManager) -> Path:
         try:
             return Path(dl_manager.manual_dir)
-        except AssertionError:  # there is none, or it is empty
+        except AssertionError:  # the manual directory is missing or empty
             folder = Path(dl_manager.download_dir) / self.name
             download(self.downloads, folder)
             return folder
@@ -91,7 +91,7 @@ class TilesBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
         with tqdm(desc=name, total=total, initial=rows.start, unit="tile", disable=None, leave=False) as bar:
             for index in rows:
                 data = listing.read(index)
-                decode(data, listing.names[index], listing.form)  # what is broken is told now, not in training
+                decode(data, listing.names[index], listing.form)  # reports a broken tile now, not in training
                 yield index, {"id": listing.ids[index], "image": data, "labels": listing.labels[index]}
                 bar.update()
 

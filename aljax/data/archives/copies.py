@@ -1,4 +1,4 @@
-"""Tiles that are copies of others: on both sides of a split they would be learnt and then measured with."""
+"""Tiles that are copies of others: in two parts of a split, the same tile would be in training and in the test."""
 
 import hashlib
 import os
@@ -14,33 +14,36 @@ from aljax.data.archive import Split
 from aljax.data.tiles.images import read_each, read_file
 from aljax.errors import InputError, InputWarning
 
-SAMPLE_BYTES = 4096
+SAMPLE_BYTES = 4096  # read at each of three places of a file
 ROW_BYTES_AT_ONCE = 2**24
 
 Groups = list[list[int]]
 
 
 def find_copies(files: Sequence[Path]) -> Int[np.ndarray, " n"]:
-    """For each file the index of the first one with the same bytes, which may be its own. Raises InputError.
+    """For each file (n,) the index of the first one with the same bytes, which may be its own. Raises InputError.
 
-    Sizes tell most files apart, and a few thousand bytes most of the others; what is alike in both is read whole.
+    Only files of the same size are sampled, and only those with equal samples are read completely.
     """
-    groups = _alike([[*range(len(files))]], {row: file.stat().st_size for row, file in enumerate(files)})
+    groups = _equal([[*range(len(files))]], {row: file.stat().st_size for row, file in enumerate(files)})
     for read in (_sample, _digest):
         rows = [row for group in groups for row in group]
         found = read_each(read, [files[row] for row in rows], "looking for copies")
-        groups = _alike(groups, dict(zip(rows, found, strict=True)))
+        groups = _equal(groups, dict(zip(rows, found, strict=True)))
     return _first_of_each(groups, len(files))
 
 
 def find_equal_rows(vectors: Shaped[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]:
-    """For each row the index of the first one that equals it, which may be its own; memory is that of some rows."""
+    """For each row (n,) the index of the first row that equals it, which may be its own.
+
+    Rows are read in blocks, so a memory-mapped array is never in memory as a whole.
+    """
     at_once = max(1, ROW_BYTES_AT_ONCE // (vectors.shape[1] * vectors.itemsize))
     blocks = (vectors[start : start + at_once] for start in range(0, len(vectors), at_once))
-    sums = np.concatenate([block.sum(1, dtype=np.float64) for block in blocks])  # tell most rows apart
+    sums = np.concatenate([block.sum(1, dtype=np.float64) for block in blocks])  # differ for most different rows
     order = np.argsort(sums, kind="stable")
     follows = np.diff(sums[order], prepend=np.nan) == 0.0
-    rows = np.sort(order[follows | np.append(follows[1:], False)])  # whose sum is another's too
+    rows = np.sort(order[follows | np.append(follows[1:], False)])  # rows that share their sum with another row
     by_content: dict[bytes, int] = {}
     first = np.arange(len(vectors))
     for row in rows.tolist():
@@ -52,9 +55,9 @@ def warn_of_copies(
     copy_of: Int[np.ndarray, " n"],
     names: Sequence[object],
     split: Split | None,
-    are_alike: str = "are copies of others, byte for byte",
+    description: str = "are copies of others, byte for byte",
 ) -> None:
-    """Tells which tiles are copies, and whether the user's split has some of them in another part than the first."""
+    """Warns of copies, and of those that the user's split has in another part than their first tile."""
     part = np.full(len(names), -1)
     for number, rows in enumerate(split or ()):
         part[rows] = number
@@ -67,7 +70,7 @@ def warn_of_copies(
         remedy = f"{len(apart)} are in another part of the split than the first: give both the same, or move one away"
     else:
         remedy = "a split keeps them together; move them away unless they are meant"
-    message = f"{len(copies)} tiles {are_alike}, as {names[shown]} of {names[copy_of[shown]]}: {remedy}"
+    message = f"{len(copies)} tiles {description}, as {names[shown]} of {names[copy_of[shown]]}: {remedy}"
     warnings.warn(InputWarning(message), stacklevel=3)
 
 
@@ -78,8 +81,8 @@ def _first_of_each(groups: Groups, count: int) -> Int[np.ndarray, " n"]:
     return first
 
 
-def _alike(groups: Groups, keys: Mapping[int, Hashable]) -> Groups:
-    """The rows of each group that have a key in common with another one of it."""
+def _equal(groups: Groups, keys: Mapping[int, Hashable]) -> Groups:
+    """Splits each group into groups of rows with the same key; rows with a key of their own are dropped."""
     parts: Groups = []
     for group in groups:
         by_key = defaultdict(list)
@@ -90,7 +93,7 @@ def _alike(groups: Groups, keys: Mapping[int, Hashable]) -> Groups:
 
 
 def _sample(path: Path) -> bytes:
-    """Stands for what a file has at its start, in its middle and at its end."""
+    """SHA-256 of some bytes at the start, in the middle and at the end of a file."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:

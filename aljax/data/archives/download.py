@@ -1,4 +1,4 @@
-"""The archives' files at their publishers, each with the checksum that its publisher or a public registry gives."""
+"""Downloads of the archives from their publishers, checked by the checksums of publishers or public registries."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from aljax.errors import InputError
 CHUNK_BYTES = 2**20
 TIMEOUT_SECONDS = 60
 
-# SHA-256 of the tiles as in the registry of TensorFlow Datasets; of the labels as published by their authors.
+# SHA-256 of the tiles from the registry of TensorFlow Datasets, and of the labels from their authors.
 UCMERCED = {
     "http://weegee.vision.ucmerced.edu/datasets/UCMerced_LandUse.zip": (
         "sha256:06c539ef28703a58fb07bd2837991ac7c48b813b00bb12ac197efd813a18daeb"
@@ -20,7 +20,7 @@ UCMERCED = {
     ),
 }
 
-# MD5 as Zenodo shows them for record 6780578.
+# MD5 from Zenodo, record 6780578.
 ZENODO = "https://zenodo.org/records/6780578/files/"
 TREESATAI_MD5 = {
     "train_filenames.lst": "a1a0148e8120b0268f76d2e98a68436f",
@@ -51,16 +51,16 @@ TREESATAI = {ZENODO + name: f"md5:{md5}" for name, md5 in TREESATAI_MD5.items()}
 
 
 def download(checksums: Mapping[str, str], folder: Path) -> None:
-    """Gets the files that are not in the folder yet, and checks those that are: `md5:...` or `sha256:...` by URL.
+    """Downloads the files that are missing in `folder`, and checks those that exist.
 
-    A file takes its name when it is complete and its checksum is right, so a download that was interrupted goes
-    on with the file it was at. Raises InputError.
+    `checksums` maps each URL to `md5:...` or `sha256:...`. A file gets its final name when it is complete and its
+    checksum is right, so after an interruption the next call continues with that file. Raises InputError.
     """
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
     for left in folder.glob("tmp????????"):
-        left.unlink()  # by a download that was killed
+        left.unlink()  # temporary files of a download that was killed
     for url, checksum in checksums.items():
         name = url.rpartition("/")[2]
         bar = tqdm(desc=name, total=1, unit="B", unit_scale=True, disable=None, leave=False)

@@ -1,4 +1,4 @@
-"""Files of an archive, in folders or in zips as they were downloaded."""
+"""Files of an archive, in folders or in the downloaded zips."""
 
 import os
 import warnings
@@ -12,12 +12,12 @@ from aljax.errors import InputError, InputWarning
 
 # Both offer iterdir, is_dir, read_bytes and name.
 Entry = Path | zipfile.Path
-# What damaged, encrypted and oddly packed zips raise.
+# Errors of damaged, encrypted or unusually compressed zips.
 ZIP_ERRORS = (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def open_zip(path: Path) -> zipfile.Path:
-    """The root of a zip. Raises InputError."""
+    """The root of a zip. Raises InputError if it is damaged."""
     try:
         return zipfile.Path(path)
     except ZIP_ERRORS as error:
@@ -25,9 +25,9 @@ def open_zip(path: Path) -> zipfile.Path:
 
 
 def walk(entry: Entry) -> Iterator[Entry]:
-    """All files below a folder or in a zip, in the order of their paths. Raises InputError.
+    """All files below a folder or in a zip, sorted by path. Raises InputError for a folder that cannot be read.
 
-    A symbolic link to a file in the folder is that file; others are not followed, and warned of.
+    A symbolic link to a file in the folder counts as that file; other links are not followed, with a warning.
     """
     if isinstance(entry, zipfile.Path):
         names = sorted({*entry.root.namelist()}, key=lambda name: name.split("/"))
@@ -43,9 +43,9 @@ def walk(entry: Entry) -> Iterator[Entry]:
 
 
 def files_below(folder: Path, hidden: bool = True) -> Iterator[Path]:
-    """Files, and symbolic links to whatever, below a folder and the folders in it. Raises InputError.
+    """All files and symbolic links below a folder. Raises InputError for a folder that cannot be read.
 
-    Folders that are links are not followed, nor hidden ones unless they are asked for.
+    Folders that are links are listed but not followed; `hidden` says whether hidden folders are.
     """
 
     def stop(error: OSError) -> None:
@@ -58,14 +58,14 @@ def files_below(folder: Path, hidden: bool = True) -> Iterator[Path]:
 
 
 def warn_of_links(left_out: Sequence[Path], folder: Entry) -> None:
-    """Warns of symbolic links below a folder that were not followed, if there are any."""
+    """Warns if symbolic links below a folder were not followed."""
     if left_out:
         what = f"{len(left_out)} symbolic links lead out of {folder} or to folders and are left out, as {left_out[0]}"
         warnings.warn(InputWarning(f"{what}: copy what they lead to, or link the whole folder"), stacklevel=3)
 
 
 def find_in_zip(path: Path, name: str) -> Entry:
-    """The file of that name in a zip, whatever folder it is in. Raises InputError."""
+    """The file of that name in any folder of a zip. Raises InputError if there is none."""
     for entry in walk(open_zip(path)):
         if entry.name == name:
             return entry
@@ -73,7 +73,7 @@ def find_in_zip(path: Path, name: str) -> Entry:
 
 
 def find_file(folder: Path, places: Iterable[str], name: str, missing: str) -> Entry:
-    """The first of the places that is a file in a folder; of a zip, the file of that name in it.
+    """The first of `places` that is a file in `folder`; if that is a zip, the file `name` in it.
 
     Raises InputError, with the message `missing` if there is none.
     """
@@ -84,7 +84,7 @@ def find_file(folder: Path, places: Iterable[str], name: str, missing: str) -> E
 
 
 def find_tiles(places: Iterable[Path], suffixes: Collection[str], tile_id: Callable[[Path], str]) -> dict[str, Entry]:
-    """Files below folders and in zips, by the id that their names give. Raises InputError if two give the same."""
+    """Files below folders and in zips by tile id, which `tile_id` makes of the name. Raises InputError for repeats."""
     tiles: dict[str, Entry] = {}
     for place in places:
         for file in walk(open_zip(place) if place.suffix == ".zip" else place):
@@ -108,7 +108,7 @@ def require_none(missing: Sequence[str], what: str, folder: Path) -> None:
 
 
 def read_entry(entry: Entry) -> bytes:
-    """The content of a file. Raises InputError, also for what would fill the memory when it is unpacked."""
+    """The content of a file. Raises InputError, also if its unpacked size is above `MAX_BYTES`."""
     try:
         if (size := size_of(entry)) <= MAX_BYTES:
             return entry.read_bytes()
@@ -119,12 +119,12 @@ def read_entry(entry: Entry) -> bytes:
 
 
 def size_of(entry: Entry) -> int:
-    """Bytes of a file, uncompressed."""
+    """Uncompressed size of a file in bytes."""
     if isinstance(entry, Path):
         return entry.stat().st_size
     return entry.root.getinfo(entry.at).file_size
 
 
 def on_disk(entry: Entry) -> Path:
-    """The file itself, or the zip that it is in."""
+    """The file itself, or the zip that contains it."""
     return entry if isinstance(entry, Path) else Path(str(entry.root.filename))

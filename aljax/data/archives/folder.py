@@ -29,13 +29,11 @@ def open_folder(
 ) -> Archive:
     """The tiles below a folder, resized to `size` x `size` when they are read, with the labels of a CSV file.
 
-    A tile to skip has a row and is in no part of the split.
-
-    A row's id is the tile's path below the folder or, where that is unique, its file name, either with or
-    without suffix. A tile without a row has no labels; its id is its path. All headers are read here, pixels
-    when they are asked for. Raises InputError for whatever does not fit, and warns of classes without a tile.
-    `lenient`: not for a broken tile, which is then an InputError when it is read; and copies are not told, as those
-    may be of broken ones.
+    The id in a row is the tile's path below the folder or, if unique, its file name, both with or without suffix. A
+    tile without a row has no labels, and its path is its id. A skipped tile is in no part of the split. Headers of all
+    files are read now, pixels at each access. Raises InputError for unreadable headers, for tiles of different forms
+    and for rows that match no tile; warns of classes without a tile and of copies. With `lenient` an unreadable tile
+    raises only when it is read, and copies are not warned of, because they may be copies of such a tile.
     """
     files = find_tiles(images_dir)
     table = labels if isinstance(labels, CsvLabels) else read_csv(labels, separator) if labels else NO_LABELS
@@ -60,14 +58,14 @@ def open_folder(
 
 
 def common_form(files: Sequence[Path], lenient: bool = False) -> TileForm:
-    """Bands and type of all tiles, from their headers; if `lenient`, of all that have a readable one.
+    """The common bands and type of all tiles, from their headers; with `lenient`, from the readable ones.
 
-    Raises InputError naming two files that differ, or all whose headers cannot be read. Warns where only some are JPEG
-    files of inks.
+    Raises InputError that names two files that differ, or all files with unreadable headers. Warns if only some tiles
+    are CMYK.
     """
     first: tuple[Path, TileForm] | None = None
     unreadable = []
-    stored_as: dict[bool, Path] = {}  # the first tile of inks, and the first of other colours
+    first_by_cmyk: dict[bool, Path] = {}  # the first tile that is CMYK, and the first that is not
     with closing(read_each(_header_or_error, files, "reading headers")) as headers:
         for path, header in zip(files, headers, strict=True):
             if isinstance(header, InputError):
@@ -78,12 +76,12 @@ def common_form(files: Sequence[Path], lenient: bool = False) -> TileForm:
                 raise InputError(
                     f"{first[0]} has {first[1]}, but {path} has {header.form}: an archive has tiles of one kind"
                 )
-            stored_as.setdefault(header.is_cmyk, path)
+            first_by_cmyk.setdefault(header.is_cmyk, path)
     if first is None or (unreadable and not lenient):
         raise InputError(name_unreadable(unreadable, len(files)))
-    if len(stored_as) == 2:
-        message = f"{stored_as[True]} is CMYK and {stored_as[False]} is not: both are read as red, green and blue, but "
-        message += "the same place may look another way in them; store all tiles in one way"
+    if len(first_by_cmyk) == 2:
+        message = f"{first_by_cmyk[True]} is CMYK and {first_by_cmyk[False]} is not: both are read as red, green and "
+        message += "blue, but the same place may look another way in them; store all tiles in one way"
         warnings.warn(InputWarning(message), stacklevel=3)
     return first[1]
 
@@ -96,7 +94,10 @@ def _header_or_error(path: Path) -> Header | InputError:
 
 
 def match_rows(table: CsvLabels, files: Sequence[Path], folder: Path) -> Int[np.ndarray, " n"]:
-    """Row of the label file for each tile, -1 for one that has none. Raises InputError."""
+    """Row of the label file for each tile (n,), -1 for a tile without one.
+
+    Raises InputError for ids that match no tile, several tiles, or the same tile.
+    """
     named: dict[tuple[int, str], list[int]] = defaultdict(list)
     for index, path in enumerate(files):
         whole = relative(path, folder)

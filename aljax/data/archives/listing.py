@@ -1,4 +1,4 @@
-"""What an archive consists of before any tile is decoded: the same for tiles as downloaded and as prepared."""
+"""The content of an archive before any tile is decoded, for downloaded and prepared archives alike."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,34 +15,34 @@ from aljax.data.tiles.images import EncodedImages, digest_tiles, stamp_files
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Tiles by index with their labels, before anything is known of their files."""
+    """Ids and labels of the tiles, without their files."""
 
     name: str
     class_names: tuple[str, ...]
     ids: tuple[str, ...]
     labels: UInt8[np.ndarray, "n c"]
     parts: Mapping[str, int]
-    """Number of tiles of each published part; the tiles of a part follow each other, in this order."""
+    """Number of tiles in each published part; the tiles are sorted by part, in this order."""
 
 
 @dataclass(frozen=True)
 class Listing(LabelTable):
-    """Tiles with their labels and where to read them."""
+    """Tiles with their labels and a function that reads them."""
 
     form: TileForm
     names: Sequence[str]
-    """What to call each tile in a message: its file."""
+    """The file of each tile, for messages."""
     read: Callable[[int], bytes]
     total_bytes: int
-    """Of all tiles, encoded."""
+    """Size of all encoded tiles."""
     stamp: str = ""
-    """As of `EncodedImages`."""
+    """As in `EncodedImages`."""
 
 
 def list_files(
     table: LabelTable, form: TileForm, files: Sequence[Any], read: Callable[[Any], bytes] = read_entry
 ) -> Listing:
-    """A listing of tiles that are files (entries), one for each id, which `read` reads."""
+    """A listing of tiles in `files`, one for each id of the table; `read` gives the bytes of a file."""
     total = sum(map(size_of, files))
     return Listing(
         **vars(table),
@@ -55,7 +55,7 @@ def list_files(
 
 
 def to_archive(listing: Listing, size: int, split: Split | None = None) -> Archive:
-    """The listed tiles as an archive, decoded and resized to `size` x `size` when they are read."""
+    """The listed tiles as an archive; they are decoded and resized to `size` x `size` at each access."""
     images = EncodedImages(listing.read, listing.names, size, listing.form, listing.stamp)
     digest = digest_tiles(listing.read, len(listing.ids), listing.total_bytes)
     return Archive(listing.name, images, listing.labels, listing.ids, listing.class_names, digest, split)

@@ -1,4 +1,4 @@
-"""Opening an archive whatever it is: told by what its folder holds."""
+"""Opens an archive of any kind, which is recognised by the files in its folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from aljax.data.archives.folder import open_folder
 from aljax.data.archives.prepared import prepared_dir
 from aljax.errors import InputError
 
-# What tells an archive as it is downloaded; a folder that is called Images alone may be anybody's.
+# Files that identify a downloaded archive; a folder called Images alone does not.
 SIGNS = {
     treesatai.DATASET: {treesatai.LABEL_FILE, *treesatai.LISTS.values()},
     ucmerced.DATASET: {*ucmerced.IMAGE_PLACES, *ucmerced.LABEL_PLACES} - {"Images"},
@@ -17,9 +17,10 @@ SIGNS = {
 
 
 def open_archive(data_dir: Path, size: int, seed: int = 0, labels: Path | None = None, separator: str = ";") -> Archive:
-    """UC Merced or TreeSatAI, prepared or as downloaded, or else a folder of the user's own tiles with its labels.
+    """UC Merced or TreeSatAI, prepared or as downloaded, or else a folder of the user's own tiles with their labels.
 
-    UC Merced comes with the split of its experiment. Raises InputError for anything amiss.
+    UC Merced gets the random split of its experiment by `seed`. Raises InputError for files that are missing or
+    damaged.
     """
     if not data_dir.is_dir():
         raise InputError(f"{data_dir} is not a folder: give the one that holds the archive")

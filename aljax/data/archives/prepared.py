@@ -1,4 +1,4 @@
-"""Archives as `aljax prepare` leaves them: TensorFlow Datasets' files, read without TensorFlow."""
+"""Archives that `aljax prepare` wrote: TensorFlow Datasets files, read without TensorFlow."""
 
 from collections.abc import Mapping
 from itertools import chain
@@ -13,13 +13,13 @@ from aljax.data.tiles.images import stamp_files
 from aljax.errors import InputError
 
 VERSION = "1.0.0"
-# What the builders put into an archive's metadata beside its records.
+# The metadata that the builders write beside the records.
 METADATA = ("name", "class_names", "ids", "classes", "total_bytes")
 AGAIN = "delete the folder and prepare it again"
 
 
 def prepared_dir(data_dir: Path, dataset: str) -> Path:
-    """Where a data folder's prepared archive is, or would be."""
+    """The folder of a prepared archive in a data folder, whether it exists or not."""
     return data_dir / dataset / VERSION
 
 
@@ -32,7 +32,7 @@ def find_prepared(data_dir: Path, dataset: str, form: TileForm) -> Listing | Non
         return _open(folder, form)
     except InputError:
         raise
-    except Exception as error:  # of TensorFlow Datasets, protocol buffers or array_record: whatever they raise
+    except Exception as error:  # TensorFlow Datasets, protocol buffers and array_record raise many types
         raise InputError(f"{folder} is damaged ({error}): {AGAIN}") from error
 
 

@@ -1,4 +1,4 @@
-"""The tiles below a folder, among whatever else people and geodata software leave there."""
+"""Finds the tiles below a folder, among other files that people and geodata software leave there."""
 
 import warnings
 from collections import defaultdict
@@ -11,7 +11,7 @@ from aljax.data.label_rows import normal
 from aljax.data.tiles.images import IMAGE_SUFFIXES
 from aljax.errors import InputError, InputWarning
 
-# Companions of tiles, and documents. Any other file may be a tile that would be missed.
+# Files that accompany tiles, and documents. A file with any other suffix is refused: it may be a tile.
 OTHER_SUFFIXES = {
     *("", ".csv", ".txt", ".md", ".pdf", ".json", ".geojson", ".xml", ".zip", ".db", ".lst", ".ini", ".log", ".html"),
     *(".tsv", ".xls", ".xlsx", ".ods", ".yaml", ".yml", ".py", ".ipynb", ".md5", ".sha256"),
@@ -23,23 +23,24 @@ OTHER_SUFFIXES = {
     *(".qgz", ".qgs", ".qml", ".lyr", ".lyrx", ".shp", ".shx", ".dbf", ".cpg", ".sbn", ".sbx", ".qix", ".gpkg"),
     *(".kml", ".kmz", ".gml", ".xsd", ".gfs"),
 }
-DOWNLOADED = "zone.identifier"  # ends what Windows notes beside a file from the network
+DOWNLOADED = "zone.identifier"  # ending of the files that Windows writes beside downloaded ones
 MOST_KINDS = 10  # of files in a message
 
 
 def find_tiles(folder: Path) -> list[Path]:
-    """Image files below a folder, sorted by their path. Raises InputError if there are none, or others that may be.
+    """Image files below a folder, sorted by path.
 
-    A symbolic link to a file in the folder is that file. One that leads out of it or to a folder is left out with a
-    warning, as are a mask in a file beside its tile and a virtual raster (.vrt), whose pixels are those of other files
-    and mostly of the tiles; hidden files and folders are left out without one.
+    A symbolic link to a file in the folder counts as that file. Left out with a warning are links to folders or out of
+    the folder, masks in separate files, and virtual rasters (.vrt), whose pixels are in other files, usually the tiles.
+    Hidden files and folders are left out without a warning. Raises InputError if there are no tiles, for files of
+    unknown suffix, and for names that differ only in their suffix or in Unicode form.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give the one that holds the tiles")
     root = folder.resolve()
     files: dict[str, Path] = {}
     masks, virtual, outside, unknown = list[Path](), list[Path](), list[Path](), list[Path]()
-    # By names that do not depend on how a system writes umlauts: the split is drawn from this order.
+    # Sorted by NFC names, the same on every file system, because the random split depends on this order.
     for parts, path in sorted((relative(path, folder).split("/"), path) for path in files_below(folder, hidden=False)):
         suffix = path.suffix.lower()
         if path.is_dir():
@@ -66,12 +67,12 @@ def find_tiles(folder: Path) -> list[Path]:
 
 
 def relative(path: Path, folder: Path) -> str:
-    """A path below the folder, as ids are compared."""
+    """The path relative to the folder, with slashes and in NFC, for comparison with ids."""
     return normal(path.relative_to(folder).as_posix())
 
 
 def stem(name: str) -> str:
-    """A path without the suffix of its file."""
+    """A path without its suffix."""
     return name.rpartition(".")[0] or name
 
 
@@ -89,7 +90,7 @@ def _refuse_unknown(unknown: Iterable[Path], folder: Path) -> None:
 
 
 def _refuse_twins(files: dict[str, Path]) -> None:
-    """Raises InputError for names that differ in their suffix alone: a scene would count twice."""
+    """Raises InputError for names that differ only in their suffix: the scene would count twice."""
     first: dict[str, Path] = {}
     twins = [(path, other) for name, path in files.items() if (other := first.setdefault(stem(name), path)) is not path]
     if twins:
@@ -107,7 +108,7 @@ def _warn_of(paths: list[Path], what: str, remedy: str) -> None:
 
 
 def _hides_pixels(path: Path) -> bool:
-    """Whether a file beside a tile is its mask, or has its nodata value."""
+    """Whether a file that accompanies a tile is its mask, or declares its nodata value."""
     name = path.name.lower()
     with suppress(OSError):
         return name.endswith(".msk") or (

@@ -1,8 +1,8 @@
 """TreeSatAI (Ahlswede et al., ESSD 2023): aerial tiles of forests in Lower Saxony with multi-labels of 15 genera.
 
-Read as it is downloaded from Zenodo (record 6780578): the tiles in `aerial/60m/` or in the `aerial_60m_*.zip` files,
-`TreeSatBA_v9_60m_multi_labels.json` as it is, in `labels/` or in `labels.zip`, and `train_filenames.lst` and
-`test_filenames.lst`, all in one data folder.
+One data folder has the files of Zenodo's record 6780578: the tiles in `aerial/60m/` or `aerial_60m_*.zip`,
+`TreeSatBA_v9_60m_multi_labels.json` itself, in `labels/` or in `labels.zip`, and `train_filenames.lst` and
+`test_filenames.lst`.
 """
 
 import json
@@ -30,7 +30,7 @@ GENERA = (
     *("Populus", "Prunus", "Pseudotsuga", "Quercus", "Tilia"),
 )
 BANDS = ("IR", "G", "B", "R")
-GENERATED = "generated.json"  # in a folder of tiles that a program drew
+GENERATED = "generated.json"  # marks a folder of synthetic tiles
 FORM = TileForm(len(BANDS), "uint8")
 AREA_THRESHOLD = 0.07
 VALIDATION_SHARE = 0.15
@@ -40,29 +40,29 @@ LISTS = {"train": "train_filenames.lst", "test": "test_filenames.lst"}
 TILE_FOLDERS = ("aerial/60m", "aerial_60m", "60m")
 
 Areas = Mapping[str, Sequence[Sequence[str | float]]]
-"""By the tile's file name: pairs of a genus and the fraction of the tile it covers; a genus may come twice."""
+"""For each file name, pairs of a genus and the fraction of the tile that it covers; a genus may occur twice."""
 
 
 def open_treesatai(data_dir: Path, size: int, seed: int) -> Archive:
-    """The tiles with a label, resized when they are read, split as the paper does; prepared or as downloaded.
+    """The tiles with at least one label, from a prepared or downloaded archive, split as in the paper.
 
-    The published test list is the test set; 15 % of the published train list, drawn by the seed, are the
-    validation set and the rest the pool. Raises InputError for anything amiss but broken tiles, which are found
-    when they are read.
+    The published test list is the test set; a random 15 % of the published train list, by `seed`, are the validation
+    set and the rest the pool. Tiles are resized to `size` x `size` when they are read. Raises InputError for files that
+    are missing or damaged; a broken tile raises it only when it is read.
     """
     listing = find_prepared(data_dir, DATASET, FORM) or list_treesatai(data_dir)
     return to_archive(listing, size, split_treesatai(seed, *listing.parts.values()))
 
 
 def split_treesatai(seed: int, train: int, test: int) -> Split:
-    """Indices of pool, validation and test, where the tiles for training come first."""
+    """The split of `train` tiles of the train list, which come first, and `test` tiles of the test list."""
     validation = count_validation(train, test)
     order = np.asarray(jax.random.permutation(derive_key(seed, Purpose.SPLIT), train))
     return Split(np.sort(order[validation:]), np.sort(order[:validation]), np.arange(train, train + test))
 
 
 def count_validation(train: int, test: int) -> int:
-    """Tiles of the train list that validate. Raises InputError if there are too few tiles for a split."""
+    """Number of validation tiles, out of the train list. Raises InputError for too few tiles."""
     validation = int(VALIDATION_SHARE * train)
     if validation < 1 or test < 1:
         raise InputError(f"{train} tiles for training and {test} for the test are too few for a split: add tiles")
@@ -70,11 +70,11 @@ def count_validation(train: int, test: int) -> int:
 
 
 def list_treesatai(data_dir: Path) -> Listing:
-    """The tiles of the published lists that have a label. Raises InputError for anything amiss."""
+    """The tiles of the published lists that have a label. Raises InputError for files that are missing or damaged."""
     if not data_dir.is_dir():
         raise InputError(f"{data_dir} is not a folder: give the one that holds {LABEL_FILE}")
     table = read_tables(data_dir)
-    count_validation(*table.parts.values())  # before hours of looking at tiles
+    count_validation(*table.parts.values())  # raises before the tiles are read, which may take hours
     folder = next((data_dir / place for place in TILE_FOLDERS if (data_dir / place).is_dir()), None)
     zips = sorted((*data_dir.glob("aerial_60m_*.zip"), *data_dir.glob("aerial/aerial_60m_*.zip")))
     if folder is None and not zips:
@@ -85,9 +85,9 @@ def list_treesatai(data_dir: Path) -> Listing:
 
 
 def read_tables(data_dir: Path) -> LabelTable:
-    """The tiles of the published lists that have a label, those of the train list first. Raises InputError.
+    """The tiles of the published lists that have a label, those of the train list first; ids are file names.
 
-    The ids are the names of their files. There is no look at the tiles.
+    The tiles themselves are not needed. Raises InputError for lists and labels that do not fit together.
     """
     missing = f"no {LABEL_FILE} in {data_dir}: put it, or labels.zip, there"
     areas = read_areas(find_file(data_dir, (*LABEL_PLACES, "labels.zip"), LABEL_FILE, missing))
@@ -140,7 +140,7 @@ def _check_area(entry: object, where: str) -> None:
         case [str(genus), int() | float() as area] if not isinstance(area, bool):
             if genus not in GENERA:
                 raise InputError(f"{where}: {genus} is none of the {len(GENERA)} genera: mend it")
-            # Overlapping stands of one genus add up to more than the tile in a few published entries.
+            # No upper limit of 1: in a few published entries overlapping stands of a genus exceed the tile.
             if not 0.0 <= area <= sys.float_info.max:
                 raise InputError(f"{where}: the area {area} of {genus} is not a fraction of the tile: mend it")
         case _:
@@ -148,7 +148,7 @@ def _check_area(entry: object, where: str) -> None:
 
 
 def genus_labels(genera: Sequence[Sequence[str | float]]) -> UInt8[np.ndarray, " c"]:
-    """1 for every genus whose areas on the tile add up to more than 0.07 (the paper's threshold)."""
+    """Labels (C,): 1 for every genus whose areas on the tile sum to more than 0.07 (the paper's threshold)."""
     sums: dict[str, float] = defaultdict(float)
     for genus, area in genera:
         sums[str(genus)] += float(area)

@@ -1,7 +1,7 @@
 """UC Merced Land Use (Yang and Newsam, 2010) with the multi-labels of Chaudhuri et al. (2018).
 
-Read as they are downloaded: `UCMerced_LandUse.zip` or the folder in it, and `multilabels.zip` or the
-`LandUse_Multilabeled.txt` in it, both somewhere under one data folder.
+One data folder has the downloaded files: `UCMerced_LandUse.zip` or its content, and `multilabels.zip` or its
+`LandUse_Multilabeled.txt`.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from aljax.errors import InputError
 DATASET = "ucmerced_multilabel"
 NUM_TILES = 2100
 NUM_CLASSES = 17
-# Tiles for validation and test; 1,050 are left as the pool.
+# Tiles for validation and test; the other 1,050 are the pool.
 SPLIT_SIZES = (525, 525)
 FORM = TileForm(3, "uint8")
 IMAGE_PLACES = ("UCMerced_LandUse/Images", "Images", "UCMerced_LandUse.zip")
@@ -28,15 +28,15 @@ LABEL_PLACES = (LABEL_FILE, f"multilabels/{LABEL_FILE}", "multilabels.zip")
 
 
 def open_ucmerced(data_dir: Path, size: int) -> Archive:
-    """All tiles with their 17 labels, resized to `size` x `size` when they are read; prepared or as downloaded.
+    """All tiles with their 17 labels, from a prepared or downloaded archive, resized to `size` x `size` when read.
 
-    Raises InputError for anything amiss but broken tiles, which are found when they are read.
+    Raises InputError for files that are missing or damaged; a broken tile raises it only when it is read.
     """
     return to_archive(find_prepared(data_dir, DATASET, FORM) or list_ucmerced(data_dir), size)
 
 
 def list_ucmerced(data_dir: Path) -> Listing:
-    """All tiles as downloaded, in the order of the label table. Raises InputError for anything amiss."""
+    """The downloaded tiles in the order of the label table. Raises InputError for files that are missing or damaged."""
     if not data_dir.is_dir():
         raise InputError(f"{data_dir} is not a folder: give the one with UCMerced_LandUse (`aljax prepare` fetches it)")
     missing = f"no multi-labels in {data_dir}: put {' or '.join(LABEL_PLACES)} there"

@@ -1,4 +1,4 @@
-"""Frozen features of tiles, made by a network trained elsewhere: readers of NumPy's and Arrow's files."""
+"""Frozen features of tiles from a network that was trained elsewhere: NumPy files and Parquet, read and written."""
 
 from aljax.data.features.reader import open_features, read_features
 

@@ -1,4 +1,4 @@
-"""Where tiles lie, from the geometry that GeoParquet keeps beside their features."""
+"""Geometries of tiles from GeoParquet files, which store them beside the features."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,14 @@ from aljax.errors import InputError
 
 
 def has_geometry(path: Path) -> bool:
-    """Whether features are in GeoParquet, a file or a folder of them."""
+    """Whether `path` is GeoParquet, a file or a folder of them."""
     return is_parquet(path) and b"geo" in columns_of(find_files(path)[0]).metadata
 
 
 def read_geometries(path: Path, ids: Sequence[str]) -> list[Geometry | None]:
     """GeoJSON geometries of the tiles `ids`, in degrees on WGS 84; None for a tile without one.
 
-    Raises InputError where the files are no GeoParquet, do not say their reference system, or GeoPandas is missing.
+    Raises InputError if the files are no GeoParquet or lack a reference system, or if GeoPandas is not installed.
     """
     if not has_geometry(path):
         raise InputError(f"{path} has no geometry, which GeoJSON wants: give GeoParquet, or write a CSV file")

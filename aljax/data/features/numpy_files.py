@@ -1,4 +1,4 @@
-"""Features in NumPy's files: `.npy`, whose ids may be in a file beside it, and `.npz` with `ids` and `embeddings`."""
+"""Features in NumPy files: `.npy`, whose ids may be in a file beside it, and `.npz` with `ids` and `embeddings`."""
 
 import csv
 from pathlib import Path
@@ -11,21 +11,21 @@ Ids = tuple[str, ...]
 
 
 def ids_beside(path: Path) -> Path:
-    """The file with the ids of the rows of a `.npy` file, if it has any: one column `id`, a row for each of its own."""
+    """The path of the ids of a `.npy` file: a CSV file with one column `id` and the same number of rows."""
     return path.with_suffix(".ids.csv")
 
 
 def read_npy(path: Path) -> tuple[Ids | None, np.ndarray]:
-    """Ids, where there is a file of them, and the memory-mapped array. Raises InputError; nothing is ever unpickled."""
+    """Ids (None without a file of them) and the memory-mapped array. Raises InputError; pickles are never loaded."""
     try:
         vectors = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # what a broken header raises has many types
+    except Exception as error:  # broken headers raise many types
         raise _unreadable(path, error, "numpy.save") from error
     return _read_ids(beside) if (beside := ids_beside(path)).exists() else None, vectors
 
 
 def read_npz(path: Path) -> tuple[Ids, np.ndarray]:
-    """Ids and vectors. Raises InputError; nothing is ever unpickled."""
+    """Ids and vectors. Raises InputError; pickles are never loaded."""
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             missing = {"ids", "embeddings"} - set(file.files)
@@ -37,7 +37,7 @@ def read_npz(path: Path) -> tuple[Ids, np.ndarray]:
             ids, vectors = file["ids"], file["embeddings"]
     except InputError:
         raise
-    except Exception as error:  # what a broken zip raises has many types
+    except Exception as error:  # broken zips raise many types
         raise _unreadable(path, error, "numpy.savez") from error
     if ids.ndim != 1 or (len(ids) and ids.dtype.kind not in "USiu"):
         raise InputError(f"{path} has ids of shape {ids.shape} and type {ids.dtype}: give a row of texts or numbers")
@@ -49,7 +49,7 @@ def read_npz(path: Path) -> tuple[Ids, np.ndarray]:
 
 
 def _unreadable(path: Path, error: Exception, writer: str) -> InputError:
-    if "object" in str(error).lower():  # NumPy's two messages for what only unpickling would read
+    if "object" in str(error).lower():  # NumPy's two messages for arrays that are pickled
         reason = "it holds Python's objects, which are not read here"
         return InputError(f"{path}: {reason}: write ids as numpy.array(ids, str) and features as float32")
     return InputError(f"{path} is not readable as NumPy's file ({error}): write it with {writer}")

@@ -1,4 +1,4 @@
-"""Features in Parquet and GeoParquet: a column of ids and one of lists of floats; all other columns are left alone."""
+"""Features in Parquet and GeoParquet: a column of ids and one of lists of floats; other columns are not read."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,15 +10,15 @@ from jaxtyping import Float, Shaped
 from aljax.errors import InputError
 
 SUFFIXES = (".parquet", ".geoparquet", ".pq")
-# Columns that are meant where a table has several of their kind.
+# Preferred names, for a table with several columns of ids or of lists.
 ID_COLUMNS = ("id", "ids", "tile", "tile_id", "name")
 VECTOR_COLUMNS = ("embedding", "embeddings", "feature", "features", "vector")
 BYTES_AT_ONCE = 2**24
-MOST_ROWS_AT_ONCE = 8192  # where values repeat, a file tells little of what its rows take
+MOST_ROWS_AT_ONCE = 8192  # because rows may take much more memory than in the file, if values repeat
 
 
 class Columns(NamedTuple):
-    """What a file has of what is read."""
+    """Names of a file's two columns, and its metadata."""
 
     ids: str
     vectors: str
@@ -26,12 +26,12 @@ class Columns(NamedTuple):
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file, or a folder, is one of Parquet."""
+    """Whether `path` is a folder or has the suffix of a Parquet file."""
     return path.is_dir() or path.suffix.lower() in SUFFIXES
 
 
 def columns_of(file: Path) -> Columns:
-    """The names of a file's columns of ids and of vectors. Raises InputError unless there is one of each."""
+    """The columns of a file. Raises InputError unless there is one of ids and one of vectors."""
     import pyarrow as pa
 
     try:
@@ -46,7 +46,7 @@ def find_files(path: Path) -> list[Path]:
     """The file itself, or the Parquet files below a folder, sorted. Raises InputError if there are none."""
     if not path.is_dir():
         return [path]
-    # Spark and Dask leave `_metadata` and `_temporary` beside their files.
+    # Spark and Dask write `_metadata` and `_temporary` beside the data.
     inside = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     files = sorted(file for file in inside if not any(part[0] in "._" for part in file.relative_to(path).parts))
     if not files:
@@ -55,9 +55,9 @@ def find_files(path: Path) -> list[Path]:
 
 
 def read_parquet(files: Sequence[Path]) -> tuple[list[str], Shaped[np.ndarray, "n d"], list[int]]:
-    """Ids, vectors and the first row of each file, in the order of the files. Raises InputError.
+    """Ids, vectors and the index of each file's first row, in the order of the files. Raises InputError.
 
-    Little more memory is used than the vectors take: each part is copied to its place in one array when it is decoded.
+    The memory needed is little more than that of the vectors: each batch is decoded and copied into one array.
     """
     import pyarrow as pa
 
@@ -95,14 +95,14 @@ def _unreadable(file: Path, error: Exception) -> InputError:
 
 
 def _open(file: Path) -> Any:
-    """Reads through a buffer: a file of one row group would be in memory twice."""
+    """The file, read through a buffer; without, a file of a single row group would be in memory twice."""
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True)
 
 
 def _batches(file: Path) -> Iterator[tuple[list[str], Any]]:
-    """Ids and lists of some rows at a time."""
+    """Batches of rows: their ids and their column of lists."""
     with _open(file) as source:
         about = source.metadata
         columns = _columns(file, source.schema_arrow)
@@ -158,7 +158,10 @@ def _one(file: Path, names: Sequence[str], what: str, found: Sequence[str], mean
 
 
 def _width(file: Path, row: int, names: Sequence[str], column: Any, width: int | None) -> int:
-    """Features of each tile. Raises InputError if one has another number, or none."""
+    """Number of features per tile, `width` if that is known. Raises InputError for a tile with another number, or none.
+
+    `row` is the index in the file of the first row of the batch.
+    """
     import pyarrow.compute as pc
 
     if column.null_count:
@@ -176,8 +179,8 @@ def _width(file: Path, row: int, names: Sequence[str], column: Any, width: int |
 
 
 def _values(file: Path, row: int, names: Sequence[str], column: Any, width: int) -> Float[np.ndarray, " m"]:
-    """What the lists hold, one after the other. Raises InputError for nulls in them."""
-    values = column.flatten()  # of a slice of a longer column, its own alone
+    """The elements of all lists, concatenated. Raises InputError for nulls."""
+    values = column.flatten()  # unlike `column.values`, without what is outside of a slice
     if values.null_count:
         odd = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0]) // width
         raise InputError(f"{file}, row {row + odd + 1}: a feature of tile {names[odd]} is null: mend or remove the row")

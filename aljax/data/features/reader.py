@@ -1,4 +1,4 @@
-"""Features from files that anybody writes: `.npy`, `.npz` with `ids` and `embeddings`, Parquet or GeoParquet."""
+"""Reads features from `.npy`, `.npz` with `ids` and `embeddings`, Parquet or GeoParquet."""
 
 import hashlib
 import warnings
@@ -27,15 +27,15 @@ class Features(NamedTuple):
     """A vector for each tile."""
 
     ids: tuple[str, ...] | None
-    """None: the file has none, and its rows are those of the label file."""
+    """None: the file has none, and its rows are in the order of the label file."""
     vectors: Shaped[np.ndarray, "n d"]
     """float16, float32 or float64, finite in float32 too; memory-mapped where the file allows it."""
     digest: str
-    """Of the file's content: of all of it up to a GiB, of evenly spaced rows beyond."""
+    """SHA-256 of the content: of all rows up to a GiB, of evenly spaced rows in larger files."""
 
 
 class RowNumbers(Sequence[str]):
-    """The ids of tiles that have none: "0", "1", ... made when they are asked for, of a pool of any size."""
+    """Ids "0", "1", ... for tiles without ids, made at each access, so that they take no memory."""
 
     def __init__(self, count: int) -> None:
         self._numbers = range(count)
@@ -71,7 +71,7 @@ def read_features(path: Path) -> Features:
         raise InputError(f"{path} holds no features: give a .npy, .npz or .parquet file, or a folder of the latter")
 
     def place(row: int) -> str:
-        """Where a row stands, as a user counts."""
+        """The file and row number, from 1, of a row, for messages."""
         part = bisect_right(starts, row) - 1
         return f"{files[part]}, row {row - starts[part] + 1}"
 
@@ -83,7 +83,7 @@ def read_features(path: Path) -> Features:
 
 
 def _check_form(path: Path, vectors: object) -> Shaped[np.ndarray, "n d"]:
-    """The array, in the machine's order of bytes. Raises InputError for what is no table of floats."""
+    """The array, in native byte order. Raises InputError unless it is a table of floats."""
     shape, kind = getattr(vectors, "shape", "none"), getattr(vectors, "dtype", "none")
     if isinstance(vectors, np.ndarray) and vectors.ndim == 2 and not len(vectors):
         raise InputError(f"{path} has no rows: it is to have one for each tile")
@@ -97,7 +97,7 @@ def _check_form(path: Path, vectors: object) -> Shaped[np.ndarray, "n d"]:
         raise InputError(
             f"{path} has features of shape {shape} and type {kind}: give (tiles, features), float16, float32 or float64"
         )
-    # JAX takes the other order for other numbers without a word.
+    # JAX would silently read the bytes in the wrong order.
     return vectors if vectors.dtype.isnative else vectors.astype(vectors.dtype.newbyteorder("="))
 
 
@@ -114,7 +114,7 @@ def _check_ids(path: Path, ids: Sequence[str], count: int, place: Callable[[int]
 
 
 def _check_rows(vectors: Shaped[np.ndarray, "n d"], place: Callable[[int], str]) -> str:
-    """The digest of what is there. Raises InputError for numbers that are not finite."""
+    """SHA-256 of the vectors, as in `Features.digest`. Raises InputError for numbers that are not finite."""
     digest = hashlib.sha256(str((vectors.shape, vectors.dtype.str)).encode())
     step = 1 + vectors.nbytes // HASHED_BYTES
     at_once = max(1, BYTES_TO_CHECK // (vectors.shape[1] * vectors.itemsize))
@@ -133,11 +133,11 @@ def _check_rows(vectors: Shaped[np.ndarray, "n d"], place: Callable[[int], str])
 
 
 def open_features(path: Path, labels: Path | CsvLabels | None, separator: str = ";") -> Archive:
-    """Features with their labels as an archive of tiles of one pixel, whose bands are the features.
+    """Features with their labels, as an archive of tiles of one pixel whose bands are the features.
 
-    Rows of the label file are matched by id, or by the file name in it, as those of a folder of tiles are; a `.npy`
-    file without ids has as many rows, in the same order. Tiles without labels are not labelled. Raises InputError, and
-    warns of classes without a tile.
+    Rows of the label file are matched by id or by the file name in it, as for a folder of tiles; without ids the
+    features must have the same rows in the same order. Tiles without a row are unlabelled. Raises InputError if labels
+    and features do not match; warns of classes without a tile and of equal features.
     """
     features = read_features(path)
     table = read_csv(labels, separator) if isinstance(labels, Path) else labels
@@ -153,25 +153,25 @@ def open_features(path: Path, labels: Path | CsvLabels | None, separator: str = 
             "order, or features with ids"
         )
     rows = np.arange(count) if features.ids is None else _match(path, features.ids, table)
-    known = rows >= 0
-    taken = np.where(known, rows, 0)
-    values = np.where(known[:, None], table.labels[taken], 0).astype(np.uint8)
+    is_labelled = rows >= 0
+    rows = np.where(is_labelled, rows, 0)
+    matrix = np.where(is_labelled[:, None], table.labels[rows], 0).astype(np.uint8)
     for number, class_name in zip(table.labels.sum(0, dtype=np.int64), table.class_names, strict=True):
         if number == 0:
             warnings.warn(InputWarning(f"no tile has the class {class_name}: it cannot be learnt"), stacklevel=2)
     split = None
     if table.parts is not None:
-        parts = np.where(known, table.parts[taken], 255)
+        parts = np.where(is_labelled, table.parts[rows], 255)
         split = Split(*(np.flatnonzero(parts == part) for part in range(3)))
     ids = features.ids or table.ids
     copy_of = find_equal_rows(features.vectors)
     warn_of_copies(copy_of, ids, split, "have the very features of others")
-    labelled = None if known.all() else known
-    return Archive(name, images, values, ids, table.class_names, features.digest, split, labelled, copy_of)
+    labelled = None if is_labelled.all() else is_labelled
+    return Archive(name, images, matrix, ids, table.class_names, features.digest, split, labelled, copy_of)
 
 
 def _match(path: Path, ids: Sequence[str], table: CsvLabels) -> Int[np.ndarray, " n"]:
-    """Row of the label table for each tile, -1 for none. Raises InputError for labels without features."""
+    """Row of the label table for each tile (n,), -1 for none. Raises InputError for labels without features."""
     exact = {normal(tile): row for row, tile in enumerate(ids)}
     found = [exact.get(normal(tile), -1) for tile in table.ids]
     rows = np.full(len(ids), -1)
@@ -201,7 +201,7 @@ def _match(path: Path, ids: Sequence[str], table: CsvLabels) -> Int[np.ndarray, 
 
 
 def _names(ids: Sequence[str]) -> dict[str, list[int]]:
-    """The tiles that each short form of an id may mean: without suffix, or the name of the file alone."""
+    """Indices of the tiles by each form of their id: whole or file name alone, with or without suffix."""
     tiles: dict[str, list[int]] = defaultdict(list)
     for index, tile in enumerate(map(normal, ids)):
         file = tile.rpartition("/")[2]
@@ -211,6 +211,6 @@ def _names(ids: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _stem(name: str) -> str:
-    """Without the suffix of the file, if it has one."""
+    """The path without its suffix, if it has one."""
     folder, slash, file = name.rpartition("/")
     return f"{folder}{slash}{file.rpartition('.')[0] or file}"

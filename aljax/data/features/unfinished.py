@@ -1,4 +1,4 @@
-"""Features that are being made: rows in a file beside the one to come, and how many of them are done."""
+"""Features that are being computed: the finished rows in a temporary file beside the final one, and their number."""
 
 import fcntl
 import json
@@ -18,11 +18,11 @@ SECONDS_BETWEEN_SAVES = 5.0
 
 
 class Unfinished:
-    """The rows made so far, in `OUT.part`, raw float32; `OUT.part.json` says of what, and how many are safe.
+    """The rows computed so far, as raw float32 in `OUT.part`; `OUT.part.json` has their number and inputs.
 
-    `made_of` are the digests and settings that decide every number, by the name that a refusal gives them. Batches
-    are as large as those of whoever began, so each tile is computed in the company that it would have had. Raises
-    InputError if other features were begun there, or if another process is at it.
+    `made_of` has the digests and settings that determine the result, by their names in messages. A resumed computation
+    keeps the batch size it began with, so that each tile is in the same batch. Raises InputError if the files there
+    were made of other inputs or are damaged, or if another process writes them.
     """
 
     def __init__(self, out: Path, made_of: dict[str, Any], num_rows: int, width: int, batch_size: int) -> None:
@@ -35,9 +35,9 @@ class Unfinished:
         try:
             self._lock()
             if self.about.exists() and not is_new:
-                self._go_on()
+                self._resume()
             elif os.path.getsize(self.path):
-                raise InputError(f"{self.path} is there without {self.about.name}: {self._way_out()}")
+                raise InputError(f"{self.path} is there without {self.about.name}: {self._remedy()}")
             self._file.truncate(self.done * width * 4)
             self._file.seek(0, os.SEEK_END)
             self._save()
@@ -46,19 +46,19 @@ class Unfinished:
             raise
 
     def append(self, rows: Float[np.ndarray, "m d"]) -> None:
-        """Adds the next rows; they are safe after the next save, which is seconds away."""
+        """Adds the next rows (m, d); they are saved within seconds."""
         self._file.write(np.ascontiguousarray(rows, "<f4").data)
         self.done += len(rows)
         if time.monotonic() - self._saved_at >= SECONDS_BETWEEN_SAVES:
             self._save()
 
     def rows(self) -> Float[np.ndarray, "n d"]:
-        """All rows, memory-mapped, when they are done."""
+        """All rows (n, d), memory-mapped; to be called when all are done."""
         self._save()
         return np.memmap(self.path, "<f4", "r", shape=self._shape)
 
     def remove(self) -> None:
-        """When the file itself is written."""
+        """Deletes both files; to be called when the final file is written."""
         self.path.unlink()
         self.about.unlink()
 
@@ -68,7 +68,7 @@ class Unfinished:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.path.exists() and not isinstance(error, OSError):  # a full disk would be full again
+        if self.path.exists() and not isinstance(error, OSError):  # after a full disk, saving would fail again
             self._save()
         self._file.close()
 
@@ -80,7 +80,7 @@ class Unfinished:
         except OSError:
             pass  # a file system without locks
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         try:
             about = json.loads(self.about.read_bytes())
             made_of, done, size = dict(about["made_of"]), about["done"], about["batch_size"]
@@ -89,14 +89,14 @@ class Unfinished:
             if done % size and done != self._shape[0]:
                 raise ValueError(f"{done} rows are no batches of {size}")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(f"{self.about} is damaged ({error}): {self._way_out()}") from error
+            raise InputError(f"{self.about} is damaged ({error}): {self._remedy()}") from error
         self.done, self.batch_size = done, size
         if others := [name for name, value in self._made_of.items() if made_of.get(name) != value]:
-            raise InputError(f"{self.path} was begun with other {' and other '.join(others)}: {self._way_out()}")
+            raise InputError(f"{self.path} was begun with other {' and other '.join(others)}: {self._remedy()}")
         if os.path.getsize(self.path) < self.done * self._shape[1] * 4:
-            raise InputError(f"{self.path} has fewer than the {self.done} rows that were made: {self._way_out()}")
+            raise InputError(f"{self.path} has fewer than the {self.done} rows that were made: {self._remedy()}")
 
-    def _way_out(self) -> str:
+    def _remedy(self) -> str:
         return f"name another --out, or remove {self.path.name} and {self.about.name} to begin anew"
 
     def _save(self) -> None:

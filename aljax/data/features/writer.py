@@ -1,4 +1,4 @@
-"""Features written block by block as `.npy`, `.npz` or Parquet, the same bytes for the same features."""
+"""Writes features block by block as `.npy`, `.npz` or Parquet, with the same bytes for the same features."""
 
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -21,9 +21,9 @@ BYTES_AT_ONCE = 2**24
 
 
 def check_range(vectors: Float[np.ndarray, "n d"], ids: Sequence[str], store: Store) -> None:
-    """Raises InputError for features that are not finite, or not in half precision where they are to be stored so."""
+    """Raises InputError for features that are not finite, or that overflow the type `store`."""
     largest = np.finfo(store).max
-    fits = (np.abs(vectors) <= largest).all(1)  # of NaN it is false
+    fits = (np.abs(vectors) <= largest).all(1)  # False for NaN
     if fits.all():
         return
     row = int(np.flatnonzero(~fits)[0])
@@ -36,14 +36,14 @@ def check_range(vectors: Float[np.ndarray, "n d"], ids: Sequence[str], store: St
 
 
 def write_features(out: Path, ids: Sequence[str], vectors: Float[np.ndarray, "n d"], store: Store) -> None:
-    """Writes `out` whole, in the format of its ending; `vectors` may be memory-mapped.
+    """Writes `out` atomically, in the format of its suffix; `vectors` (n, d) may be memory-mapped.
 
-    The ids of a `.npy` file go into a file beside it, which `read_features` finds. Raises InputError for what `store`
-    cannot hold.
+    The ids of a `.npy` file go into a file beside it, which `read_features` finds. Raises InputError for features that
+    `store` cannot represent.
     """
     kind = np.dtype(store)
     row = 0
-    for block in _blocks(vectors, vectors.dtype):  # before anything is replaced
+    for block in _blocks(vectors, vectors.dtype):  # before an existing file is replaced
         check_range(block, ids[row : row + len(block)], store)
         row += len(block)
     if out.suffix.lower() == ".npy":
@@ -71,7 +71,7 @@ def _write_npy(file: IO[bytes] | BufferedIOBase, vectors: Float[np.ndarray, "n d
 
 
 def _write_npz(file: IO[bytes], ids: Sequence[str], vectors: Float[np.ndarray, "n d"], kind: np.dtype) -> None:
-    with zipfile.ZipFile(file, "w") as archive:  # whose entries are of 1980, whenever they are written
+    with zipfile.ZipFile(file, "w") as archive:  # `open` dates entries 1980, so the bytes do not depend on the time
         with archive.open("ids.npy", "w", force_zip64=True) as entry:
             npy.write_array(entry, np.array(ids, str), allow_pickle=False)
         with archive.open("embeddings.npy", "w", force_zip64=True) as entry:
@@ -90,7 +90,7 @@ def _write_parquet(file: IO[bytes], ids: Sequence[str], vectors: Float[np.ndarra
         ]
     )
     row = 0
-    # Values that hardly repeat take more room in a dictionary.
+    # No dictionary: values that hardly repeat would take more room.
     with pq.ParquetWriter(file, schema, use_dictionary=False, write_page_checksum=True) as writer:
         for block in _blocks(vectors, kind):
             lists = pa.FixedSizeListArray.from_arrays(pa.array(block.ravel()), type=schema.field(1).type)

@@ -1,1 +1,1 @@
-"""Archives that a program draws: land-use scenes, and forests in TreeSatAI's format."""
+"""Synthetic archives: land-use scenes, and forests in TreeSatAI's format."""

@@ -1,7 +1,7 @@
-"""Crowns as a surface seen from above: the highest crown at each pixel, and the light that falls on it.
+"""Tree crowns as a surface seen from above: the highest crown at each pixel, and the light on it.
 
-A canvas is an int32 array whose elements are height * 4096 + number of the thing seen there, so that drawing a
-crown is one maximum. Everything after the drawing of crowns is integer arithmetic: the same on every machine.
+A canvas is an int32 array with height * 4096 + index of the object that is visible at each pixel, so drawing a crown
+is one maximum. All later steps are integer arithmetic, with the same result on every machine.
 """
 
 from functools import lru_cache
@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Int, Int16, Int32, UInt16
 
 NUMBER_BITS = 12
-MAX_THINGS = 1 << NUMBER_BITS
+MAX_OBJECTS = 1 << NUMBER_BITS
 HEIGHTS_PER_METRE = 64
-VARIANTS = 6
+VARIANTS = 6  # random shapes of a crown of each size
 LIT = 128  # light of a level, sunlit pixel
-NOWHERE = -(1 << 30)
+NOWHERE = -(1 << 30)  # outside of a crown
 
 
 def put_crowns(canvas: Int32[np.ndarray, "side side"], trees: Int[np.ndarray, "n 6"], first: int) -> None:
@@ -66,8 +66,8 @@ def _lumps(axis: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def numbers(canvas: Int32[np.ndarray, "side side"]) -> Int32[np.ndarray, "side side"]:
-    """What is seen at each pixel."""
-    return canvas & (MAX_THINGS - 1)
+    """Index of the object that is visible at each pixel."""
+    return canvas & (MAX_OBJECTS - 1)
 
 
 def light(
@@ -79,13 +79,13 @@ def light(
     """
     height = (canvas >> NUMBER_BITS).astype(np.int16)
     shaded = _shadow_surface(height, sun, rise * HEIGHTS_PER_METRE / pixels_per_metre, int(20 * pixels_per_metre))
-    # Shadows are dark where the surface lies a metre or more below the ray that grazes what is before it.
+    # A shadow is fully dark where the surface is a metre or more below the ray over the edge of the object before it.
     dark = np.minimum(shaded - height, HEIGHTS_PER_METRE)
     return (_slope_light(height, sun, pixels_per_metre) * (160 - dark)).astype(np.uint16) // 160
 
 
 def _slope_light(height: np.ndarray, sun: tuple[float, float], pixels_per_metre: float) -> np.ndarray:
-    """Slopes towards the sun are bright, slopes away from it dark."""
+    """Light without shadows: slopes towards the sun are bright, slopes away from it dark."""
     by_row, by_column = (np.int32(round(14 * part * pixels_per_metre * 256 / HEIGHTS_PER_METRE)) for part in sun)
     result = np.full(height.shape, LIT, np.int16)
     towards = by_row * (height[2:, 1:-1] - height[:-2, 1:-1]) + by_column * (height[1:-1, 2:] - height[1:-1, :-2])
@@ -94,7 +94,10 @@ def _slope_light(height: np.ndarray, sun: tuple[float, float], pixels_per_metre:
 
 
 def _shadow_surface(height: np.ndarray, sun: tuple[float, float], fall: float, reach: int) -> np.ndarray:
-    """Height below which a pixel lies in shadow: rays sink by `fall` per pixel; found by doubling the distance."""
+    """Height below which each pixel is in shadow, from rays that fall by `fall` per pixel over up to `reach` pixels.
+
+    The distance is doubled in each step.
+    """
     surface, step = height.copy(), 1
     while step <= reach:
         down, across = round(step * sun[0]), round(step * sun[1])
@@ -110,7 +113,7 @@ def _overlap(shift: int, length: int) -> tuple[slice, slice]:
 
 
 def soften(pixels: UInt16[np.ndarray, "bands rows columns"]) -> UInt16[np.ndarray, "bands rows-2 columns-2"]:
-    """The blur of a lens: binomial over 3 x 3 pixels; the outermost pixels are lost."""
+    """The blur of a lens: a binomial filter of 3 x 3 pixels, which removes one pixel at each side."""
     for _ in range(2):
         pixels = (pixels[:, 1:] + pixels[:, :-1]) >> 1
         pixels = (pixels[:, :, 1:] + pixels[:, :, :-1]) >> 1
@@ -119,5 +122,5 @@ def soften(pixels: UInt16[np.ndarray, "bands rows columns"]) -> UInt16[np.ndarra
 
 def grain(rng: np.random.Generator, shape: tuple[int, int, int]) -> Int16[np.ndarray, "bands rows columns"]:
     """Sensor noise from -7 to 8 with a triangular distribution."""
-    dice = rng.integers(0, 256, shape, np.uint8)
-    return (((dice >> 4) + (dice & 15)).astype(np.int16) - 14) >> 1
+    random_bytes = rng.integers(0, 256, shape, np.uint8)
+    return (((random_bytes >> 4) + (random_bytes & 15)).astype(np.int16) - 14) >> 1

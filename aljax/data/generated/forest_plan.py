@@ -1,6 +1,7 @@
-"""What a generated forest tile will show: species, stands and how they lie, before anything is drawn.
+"""The random plan of a synthetic forest tile, before it is drawn: species, stands and their arrangement.
 
-Shares, partners and ages follow the label file of TreeSatAI roughly; colours and crowns are plausible, not measured.
+Frequencies, neighbours and ages roughly follow the label file of TreeSatAI; colours and crowns are plausible, not
+measured.
 """
 
 from typing import NamedTuple
@@ -9,14 +10,14 @@ import numpy as np
 
 
 class Species(NamedTuple):
-    """A species, or the cleared ground that the archive lists among them."""
+    """A tree species, or cleared ground, which the archive lists among them."""
 
-    name: str  # as file names begin; the genus is its first word
-    share: int  # tiles named after it, of about 1,000
+    name: str  # start of the file names; its first word is the genus
+    share: int  # tiles with this name, of about 1,000
     crown: float  # diameter of a grown crown in metres
-    pointed: bool  # a cone with branches like a star, otherwise a dome of lumps
-    disorder: float  # how far trees stand off their rows, in units of their distance
-    gaps: float  # distance of the trees in units of their crowns: above 1 the floor shows
+    pointed: bool  # a cone with star-shaped branches, otherwise a dome of smaller domes
+    disorder: float  # largest offset of trees from a regular grid, in units of its spacing
+    gaps: float  # spacing of the trees in units of their crowns: above 1 the ground is visible
     colour: tuple[int, int, int, int]  # IR, G, B, R of the sunlit crown
 
     @property
@@ -47,8 +48,8 @@ SPECIES = (
     Species("Tilia_spec.", 4, 7.2, False, 0.40, 0.68, (196, 116, 58, 66)),
 )
 
-# By leading genus: the genera of neighbouring stands with their weights, and the part of its tiles that show no other.
-# A genus beside itself is another of its species: such tiles list it twice, as in the real label file.
+# For each main genus, the genera of neighbouring stands with their weights, and the fraction of its tiles without
+# another stand. A genus beside itself is another species of it: such a tile lists it twice, as in the real label file.
 PARTNERS = {
     "Abies": {"Fagus": 22, "Quercus": 18, "Larix": 12, "Picea": 11, "Pseudotsuga": 10, "Pinus": 8},
     "Acer": {"Fagus": 118, "Picea": 54, "Quercus": 46, "Fraxinus": 19, "Cleared": 18, "Larix": 17, "Alnus": 10},
@@ -69,13 +70,13 @@ PARTNERS = {
 ALONE_SHARES = (0.39, 0.28, 0.20, 0.22, 0.22, 0.45, 0.33, 0.22, 0.45, 0.65, 0.47, 0.41, 0.27, 0.38, 0.48)
 ALONE = dict(zip(PARTNERS, ALONE_SHARES, strict=True))
 
-# By age class, 0 to 11: its share of the tiles, and the crown of a tree compared with a grown one.
+# For each age class, 0 to 11: its frequency, and the size of a crown relative to a mature tree.
 AGE_SHARES = (1, 7, 17, 27, 19, 7, 6, 4, 3, 6, 2, 1)
 AGE_CROWNS = (0.42, 0.46, 0.56, 0.68, 0.80, 0.88, 0.94, 1.0, 1.0, 1.02, 1.04, 1.06)
 
 
 class Ground(NamedTuple):
-    """What lies around a forest; it belongs to no genus."""
+    """Open ground around a forest; it belongs to no genus."""
 
     name: str
     share: int
@@ -92,41 +93,40 @@ CLEARED_FLOOR = (124, 104, 82, 116)
 
 
 class Stand(NamedTuple):
-    """A part of the tile with one kind of tree, or open ground; a later stand lies over the earlier ones."""
+    """An area of the tile with one kind of tree, or open ground; later stands cover earlier ones."""
 
-    kind: int  # index into SPECIES, and beyond them into GROUNDS
+    kind: int  # index into (*SPECIES, *GROUNDS)
     age: int  # age class, 0 to 11
     shape: str  # whole, edge (beyond a line), group (a disc) or strip
-    extent: float  # metres: of the line from the tile's middle, radius of the disc, half the strip's width
+    extent: float  # in metres: distance of the line from the tile's centre, radius of the disc, half width of the strip
 
     @property
     def floor(self) -> tuple[int, int, int, int]:
-        """Colour of its ground: IR, G, B, R."""
+        """Colour of the ground: IR, G, B, R."""
         if self.kind >= len(SPECIES):
             return GROUNDS[self.kind - len(SPECIES)].colour
         return FOREST_FLOOR if has_trees(self.kind) else CLEARED_FLOOR
 
 
 class Plan(NamedTuple):
-    """What a tile will show, before anything is drawn."""
+    """The content of a tile."""
 
     name: str
     stands: tuple[Stand, ...]
     stray: int  # species of single trees within the other stands
-    strays: float  # their part of the trees
+    strays: float  # fraction of such trees
 
 
 def stream(seed: int, index: int, purpose: str) -> np.random.Generator:
-    """Random numbers of their own for each stage, so that areas need no colours.
+    """A random generator for each stage, so that areas can be computed without colours.
 
-    Drawn from them are whole and uniform numbers only, and nothing takes a sine or an exponential: those differ
-    between machines.
+    Only integers and uniform numbers are drawn, and no sine or exponential is computed: these differ between machines.
     """
     return np.random.default_rng([seed, index, ("plan", "drawing", "colour").index(purpose)])
 
 
 def plan(seed: int, index: int) -> Plan:
-    """What tile `index` will show."""
+    """The plan of tile `index`, from the seed of its archive."""
     rng = stream(seed, index, "plan")
     kind = _pick(rng, [species.share for species in SPECIES])
     genus = SPECIES[kind].genus
@@ -134,7 +134,7 @@ def plan(seed: int, index: int) -> Plan:
     stands = [main]
     if rng.random() > ALONE[genus]:
         stands += [_neighbour(rng, kind) for _ in range(1 + _pick(rng, [67, 26, 7]))]
-    if rng.random() < 0.004:  # a copse in the open, too small to count
+    if rng.random() < 0.004:  # a small wood in open ground, below the area threshold of a label
         stands = [_open_ground(rng)._replace(shape="whole"), main._replace(shape="group", extent=rng.uniform(4.0, 7.5))]
     elif rng.random() < 0.16:
         stands.append(_open_ground(rng) if rng.random() < 0.6 else _track(rng))
@@ -154,12 +154,12 @@ def _age(rng: np.random.Generator, kind: int) -> int:
 
 
 def has_trees(kind: int) -> bool:
-    """Whether it is a kind of tree: neither cleared nor open ground."""
+    """Whether the kind is a tree species, neither cleared nor open ground."""
     return kind < len(SPECIES) and SPECIES[kind].genus != "Cleared"
 
 
 def _neighbour(rng: np.random.Generator, kind: int) -> Stand:
-    """A stand of one of the genera that grow beside the species `kind`."""
+    """A random stand of a genus that usually grows beside the species `kind`."""
     partners = PARTNERS[SPECIES[kind].genus]
     genus = list(partners)[_pick(rng, list(partners.values()))]
     weights = [other.share * (other.genus == genus and index != kind) for index, other in enumerate(SPECIES)]

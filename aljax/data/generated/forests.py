@@ -1,9 +1,9 @@
-"""Generated forest tiles in the manner of TreeSatAI: four bands (IR, G, B, R) and the area of each genus.
+"""Synthetic forest tiles in the format of TreeSatAI: four bands (IR, G, B, R) and the area of each genus.
 
-A tile shows a main stand, the stands that usually grow beside its genus, stray trees of other kinds, and sometimes
-open ground. Every tree and every floor is drawn once, as a number with a height; its colour and its genus both
-hang on that number, so the areas are those of what is seen from above. Trees are drawn at their size in metres:
-a tile shows the same ground, 60.8 m wide, at every resolution.
+A tile has a main stand, stands that usually grow beside its genus, stray trees of other species, and sometimes open
+ground. Every tree and every ground is an object with an index and a height; its colour and genus are looked up by the
+index, so areas are those visible from above. Trees are drawn at their size in metres: a tile shows the same ground,
+60.8 m wide, at every resolution.
 """
 
 from typing import NamedTuple
@@ -15,42 +15,42 @@ from PIL import Image
 from aljax.data.generated import forest_canopy as canopy
 from aljax.data.generated.forest_plan import AGE_CROWNS, GROUNDS, SPECIES, Plan, Stand, has_trees, plan, stream
 
-SIDE_M = 60.8  # of a tile
-MARGIN_M = 8.0  # drawn around it, for crowns and shadows that reach in
+SIDE_M = 60.8  # width of a tile
+MARGIN_M = 8.0  # drawn around the tile, for crowns and shadows from outside
 LEAST_SIZE = 32
 Areas = list[tuple[str, float]]
 
 
 class Drawing(NamedTuple):
-    """A tile with its margin as numbers and heights, and what the numbers mean."""
+    """A tile with its margin as indices and heights of objects, with the stand and kind of each object."""
 
     canvas: Int32[np.ndarray, "side side"]
-    stand: Int[np.ndarray, " things"]  # where it stands
-    kind: Int[np.ndarray, " things"]  # index into SPECIES, and beyond them into GROUNDS
+    stand: Int[np.ndarray, " objects"]  # index into the plan's stands
+    kind: Int[np.ndarray, " objects"]  # index into (*SPECIES, *GROUNDS)
     relief: UInt8[np.ndarray, "side side"]  # slow variation of the ground
 
 
 class Tile(NamedTuple):
     """A finished tile."""
 
-    name: str  # of its file: species, age class, number and sensor, as in the published archive
+    name: str  # file name: species, age class, index and sensor, as in the published archive
     pixels: UInt8[np.ndarray, "size size 4"]
     areas: Areas
 
 
 def areas(seed: int, index: int, size: int) -> Areas:
-    """Genus and fraction of the tile of each of its species, largest first; cheaper than the whole tile."""
+    """Genus and fraction of the tile of each species, largest first; cheaper than `render`."""
     return _measure(_draw(plan(seed, index), stream(seed, index, "drawing"), size), size)
 
 
 def render(seed: int, index: int, size: int) -> Tile:
-    """Tile `index` of the archive with that seed, `size` x `size` pixels; it depends on nothing else."""
+    """Tile `index` of the archive with this seed, `size` x `size` pixels; it depends on these three alone."""
     scene = plan(seed, index)
     drawing = _draw(scene, stream(seed, index, "drawing"), size)
     return Tile(scene.name, _colour(drawing, scene, stream(seed, index, "colour"), size), _measure(drawing, size))
 
 
-# The drawing: floors, and trees on them.
+# The drawing: grounds, and trees on them.
 
 
 def _draw(scene: Plan, rng: np.random.Generator, size: int) -> Drawing:
@@ -59,14 +59,14 @@ def _draw(scene: Plan, rng: np.random.Generator, size: int) -> Drawing:
     relief = _relief(rng, side)
     floors = _floors(scene, rng, relief, scale)
     canvas = floors.astype(np.int32)
-    things = np.array([(place, stand.kind) for place, stand in enumerate(scene.stands)])
+    objects = np.array([(place, stand.kind) for place, stand in enumerate(scene.stands)])
     for place, stand in enumerate(scene.stands):
         if stand.kind < len(SPECIES):
-            first, room = len(things), canopy.MAX_THINGS - len(things)
+            first, room = len(objects), canopy.MAX_OBJECTS - len(objects)
             trees, kinds = _trees(scene, stand, rng, floors == place, scale)
             canopy.put_crowns(canvas, trees[:room], first)
-            things = np.concatenate([things, np.column_stack([np.full(len(kinds), place), kinds])[:room]])
-    return Drawing(canvas, things[:, 0], things[:, 1], relief)
+            objects = np.concatenate([objects, np.column_stack([np.full(len(kinds), place), kinds])[:room]])
+    return Drawing(canvas, objects[:, 0], objects[:, 1], relief)
 
 
 def _margin(size: int) -> int:
@@ -82,14 +82,14 @@ def _relief(rng: np.random.Generator, side: int) -> UInt8[np.ndarray, "side side
 
 
 def _floors(scene: Plan, rng: np.random.Generator, relief: np.ndarray, scale: float) -> UInt8[np.ndarray, "side side"]:
-    """The stand whose ground each pixel is; edges are crooked."""
+    """Index of the stand at each pixel, with irregular edges."""
     metres = ((np.arange(len(relief)) - (len(relief) - 1) / 2) / scale).astype(np.float32)
     y, x = metres[:, None], metres[None, :]
     crooked = relief.astype(np.float32) / np.float32(40.0) - np.float32(3.2)
     floors = np.zeros(relief.shape, np.uint8)
     for place, stand in enumerate(scene.stands):
         across = _direction(rng)
-        centre = (rng.uniform(-0.8, 0.8, 2) * SIDE_M / 2).tolist()  # float32 stays float32 beside Python's numbers
+        centre = (rng.uniform(-0.8, 0.8, 2) * SIDE_M / 2).tolist()  # Python floats, so that float32 is not promoted
         if stand.shape == "group":
             reach = stand.extent * (1 + crooked / 4)
             covered = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < reach * reach
@@ -104,7 +104,7 @@ def _floors(scene: Plan, rng: np.random.Generator, relief: np.ndarray, scale: fl
 
 
 def _direction(rng: np.random.Generator) -> tuple[float, float]:
-    """A unit vector in any direction."""
+    """A random unit vector."""
     while True:
         y, x = rng.uniform(-1.0, 1.0, 2).tolist()
         length = np.sqrt(y * y + x * x)
@@ -115,7 +115,7 @@ def _direction(rng: np.random.Generator) -> tuple[float, float]:
 def _trees(
     scene: Plan, stand: Stand, rng: np.random.Generator, ground: np.ndarray, scale: float
 ) -> tuple[Int[np.ndarray, "n 6"], Int[np.ndarray, " n"]]:
-    """Rows for `put_crowns` and the species of the trees that stand on `ground`."""
+    """Rows for `put_crowns` and the species of the trees of a stand; `ground` is the mask of its pixels."""
     side, species = len(ground), SPECIES[stand.kind]
     growth = AGE_CROWNS[stand.age] if has_trees(stand.kind) else 1.0
     spots = _grid(rng, species.crown * growth * species.gaps, species.disorder, side / scale)
@@ -124,7 +124,7 @@ def _trees(
     diameter = growth * np.where(kinds == stand.kind, *crowns) * rng.uniform(0.78, 1.16, len(spots))
     pointed = np.array([species.pointed for species in SPECIES])[kinds]
     radius = np.maximum(np.rint(diameter / 2 * scale), 1)
-    # Steps of two metres: few different crowns, which are drawn once and kept.
+    # Heights in steps of two metres give few different crowns, which are cached.
     height = np.maximum(np.rint(diameter * np.where(pointed, 1.9, 1.2) - 1.0), 1.0) * 2 * canopy.HEIGHTS_PER_METRE
     variant = rng.integers(0, canopy.VARIANTS, len(spots))
     pixel = np.floor(spots * scale)
@@ -136,7 +136,7 @@ def _trees(
 
 
 def _grid(rng: np.random.Generator, spacing: float, disorder: float, width: float) -> Float[np.ndarray, "n 2"]:
-    """Points in metres over a square of that width and around it: staggered rows, more or less in order."""
+    """Points (n, 2) in metres in and around a square of this width: a staggered grid, randomly turned and perturbed."""
     along, across = _direction(rng)
     half = int(np.ceil(0.71 * width / spacing)) + 1
     row, column = (part.ravel() for part in np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64))
@@ -145,13 +145,13 @@ def _grid(rng: np.random.Generator, spacing: float, disorder: float, width: floa
     return np.column_stack([row * along - column * across, row * across + column * along]) + width / 2
 
 
-# What is seen: areas and colours.
+# What is visible: areas and colours.
 
 
 def _measure(drawing: Drawing, size: int) -> Areas:
     inner = _inner(drawing.canvas, size, 0)
     seen = np.bincount(canopy.numbers(inner).ravel(), minlength=len(drawing.kind))
-    # Rounded down to the five digits of the label file: the sum does not exceed 1.
+    # Rounded down to the five digits of the label file, so that the sum does not exceed 1.
     found = [
         (species.genus, int(seen[drawing.kind == kind].sum()) * 100_000 // size**2 / 100_000)
         for kind, species in enumerate(SPECIES)
@@ -160,7 +160,7 @@ def _measure(drawing: Drawing, size: int) -> Areas:
 
 
 def _inner(picture: np.ndarray, size: int, rim: int) -> np.ndarray:
-    """The tile without its margin, but with a rim of so many pixels."""
+    """The tile without its margin, but with `rim` pixels of it at each side."""
     start = _margin(size) - rim
     return picture[start : start + size + 2 * rim, start : start + size + 2 * rim]
 
@@ -181,14 +181,14 @@ def _colour(drawing: Drawing, scene: Plan, rng: np.random.Generator, size: int) 
     return np.moveaxis(np.clip(bands + haze, 0, 255).astype(np.uint8), 0, 2)
 
 
-def _palette(drawing: Drawing, scene: Plan, rng: np.random.Generator) -> UInt16[np.ndarray, "things 4"]:
-    """Colour (IR, G, B, R) in sunlight of each thing in the drawing: its kind's, its stand's and its own."""
+def _palette(drawing: Drawing, scene: Plan, rng: np.random.Generator) -> UInt16[np.ndarray, "objects 4"]:
+    """Colour (IR, G, B, R) of each object in sunlight: that of its kind, varied by tile, by stand and by object."""
     colours = np.array([kind.colour for kind in (*SPECIES, *GROUNDS)], np.float64)[drawing.kind]
     colours[: len(scene.stands)] = [stand.floor for stand in scene.stands]
     of_stand = rng.uniform(0.93, 1.07, (len(scene.stands), 4))[drawing.stand]
-    is_tree = np.arange(len(colours))[:, None] >= len(scene.stands)  # otherwise it is the floor of a stand
-    of_thing = 1.0 + is_tree * (
+    is_tree = np.arange(len(colours))[:, None] >= len(scene.stands)  # the first objects are the grounds of the stands
+    of_object = 1.0 + is_tree * (
         rng.uniform(-0.12, 0.12, (len(colours), 1)) + rng.uniform(-0.05, 0.05, (len(colours), 4))
     )
     of_tile = rng.uniform(0.85, 1.15) * rng.uniform(0.94, 1.06, 4)
-    return np.clip(np.rint(colours * of_stand * of_thing * of_tile), 8, 255).astype(np.uint16)
+    return np.clip(np.rint(colours * of_stand * of_object * of_tile), 8, 255).astype(np.uint16)

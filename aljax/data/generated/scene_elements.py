@@ -1,6 +1,6 @@
-"""The elements that generated scenes are composed of: covers fill an area, objects stand in a box.
+"""Elements of synthetic scenes: covers, which fill an area, and objects at random positions in a box.
 
-Positions and sizes are fractions of the tile's side, so a scene looks the same at every resolution.
+Positions and sizes are fractions of the tile's width, so a scene looks the same at every resolution.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ CLASS_NAMES = (
 OVERSAMPLING = 2
 Colour = Sequence[float] | np.ndarray
 Box = tuple[float, float, float, float]
-"""Left, top, right, bottom: where objects stand."""
+"""Left, top, right and bottom of the area in which objects are placed."""
 Count = int | tuple[int, int]
-"""How many of them: a number, or a random one from the first up to but not including the second."""
-# Covers of one colour, and how far its brightness varies from tile to tile.
+"""Number of objects, or the range (inclusive, exclusive) of a random number."""
+# Covers of one colour, with the standard deviation of its brightness over the tiles.
 COVERS = {
     "grass": ((112, 146, 66), 14.0),
     "bare-soil": ((156, 122, 88), 14.0),
@@ -51,7 +51,7 @@ WHOLE = rectangle(0.0, 0.0, 1.0, 1.0)
 
 
 class Canvas:
-    """A tile in the making: its colours and its classes, on a square with sides of length 1."""
+    """A tile that is being drawn: its colours and its class map, in coordinates from 0 to 1."""
 
     def __init__(self, rng: np.random.Generator, size: int) -> None:
         self.rng = rng
@@ -61,11 +61,11 @@ class Canvas:
         self._pens = ImageDraw.Draw(self.colours), ImageDraw.Draw(self.classes)
 
     def polygon(self, points: np.ndarray, colour: Colour, name: str | None) -> None:
-        """Fills a polygon (k, 2); without a class name it is a mark on what lies below."""
+        """Fills a polygon (k, 2); without a class name only the colour changes, not the class map."""
         self._fill("polygon", [tuple(point) for point in np.asarray(points) * self.side], colour, name)
 
     def disc(self, centre: np.ndarray, radius: float, colour: Colour, name: str | None) -> None:
-        """Fills a circle."""
+        """Fills a circle, as `polygon` does."""
         self._fill("ellipse", [*((centre - radius) * self.side), *((centre + radius) * self.side)], colour, name)
 
     def _fill(self, shape: str, place: list[Any], colour: Colour, name: str | None) -> None:
@@ -73,9 +73,9 @@ class Canvas:
         if name is not None:
             getattr(self._pens[1], shape)(place, fill=CLASS_NAMES.index(name))
 
-    def shade(self, colour: Colour, spread: float = 14.0) -> np.ndarray:
-        """The colour, a little brighter or darker and a little off in hue."""
-        return np.asarray(colour) + self.rng.normal(0.0, spread) + self.rng.normal(0.0, spread / 3, 3)
+    def shade(self, colour: Colour, deviation: float = 14.0) -> np.ndarray:
+        """The colour with random brightness, of this standard deviation, and slightly random hue."""
+        return np.asarray(colour) + self.rng.normal(0.0, deviation) + self.rng.normal(0.0, deviation / 3, 3)
 
     def cover(self, name: str, area: np.ndarray = WHOLE) -> None:
         """Grass, bare soil, water, sand or pavement."""
@@ -91,7 +91,7 @@ class Canvas:
             self.polygon(rectangle(*map(float, (x, top, min(x + step * 0.4, right), bottom))), crop - 34, None)
 
     def _spots(self, box: Box, count: Count, chance: float) -> np.ndarray:
-        """Where objects stand, (k, 2): so many of them, or none if chance is against them."""
+        """Random positions (k, 2) of `count` objects, which are there with probability `chance`."""
         if chance < 1.0 and self.rng.random() >= chance:
             return np.empty((0, 2))
         left, top, right, bottom = box
@@ -117,7 +117,7 @@ class Canvas:
             self.polygon(_turned(spot - (0, width / 4), length, width / 2, angle), roof * 0.8, "buildings")
 
     def cars(self, box: Box, count: Count, chance: float = 1.0, angle: float = 0.0) -> None:
-        """Cars along `angle`, in radians."""
+        """Cars in the direction `angle`, in radians."""
         for spot in self._spots(box, count, chance):
             paint = self.shade(CAR_PAINTS[self.rng.integers(len(CAR_PAINTS))], 6.0)
             self.polygon(_turned(spot + 0.012, 0.12, 0.06, angle), (50, 50, 54), None)

@@ -1,9 +1,9 @@
-"""Generated land-use scenes seen from above: an archive that needs no download.
+"""Synthetic land-use scenes seen from above: an archive that needs no download.
 
-Like real archives it is redundant and long-tailed: two thirds of the tiles show one or two common covers, the
-rest compound scenes whose rare small objects (cars, boats, tanks, courts) come with certain surroundings.
-That is what makes choosing tiles pay. Every element is drawn twice, in colour and as its class, so a label is
-1 exactly if enough of the class is still visible when the scene is finished.
+Like real archives it is redundant and long-tailed: two thirds of the tiles show one or two common covers, the rest
+are compound scenes with rare small objects (cars, boats, tanks, courts) in typical surroundings. So query functions
+can gain over random choice. Every element is drawn twice, in colour and as its class, so a label is 1 exactly if enough
+of the class is visible in the finished scene.
 """
 
 import numpy as np
@@ -14,14 +14,14 @@ from aljax.data.archive import Archive
 from aljax.data.generated.scene_elements import CLASS_NAMES, WHOLE, Canvas, rectangle
 from aljax.errors import InputError
 
-# Visible part of a tile, in 1/1000 of its area, from which a class is there: objects are small, covers are not.
+# Smallest visible area, in 1/1000 of the tile, for a label; small objects need less than covers.
 VISIBLE_OBJECT = 4.0
 VISIBLE_COVER = 15.0
 OBJECTS = ("cars", "boats", "tanks", "court", "trees", "buildings")
 EVERYWHERE = (0.0, 0.0, 1.0, 1.0)
 
 
-# Scenes: the common ones first.
+# Scenes, the common ones first.
 
 
 def farmland(canvas: Canvas) -> None:
@@ -56,7 +56,7 @@ def fallow(canvas: Canvas) -> None:
 
 
 def street(canvas: Canvas) -> None:
-    """A road with what stands beside it and drives on it."""
+    """A road with cars, between buildings and trees."""
     canvas.cover(("grass", "grass", "bare-soil")[canvas.rng.integers(3)])
     top = canvas.rng.uniform(0.3, 0.5)
     canvas.cover("pavement", rectangle(0.0, top, 1.0, top + 0.26))
@@ -106,13 +106,13 @@ def sports(canvas: Canvas) -> None:
     canvas.trees((0.0, 0.9, 1.0, 1.0), 6, chance=0.4)
 
 
-# With their shares of the tiles.
+# With their frequencies.
 COMMON = {farmland: 0.21, meadow: 0.15, forest: 0.15, open_water: 0.13, fallow: 0.10}
 COMPOUND = {street: 0.07, parking: 0.05, harbour: 0.04, beach: 0.03, industry: 0.035, sports: 0.035}
 
 
 def render(seed: int, index: int, size: int) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, " c"]]:
-    """Tile `index` of the archive with that seed, and its labels; it depends on nothing else."""
+    """Pixels and labels of tile `index` of the archive with this seed; they depend on the three arguments alone."""
     rng = np.random.default_rng([seed, index])
     canvas = Canvas(rng, size)
     scenes = COMMON | COMPOUND
@@ -131,7 +131,10 @@ def render(seed: int, index: int, size: int) -> tuple[UInt8[np.ndarray, "size si
 
 
 def generate_scenes(num_tiles: int, size: int = 32, seed: int = 0) -> Archive:
-    """An archive of `num_tiles` RGB tiles of `size` x `size` pixels with 12 classes. Raises InputError."""
+    """An archive of `num_tiles` RGB tiles of `size` x `size` pixels with 12 classes.
+
+    Raises InputError for no tiles, or a size below 16.
+    """
     if num_tiles < 1 or size < 16:
         raise InputError(f"{num_tiles} tiles of {size} pixels: ask for at least 1 tile of at least 16 pixels")
     images, labels = zip(*(render(seed, index, size) for index in range(num_tiles)), strict=True)

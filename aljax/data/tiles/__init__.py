@@ -1,1 +1,1 @@
-"""Pixels: tiles as files hold them, decoded and resized, read ahead by threads."""
+"""Pixels: encoded tiles, decoded, resized and read ahead by threads."""

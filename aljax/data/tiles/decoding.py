@@ -1,6 +1,6 @@
-"""Encoded tiles to pixels: GeoTIFF by rasterio with every band, PNG and JPEG by Pillow, and resizing.
+"""Decoding of tiles, GeoTIFF with all bands by rasterio, PNG and JPEG by Pillow; and resizing.
 
-What a file holds is told by its first bytes, not by its name.
+The format is recognised by the first bytes of a file, not by its name.
 """
 
 import functools
@@ -21,19 +21,19 @@ from PIL import Image
 from aljax.data.tiles.nodata import fill
 from aljax.errors import InputError
 
-# A tile is a small image; anything larger is a whole scene, or a file made to exhaust the memory.
+# A tile is a small image; a larger one is a whole scene, or a malicious file.
 MAX_PIXELS = 8192 * 8192
 MAX_BYTES = 2**30  # decoded or encoded; several are read at once
 DTYPES = ("uint8", "uint16", "float32")
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PILLOW_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-# Bands of the pixel types that Pillow keeps whole; a palette is looked up, and inks are turned into colours.
+# Number of bands by Pillow's mode, for modes that lose nothing; palettes and CMYK are converted to RGB.
 PILLOW_BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 3, "P": 3}
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class TileForm(NamedTuple):
-    """What all tiles of an archive share."""
+    """Number of bands and type, which all tiles of an archive share."""
 
     bands: int
     dtype: str
@@ -43,12 +43,11 @@ class TileForm(NamedTuple):
 
 
 def decode(data: bytes, name: str, expected: TileForm | None = None) -> Shaped[np.ndarray, "h w bands"]:
-    """Pixels of an encoded tile, of type uint8, uint16 or float32 as they are stored.
+    """Pixels (h, w, bands) of an encoded tile, in the stored type: uint8, uint16 or float32.
 
-    Pixels without data (a declared nodata value or mask) get the mean of the band's other pixels, which
-    standardisation makes inconspicuous. Raises InputError, naming the tile, for anything that is not an image
-    in full: empty, truncated, of another format, too large, without a valid pixel, or with NaN in it; and for a tile
-    that is not of the form which is expected.
+    Pixels without data (by a declared nodata value or mask) get the mean of the band's other pixels, which stays
+    inconspicuous after standardisation. Raises InputError, with `name`, for a tile that is empty, truncated, too large,
+    of another format, without valid pixels or with NaN, or not of the form `expected`.
     """
     with _naming(name):
         pixels = _decode_tiff(data, name) if _is_tiff(data, name) else _decode_pillow(data, name)
@@ -64,11 +63,11 @@ def decode(data: bytes, name: str, expected: TileForm | None = None) -> Shaped[n
 
 
 class Header(NamedTuple):
-    """What a tile's file says before its pixels."""
+    """Properties of a tile from the header of its file."""
 
     form: TileForm
     is_cmyk: bool
-    """Whether it is a JPEG of inks, which is read as red, green and blue."""
+    """Whether it is a CMYK JPEG, which is converted to RGB."""
 
 
 def read_header(path: Path) -> Header:
@@ -88,7 +87,7 @@ def read_header(path: Path) -> Header:
 
 
 def _is_tiff(data: bytes, name: str) -> bool:
-    """Whether a tile that begins so is a TIFF; else it is PNG or JPEG. Raises InputError if it is neither."""
+    """Whether data with these first bytes is a TIFF, not PNG or JPEG. Raises InputError for other formats."""
     if not data:
         raise InputError(f"{name} is empty (0 bytes): replace the file")
     if not data.startswith((*TIFF_SIGNATURES, *PILLOW_SIGNATURES)):
@@ -97,7 +96,7 @@ def _is_tiff(data: bytes, name: str) -> bool:
 
 
 class Georeference(NamedTuple):
-    """Where on the Earth a tile lies."""
+    """Georeference of a tile: reference system, affine transform and size."""
 
     crs: str
     """Coordinate reference system as well-known text."""
@@ -111,14 +110,14 @@ class Georeference(NamedTuple):
 def read_georeference(path: Path) -> Georeference | None:
     """Georeference of a GeoTIFF, or None for a file without one. Raises InputError."""
     with _naming(str(path)), _rasterio().open(path) as source:
-        # Where a file says in which system but not where in it, rasterio gives the identity.
+        # For a file with a reference system but no transform, rasterio gives the identity.
         if not source.crs or source.transform.is_identity:
             return None
         return Georeference(source.crs.to_wkt(), tuple(source.transform)[:6], source.height, source.width)
 
 
 def resize(pixels: Shaped[np.ndarray, "h w bands"], size: int) -> Shaped[np.ndarray, "size size bands"]:
-    """Bilinear, antialiased when it shrinks, each band on its own; the type stays."""
+    """Resizes bilinearly, with antialiasing when shrinking, each band independently; the type is kept."""
     if pixels.shape[:2] == (size, size):
         return pixels
 
@@ -127,7 +126,7 @@ def resize(pixels: Shaped[np.ndarray, "h w bands"], size: int) -> Shaped[np.ndar
 
     if pixels.dtype == np.uint8 and pixels.shape[-1] == 3:
         return resized(pixels)
-    # Pillow has no other type of several bands that it would not convert or premultiply.
+    # Pillow would convert or premultiply any other type of several bands, so each is resized alone.
     plain = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
     bands = np.stack([resized(np.ascontiguousarray(band)) for band in np.moveaxis(plain, -1, 0)], axis=-1)
     return (np.rint(bands) if pixels.dtype.kind in "ui" else bands).astype(pixels.dtype, copy=False)
@@ -135,26 +134,26 @@ def resize(pixels: Shaped[np.ndarray, "h w bands"], size: int) -> Shaped[np.ndar
 
 @functools.cache
 def _rasterio() -> ModuleType:
-    """Imported when the first GeoTIFF comes, once."""
+    """rasterio, imported and configured at its first use."""
     import rasterio
     import rasterio._err
     import rasterio.errors
 
-    # What GDAL logs about a broken tile is in the error, too; without a handler Python would print it.
+    # GDAL's log messages about a broken tile are in the error as well; without a handler Python would print them.
     logging.getLogger("rasterio").addHandler(logging.NullHandler())
-    # A tile without a georeference is a tile all the same.
+    # Tiles need no georeference.
     warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
     return rasterio
 
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Makes what Pillow or rasterio raises InputError with the tile's name."""
+    """Turns errors of Pillow and rasterio into InputError with the tile's name."""
     try:
         yield
     except InputError:
         raise
-    # Some of GDAL's errors, as of a second directory that is cut off, come as they are.
+    # rasterio does not wrap all errors of GDAL, for instance that of a truncated second directory.
     except (_rasterio().errors.RasterioError, _rasterio()._err.CPLE_BaseError) as error:
         raise _unreadable(name, error.__cause__ or error) from error
     except PILLOW_ERRORS as error:
@@ -207,7 +206,7 @@ def _decode_pillow(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
     with Image.open(io.BytesIO(data)) as image:
         form = _pillow_form(image, name)
         if form.dtype == "uint8":
-            image.info.pop("transparency", None)  # of a palette's colours; Pillow would warn of it
+            image.info.pop("transparency", None)  # of a palette; Pillow would warn of it
             pixels = np.asarray(image.convert("RGB") if image.mode in ("P", "CMYK") else image)
             return pixels.reshape(*pixels.shape[:2], form.bands)
     with _rasterio().MemoryFile(data) as file, file.open(driver="PNG") as source:
@@ -216,7 +215,7 @@ def _decode_pillow(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
 
 def _pillow_form(image: Image.Image, name: str) -> TileForm:
     _check_size(*image.size, name)
-    # Pillow opens a 16-bit PNG of several bands as one of 8 bits; only the decoder's arguments tell.
+    # Pillow opens a 16-bit PNG of several bands with 8 bits; only the arguments of its decoder show the difference.
     stored = (str(part[3]).partition(";") for part in getattr(image, "tile", ()))
     if sixteen := next((mode for mode, _, layout in stored if layout == "16B"), None):
         form = TileForm(1 if sixteen == "I" else PILLOW_BANDS[sixteen], "uint16")
@@ -229,6 +228,6 @@ def _pillow_form(image: Image.Image, name: str) -> TileForm:
 
 
 def _unreadable(name: str, error: BaseException) -> InputError:
-    # GDAL adds line breaks and the name that a file in memory has; one line names the tile alone.
+    # GDAL's messages have line breaks and the name of the file in memory: both are removed.
     reason = re.sub(r"\S*[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\S*\s*", "", " ".join(str(error).split()))
     return InputError(f"{name} is not readable as an image ({reason}): replace the file")

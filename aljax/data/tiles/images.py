@@ -1,4 +1,4 @@
-"""Images of an archive by index: in memory, memory-mapped, or decoded whenever they are asked for."""
+"""Images of an archive by index: in memory, memory-mapped, or decoded at each access."""
 
 import hashlib
 import mmap
@@ -25,21 +25,21 @@ from aljax.system.machine import usable_cores
 Found = TypeVar("Found")
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
-# Tiles are hashed whole up to this many bytes, and a sample of about this size in larger archives.
+# All tiles are hashed up to this size; of larger archives a sample of about this size.
 HASHED_BYTES = 2**30
-# Of a mapped file: bytes that stay with the process, rows that are copied before they are counted, and bytes that come
-# with a single row.
+# For a memory-mapped file: bytes that may stay resident, rows that are copied between two checks of that, and bytes
+# that the system reads for a single row.
 MAPPED_BYTES, MAPPED_ROWS, READ_AROUND = 2**27, 256, 2**19
 MOST_NAMED = 50  # broken tiles in one message
-SECONDS_WITHOUT_A_WORD = 10.0
+SECONDS_TO_MESSAGE = 10.0  # of reading without a progress bar, until a line says how far it is
 
 Unreadable = Mapping[int, InputError]
-"""Why tiles cannot be read, by their index, in its order."""
+"""The error of each unreadable tile by its index, in ascending order."""
 
 
 @runtime_checkable
 class Images(Protocol):
-    """Tiles of one shape and type by index; a NumPy array is one, in memory or memory-mapped."""
+    """Tiles of one shape and type by index. NumPy arrays, memory-mapped or not, satisfy this protocol."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,17 +53,17 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """Encoded tiles, each decoded and resized when it is asked for. Safe to use from several threads."""
+    """Encoded tiles, decoded and resized at each access. Thread-safe."""
 
     read: Callable[[int], bytes]
     names: Sequence[str]
-    """What to call each tile in a message: its file, or where it stands in one."""
+    """The name of each tile in messages: its file, or its location in one."""
     size: int
     form: TileForm
     stamp: str = ""
-    """Of files that are hashed by a sample alone: another if any of them changes. Tells caches of them apart."""
-    told: set[float] = field(default_factory=set, compare=False, repr=False)
-    """Values that look like no data and were warned of, each once."""
+    """`stamp_files` of files that are hashed only by a sample; it identifies their cache."""
+    warned: set[float] = field(default_factory=set, compare=False, repr=False)
+    """Undeclared nodata values that were warned of, each once."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,17 +76,17 @@ class EncodedImages:
     def __getitem__(self, index: int, /) -> Shaped[np.ndarray, "size size bands"]:
         """Tile `index`. Raises InputError if its file is broken or not of the archive's form.
 
-        Warns, before resizing mixes pixels, of a value that looks like no data and is not declared as such.
+        Warns of a value that seems to be an undeclared nodata value.
         """
         pixels = decode(self.read(index), self.names[index], self.form)
-        self._warn_of_lone_value(pixels, self.names[index])
+        self._warn_of_lone_value(pixels, self.names[index])  # before resizing mixes it with others
         return resize(pixels, self.size)
 
     def _warn_of_lone_value(self, pixels: Shaped[np.ndarray, "h w bands"], name: str) -> None:
         found = find_lone_value(pixels)
-        if found is None or found.value in self.told:
+        if found is None or found.value in self.warned:
             return
-        self.told.add(found.value)
+        self.warned.add(found.value)
         where = f"in {found.filled} of {pixels[..., 0].size} pixels of band {found.band}"
         message = (
             f"{name} has the value {found.value:g} {where}, far from all others ({found.lowest:g} to "
@@ -97,7 +97,7 @@ class EncodedImages:
 
 @dataclass(frozen=True)
 class Tolerant:
-    """Images of which those that cannot be read are noted, and look like a pixel of `fill` all over."""
+    """Images with unreadable tiles: their errors are recorded, and all their pixels are `fill`."""
 
     images: Images
     fill: Float[AnyArray, " bands"] | float = 0.0
@@ -113,7 +113,7 @@ class Tolerant:
 
     @property
     def unreadable(self) -> Unreadable:
-        """Of the tiles that were asked for."""
+        """Unreadable tiles among those accessed so far."""
         return dict(sorted(self._noted.items()))
 
     def __getitem__(self, index: int, /) -> Shaped[np.ndarray, "h w bands"]:
@@ -125,7 +125,7 @@ class Tolerant:
 
 
 def name_unreadable(unreadable: Iterable[InputError], num_tiles: int) -> str:
-    """A message that names all tiles that cannot be read, with the reasons; of very many the first."""
+    """A message with the errors of all unreadable tiles, or of the first `MOST_NAMED`."""
     reasons = [str(error) for error in unreadable]
     if len(reasons) == 1:
         return reasons[0]
@@ -134,7 +134,7 @@ def name_unreadable(unreadable: Iterable[InputError], num_tiles: int) -> str:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a tile's file. Raises InputError."""
+    """The bytes of a tile's file. Raises InputError if it cannot be read or is larger than `MAX_BYTES`."""
     try:
         if (size := path.stat().st_size) <= MAX_BYTES:
             return path.read_bytes()
@@ -144,7 +144,7 @@ def read_file(path: Path) -> bytes:
 
 
 def read_each(read: Callable[[Path], Found], files: Sequence[Path], purpose: str) -> Generator[Found, None, None]:
-    """What `read` finds in each file, in order, several at a time, with a progress bar named after the purpose."""
+    """Results of `read` for each file, in order, by several threads, with a progress bar called `purpose`."""
     with ThreadPoolExecutor() as pool:
         try:
             yield from tqdm(pool.map(read, files), purpose, len(files), unit="tile", disable=None, leave=False)
@@ -153,7 +153,7 @@ def read_each(read: Callable[[Path], Found], files: Sequence[Path], purpose: str
 
 
 def digest_tiles(read: Callable[[int], bytes], num_tiles: int, total_bytes: int) -> str:
-    """SHA-256 of encoded tiles: of all where they have less than a GiB, of evenly spaced ones in larger archives."""
+    """SHA-256 of encoded tiles: of all if they have less than a GiB, else of evenly spaced ones."""
     digest = hashlib.sha256(f"{num_tiles} {total_bytes}".encode())
     for index in range(0, num_tiles, 1 + total_bytes // HASHED_BYTES):
         digest.update(hashlib.sha256(read(index)).digest())
@@ -161,7 +161,7 @@ def digest_tiles(read: Callable[[int], bytes], num_tiles: int, total_bytes: int)
 
 
 def stamp_files(stats: Iterable[os.stat_result], total_bytes: int) -> str:
-    """What tells whether files are those of before, without reading them; empty where `digest_tiles` hashes all."""
+    """SHA-256 of sizes and modification times of the files; "" if `digest_tiles` hashes all of their content."""
     if total_bytes < HASHED_BYTES:
         return ""
     digest = hashlib.sha256()
@@ -171,12 +171,12 @@ def stamp_files(stats: Iterable[os.stat_result], total_bytes: int) -> str:
 
 
 def stream(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) -> Iterator[np.ndarray]:
-    """Batches (batch_size, h, w, bands) of the tiles `rows`, in that order; n is a multiple of the batch size.
+    """Batches (batch_size, h, w, bands) of the tiles `rows`, in that order; n must be a multiple of the batch size.
 
-    An array in memory is sliced at once. Anything else is read and decoded ahead by threads, a few batches at
-    a time, so memory does not grow with n.
+    An array in memory is sliced. All other images are read and decoded ahead of use by threads, a few batches at a
+    time, so memory does not grow with n.
     """
-    # Of a file of features, rows are what is read; of tiles in a cache, threads ahead of the device do better.
+    # Features are read in the calling thread; for a cache of tiles, threads that read ahead are faster.
     if isinstance(images, np.memmap) and images.shape[1:3] == (1, 1):
         return map(in_native_order, _read_mapped(images, rows, batch_size))
     if isinstance(images, np.ndarray) and not isinstance(images, np.memmap):
@@ -185,10 +185,10 @@ def stream(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) -> Iter
 
 
 def _read_mapped(images: np.memmap, rows: Int[np.ndarray, " n"], batch_size: int) -> Iterator[np.ndarray]:
-    """Copies of rows of a file.
+    """Copies of the rows of a memory-mapped file.
 
-    What was read of a mapped file counts as this process's memory, with what the system read around it, until it is let
-    go: that costs nothing, because the file's pages stay where they are.
+    Pages that were read count as memory of this process until they are released with `madvise`. That is cheap, because
+    the pages stay in the system's cache.
     """
     mapped, row_bytes, held = images._mmap, images[0].nbytes, 0  # type: ignore[attr-defined]
     for chunk in rows.reshape(-1, batch_size):
@@ -213,9 +213,9 @@ def _read_ahead(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) ->
 
 
 def in_order(images: Images, purpose: str, batch_size: int = 16) -> Iterator[np.ndarray]:
-    """All tiles once, in batches of at most `batch_size`, with a progress bar named after the purpose.
+    """All tiles in order, in batches of at most `batch_size`, with a progress bar called `purpose`.
 
-    Raises InputError at the end, naming all tiles that cannot be read.
+    Raises InputError at the end, with the names of all unreadable tiles.
     """
     tolerant = Tolerant(images)
     yield from _read_all(tolerant, purpose, batch_size)
@@ -224,7 +224,7 @@ def in_order(images: Images, purpose: str, batch_size: int = 16) -> Iterator[np.
 
 
 def find_unreadable(images: Images, purpose: str) -> Unreadable:
-    """Which tiles cannot be read: all that are decoded as they are needed are read once, with a progress bar."""
+    """The unreadable tiles, after reading all once with a progress bar; none, without reading, for a NumPy array."""
     tolerant = Tolerant(images)
     if not isinstance(images, np.ndarray):
         for _ in _read_all(tolerant, purpose):
@@ -239,13 +239,13 @@ def _read_all(images: Images, purpose: str, batch_size: int = 16) -> Iterator[np
             yield batch
             bar.update(len(batch))
             done += len(batch)
-            if bar.disable and started and time.monotonic() - started > SECONDS_WITHOUT_A_WORD:  # into a log, once
+            if bar.disable and started and time.monotonic() - started > SECONDS_TO_MESSAGE:  # once, into a log
                 print(f"{purpose}: {done} of {count} so far", file=sys.stderr, flush=True)
                 started = 0.0
 
 
 def load(images: Images) -> Shaped[np.ndarray, "n h w bands"]:
-    """All tiles decoded into memory. Raises InputError that names all that cannot be read."""
+    """All tiles decoded into memory. Raises InputError, with the names of all unreadable tiles."""
     loaded = np.empty(images.shape, images.dtype)
     start = 0
     for batch in in_order(images, "reading tiles"):

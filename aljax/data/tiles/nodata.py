@@ -1,4 +1,4 @@
-"""Pixels without data: those that a file declares get the mean of their band; a value that looks like them is found."""
+"""Pixels without data: declared ones are filled with the mean of their band, undeclared nodata values are detected."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,10 @@ from aljax.errors import InputError
 
 
 def fill(pixels: Shaped[np.ndarray, "bands h w"], source: Any, name: str) -> None:
-    """Gives pixels without data the mean of the others. A band that is tagged as alpha is a band like any other."""
+    """Fills pixels without data, in place, with the mean of their band. An alpha band is no mask, but a normal band.
+
+    `source` is the opened rasterio dataset. Raises InputError if a band has no pixel with data.
+    """
     valid = np.ones(pixels.shape, bool)
     for band, (nodata, flags) in enumerate(zip(source.nodatavals, source.mask_flag_enums, strict=True)):
         names = {flag.name for flag in flags}
@@ -28,7 +31,7 @@ def fill(pixels: Shaped[np.ndarray, "bands h w"], source: Any, name: str) -> Non
 
 
 def is_nodata(band: Shaped[np.ndarray, "h w"], nodata: float) -> Bool[np.ndarray, "h w"]:
-    """Where a band has its nodata value, as in GDAL's mask; that one passes over it where the file has a mask too."""
+    """Where a band has its nodata value, as in GDAL's mask, which ignores the value if the file has a mask as well."""
     if np.isnan(nodata):
         return np.isnan(band)
     if band.dtype.kind != "f":
@@ -36,29 +39,30 @@ def is_nodata(band: Shaped[np.ndarray, "h w"], nodata: float) -> Bool[np.ndarray
     limits = np.finfo(band.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         value = np.asarray(nodata, band.dtype)
-        # GDAL's tolerance, in float32 as there: near the type's limit it overflows, and -3.4e38 is -3.4028235e38.
+        # GDAL's tolerance, in float32 as in GDAL: it overflows near the type's limit, so -3.4e38 equals -3.4028235e38.
         near = np.abs(band - value) < 2 * limits.eps * np.abs(band + value)
-    # The value may be declared in float64, beyond the pixels' type, which then hold its largest or smallest.
+    # A value declared in float64 may be beyond the range of the pixels' type, which then have the limit of the range.
     return near | (band == value) | (band == np.clip(nodata, limits.min, limits.max))
 
 
 class LoneValue(NamedTuple):
-    """A value that fills many pixels of a band and lies far from all others, as one that stands for no data."""
+    """A value of many pixels of a band that is far from all others: probably an undeclared nodata value."""
 
     value: float
     band: int
     """Counted from 1."""
     filled: int
-    """Pixels that have it."""
+    """Number of pixels with the value."""
     lowest: float
-    """Of the other pixels."""
+    """Lowest and highest value of the other pixels."""
     highest: float
 
 
 def find_lone_value(pixels: Shaped[np.ndarray, "h w bands"]) -> LoneValue | None:
-    """The first lowest or highest value that fills a side's pixels, farther from all others than they are apart.
+    """The first band's minimum or maximum that seems to be an undeclared nodata value; None if there is none.
 
-    Zero is none: it is a height, a count or black. In 8 bits no value is far enough to outweigh the others.
+    As many pixels as along a side have it, and its distance to the other values is larger than their range. Zero never
+    counts, because it is a valid height, count or black; nor do 8-bit values, which cannot be far from the others.
     """
     if pixels.dtype.itemsize == 1:
         return None

@@ -1,4 +1,4 @@
-"""Copies of a tile are told, and none is measured with whose other one is learnt."""
+"""Copies of tiles are warned of, and no copy of a training tile is in the test."""
 
 import shutil
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 from tiles_on_disk import pixels, write_geotiff
 from tiny import make_archive
 
-from aljax.annotation.labelling import draw_first, split_labelled
+from aljax.annotation.labelling import choose_initial, split_labelled
 from aljax.commands.run import OwnArchiveSettings, choose_split
 from aljax.data.archive import Split, random_split
 from aljax.data.archives import copies
@@ -43,12 +43,12 @@ def test_copies_are_found_and_others_as_large_are_not_read_whole(tmp_path: Path,
 
 
 def test_copies_of_a_folder_are_told_and_stay_in_one_part(folder: Path) -> None:
-    told = (
+    message = (
         rf"{TILES} tiles are copies of others, byte for byte, as .*a \(copy\)/00\.tif of .*|a/00\.tif of .*\(copy\)/00"
     )
     rows = [f"{where}/{number:02d}.tif,1" for where in ("a", "a (copy)") for number in range(TILES)]
     (folder / "labels.csv").write_text("\n".join(["id,tree", *rows]))
-    with pytest.warns(InputWarning, match=told):
+    with pytest.warns(InputWarning, match=message):
         archive = open_folder(folder / "tiles", folder / "labels.csv", 16)
     settings = OwnArchiveSettings(labels=folder / "labels.csv", images=folder / "tiles")
     for seed in range(5):
@@ -63,12 +63,12 @@ def test_copies_that_a_users_split_parts_are_told(folder: Path) -> None:
     shutil.rmtree(folder / "tiles" / "a (copy)")
     shutil.copy(folder / "tiles" / "a" / "03.tif", folder / "tiles" / "other.tif")
     rows = [f"{number:02d},1,pool" for number in range(TILES)]
-    for part, told in (
+    for part, remedy in (
         ("test", "1 are in another part of the split than the first"),
         ("pool", "a split keeps them tog"),
     ):
         (folder / "labels.csv").write_text("\n".join(["id,tree,split", *rows, f"other,1,{part}"]))
-        with pytest.warns(InputWarning, match=rf"1 tiles are copies of others, .*other\.tif of .*03\.tif: {told}"):
+        with pytest.warns(InputWarning, match=rf"1 tiles are copies of others, .*other\.tif of .*03\.tif: {remedy}"):
             open_folder(folder / "tiles", folder / "labels.csv", 16)
 
 
@@ -99,13 +99,13 @@ def test_rounds_ask_for_a_scene_once_and_learn_nothing_that_they_measure_with() 
     archive = make_archive(60)
     nothing = np.zeros(60, bool)
     archive = replace(archive, labelled=nothing, copy_of=np.arange(60) % 30)
-    drawn = draw_first(split_labelled(archive), 0, 1, initial=12, test=10)
+    assignment = choose_initial(split_labelled(archive), 0, 1, initial=12, test=10)
     assert drawn is not None
-    assert len(drawn.rows) == 22 == len({*(drawn.rows % 30).tolist()})
+    assert len(assignment.rows) == 22 == len({*(assignment.rows % 30).tolist()})
     with pytest.raises(InputError, match="there are 30 tiles without labels and 32 to begin with"):
-        draw_first(split_labelled(archive), 0, 1, initial=22, test=10)
-    labelled = np.isin(np.arange(60), drawn.rows)
-    tests, pool = drawn.rows[drawn.parts == 2], drawn.rows[drawn.parts == 0]
+        choose_initial(split_labelled(archive), 0, 1, initial=22, test=10)
+    labelled = np.isin(np.arange(60), assignment.rows)
+    tests, pool = assignment.rows[assignment.parts == 2], assignment.rows[assignment.parts == 0]
     known = replace(archive, labelled=labelled, split=Split(np.sort(pool), np.arange(0), np.sort(tests)))
     labelling = split_labelled(known)
     of_pool = labelling.split.pool

@@ -1,4 +1,4 @@
-"""Files in folders and zips: damaged, encrypted and unreadable ones are told; links lead nowhere else."""
+"""Files in folders and zips: damaged, encrypted and unreadable ones are refused; links out of a folder are left out."""
 
 import os
 import zipfile

@@ -1,4 +1,4 @@
-"""What lies beside tiles is passed over, what may be a tile is told, and a scene counts once."""
+"""Files that accompany tiles are ignored, files that may be tiles are refused, and a scene counts once."""
 
 from pathlib import Path
 

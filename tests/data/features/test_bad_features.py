@@ -19,11 +19,11 @@ F32 = pa.list_(pa.float32())
 
 
 def refused(path: Path, message: str) -> None:
-    with pytest.raises(InputError, match=message) as told:
+    with pytest.raises(InputError, match=message) as error:
         read_features(path)
-    assert str(path) in str(told.value)
-    assert "\n" not in str(told.value)
-    assert ": " in str(told.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert ": " in str(error.value)
 
 
 def with_value(value: float, dtype: str = "float32") -> np.ndarray:

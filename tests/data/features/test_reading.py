@@ -161,8 +161,8 @@ def test_reading_parquet_takes_little_more_memory_than_the_array(rows: int, tmp_
     table = pa.table({"id": list(map(str, range(len(values)))), "x": lists(values, "list")})
     pq.write_table(table, tmp_path / "f.parquet", row_group_size=rows)
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "f.parquet")]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert float(told.stdout) < 3.0
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert float(result.stdout) < 3.0
 
 
 def write_labels(path: Path, rows: list[str]) -> Path:

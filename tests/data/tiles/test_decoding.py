@@ -201,15 +201,15 @@ def test_what_is_not_a_tile_in_full_is_refused_by_name_in_one_line(tmp_path: Pat
 
 def test_tile_that_lost_its_mask_is_refused_by_name(tmp_path: Path, capfd) -> None:
     data = write_masked(tmp_path / "a.tif", pixels(1, size=64)).read_bytes()
-    told = set()
+    messages = set()
     for length in range(64 * 64, len(data), 7):
         (tmp_path / "cut.tif").write_bytes(data[:length])
         for reading in (read_header, read, read_georeference):
             try:
                 reading(tmp_path / "cut.tif")
             except InputError as error:
-                told.add(str(error).partition(" (")[0])
-    assert told == {f"{tmp_path / 'cut.tif'} is not readable as an image"}
+                messages.add(str(error).partition(" (")[0])
+    assert messages == {f"{tmp_path / 'cut.tif'} is not readable as an image"}
     assert capfd.readouterr().err == ""
 
 

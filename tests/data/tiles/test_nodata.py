@@ -1,4 +1,4 @@
-"""Pixels without data get the mean of their band where a file declares them; what looks like them is told by name."""
+"""Declared pixels without data get the mean of their band; undeclared nodata values are warned of."""
 
 import re
 from pathlib import Path
