@@ -1,9 +1,12 @@
-"""The probability above which a class counts as present: half, or what the validation tiles say."""
+"""The probability above which a class counts as present: half, or what the validation tiles say, of all or each."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 HALF = 0.5
+# Of the thresholds of classes, in tiles. On UC Merced (features, 40 to 300 labels, 50 to 525 validation tiles) 5 to 20
+# are level, and no worse than the common threshold; without it the classes' own lose up to 8 points of micro F1.
+SHRINKAGE = 10
 
 
 def fit_threshold(probabilities: Float[np.ndarray, "n c"], labels: UInt8[np.ndarray, "n c"]) -> float:
@@ -26,3 +29,17 @@ def fit_threshold(probabilities: Float[np.ndarray, "n c"], labels: UInt8[np.ndar
     low, high = np.maximum(below[best], 0.0), above[best]
     candidates = np.where((low <= HALF) & (high > HALF), HALF, (low + high) / 2.0)
     return float(candidates[np.abs(candidates - HALF).argmin()])
+
+
+def fit_class_thresholds(
+    probabilities: Float[np.ndarray, "n c"], labels: UInt8[np.ndarray, "n c"]
+) -> Float[np.ndarray, " c"]:
+    """A threshold for each class (C,), for the best F1 of that class on these tiles.
+
+    The best one of n positive tiles alone is a guess where n is small, so it is drawn towards the common threshold as
+    `SHRINKAGE` further tiles that say the common one would; a class without a positive tile has the common one.
+    """
+    common, classes = fit_threshold(probabilities, labels), range(labels.shape[1])
+    own = np.array([fit_threshold(probabilities[:, [each]], labels[:, [each]]) for each in classes], np.float64)
+    positives = labels.sum(0, dtype=np.int64)
+    return (positives * own + SHRINKAGE * common) / (positives + SHRINKAGE)
