@@ -13,7 +13,7 @@ from aljax.keys import Purpose, derive_key
 from aljax.loop.history import has_converged
 from aljax.loop.metrics import evaluate
 from aljax.loop.settings import Settings
-from aljax.loop.state import Fitted, Predicted, RunState
+from aljax.loop.state import Fitted, Measured, Predicted, RunState
 from aljax.loop.thresholds import HALF, fit_threshold
 from aljax.networks.model import Model, last_layer
 from aljax.queries.diversity import badge, coreset
@@ -27,17 +27,23 @@ POOL_WIDE = 100_000  # candidates, of the highest scores, of core-set and BADGE:
 
 
 def predict(
-    model: Model, tiles: SplitTiles, settings: Settings, state: RunState, on_batch: Callable[[], None] = lambda: None
+    model: Model,
+    tiles: SplitTiles,
+    settings: Settings,
+    state: RunState,
+    on_batch: Callable[[], None] = lambda: None,
+    keep: Callable[[Measured], None] = lambda measured: None,
 ) -> RunState:
     """Evaluates the fitted model and scores the unlabelled tiles.
 
     Returns the state with its metrics, a shortlist of those tiles and, if the last iteration's were kept, their
-    probabilities. `on_batch` is called after every batch.
+    probabilities. `on_batch` is called after every batch, `keep` with what the model is evaluated by.
     """
     assert isinstance(state.stage, Fitted)
     assert state.variables is not None
-    test = evaluate(_probabilities(model, state, tiles.test, on_batch), tiles.test.labels)
-    of_validation = _probabilities(model, state, tiles.validation, on_batch)
+    of_test, of_validation = (_probabilities(model, state, part, on_batch) for part in (tiles.test, tiles.validation))
+    keep(Measured(of_validation, of_test))
+    test = evaluate(of_test, tiles.test.labels)
     validation = evaluate(of_validation, tiles.validation.labels)
     wanted = _labels_wanted(settings, state, validation.micro_f1)
     started = time.perf_counter()

@@ -21,6 +21,13 @@ class Seconds(NamedTuple):
     select: float = 0.0
 
 
+class Measured(NamedTuple):
+    """Probabilities of the classes, by a fitted model, on the tiles that it is measured with."""
+
+    validation: Float[np.ndarray, "v c"]
+    test: Float[np.ndarray, "t c"]
+
+
 class Training(NamedTuple):
     """The model of the iteration is being fitted."""
 
