@@ -204,6 +204,7 @@ def label(state: RunState, chosen: Int[np.ndarray, " b"], ids: tuple[str, ...]) 
         train_seconds=state.seconds.train,
         predict_seconds=state.seconds.predict,
         select_seconds=state.seconds.select,
+        **({} if state.stage.at_thresholds is None else state.stage.at_thresholds._asdict()),
     )
     pool = state.pool.label(chosen) if len(chosen) else state.pool
     return state._replace(pool=pool, history=(*state.history, record), stage=None, seconds=Seconds())

@@ -14,7 +14,7 @@ from aljax.loop.history import has_converged
 from aljax.loop.metrics import evaluate
 from aljax.loop.settings import Settings
 from aljax.loop.state import Fitted, Measured, Predicted, RunState
-from aljax.loop.thresholds import HALF, fit_threshold
+from aljax.loop.thresholds import HALF, AtThresholds, fit_threshold, score_at_thresholds
 from aljax.networks.model import Model, last_layer
 from aljax.queries.diversity import badge, coreset
 from aljax.queries.scores import last_logits, pseudo_residuals
@@ -68,7 +68,7 @@ def predict(
             on_batch()
     return state._replace(
         probabilities=probabilities,
-        stage=Predicted(test, validation.micro_f1, wanted, shortlist),
+        stage=Predicted(test, validation.micro_f1, wanted, shortlist, _at_thresholds(tiles, of_validation, of_test)),
         seconds=state.seconds._replace(predict=time.perf_counter() - started),
     )
 
@@ -148,6 +148,18 @@ def _probabilities(
     probabilities = predict_probabilities(model, state.variables, tiles, on_batch=on_batch)
     _check(np.isfinite(probabilities), state)
     return probabilities
+
+
+def _at_thresholds(
+    tiles: SplitTiles, of_validation: Float[np.ndarray, "v c"], of_test: Float[np.ndarray, "t c"]
+) -> AtThresholds | None:
+    """The scores at fitted thresholds; None without validation tiles, also where those of the test stand in for them.
+
+    A score on the tiles that its threshold was fitted to would flatter.
+    """
+    if not tiles.validation.num_tiles or np.array_equal(tiles.validation.indices, tiles.test.indices):
+        return None
+    return score_at_thresholds(of_validation, tiles.validation.labels, of_test, tiles.test.labels)
 
 
 def _check(finite: Bool[np.ndarray, "..."], state: RunState) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 
 from aljax.errors import InputError, InputWarning
+from aljax.loop import constant
 from aljax.loop.history import Record, to_text
 from aljax.loop.state import Measured, RunState
 from aljax.runs.checkpoints import Checkpoint, CheckpointFolder, read_newest
@@ -35,7 +36,7 @@ MESSAGES = {
 # The tiles are known by their fingerprint, whatever their folder is called.
 MAY_DIFFER = ("archive",)
 # Settings that older versions did not write.
-MAY_LACK = ("split", "pixel_type")
+MAY_LACK = ("split", "pixel_type", *constant.KEYS)
 
 
 @runtime_checkable
