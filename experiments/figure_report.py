@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aljax.errors import InputWarning
+from aljax.loop.constant import from_config
 from aljax.loop.history import summarise
 from aljax.reports.comparison import describe_series, differences_by_labels
-from aljax.reports.curves import Panel, draw_classes, draw_panels, table
+from aljax.reports.curves import Panel, draw_classes, draw_panels
+from aljax.reports.score_panels import draw_scores
+from aljax.reports.tables import table
 from aljax.runs.run_dir import FinishedRun
 from aljax.system.files import disk_errors, make_folder, write_atomically
 from experiments.scales import ArchiveName, short
@@ -90,12 +93,13 @@ class Figure(NamedTuple):
 
 
 def write_figure(folder: Path, figure: Figure, title: str, finished: Runs) -> None:
-    """Writes the picture, a picture of the classes per archive, and `summary.json`; prints the numbers."""
+    """Writes the picture, per archive those of its classes and all scores, and `summary.json`; prints the numbers."""
     histories = {series: [record for run in runs for record in run.history] for series, runs in finished.items()}
     panels = []
     for axes in figure.panels:
         shown = {name: histories[axes.archive, name] for name in figure.series}
-        panels.append(Panel(axes.title, shown, axes.metric))
+        constant = from_config(finished[axes.archive, figure.baseline][0].config)
+        panels.append(Panel(axes.title, shown, axes.metric, constant))
     summary = {"title": title.splitlines(), **compare(figure, panels), **describe_runs(finished)}
     warn_of_replaced(folder, summary["runs"])
     make_folder(folder)
@@ -105,6 +109,8 @@ def write_figure(folder: Path, figure: Figure, title: str, finished: Runs) -> No
             config = finished[archive, figure.baseline][0].config
             path = folder / f"classes-{short(archive)}.png"
             draw_classes(path, panel.histories, config["class_names"], config["class_tiles"], f"{title}\n{archive}")
+            scores = folder / f"scores-{short(archive)}.png"
+            draw_scores(scores, panel.histories, f"{title}\n{archive}", panel.constant)
         write_atomically(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     for panel in panels:
         print(f"{panel.title}\n{table(panel.histories)}\n")

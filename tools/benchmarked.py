@@ -20,7 +20,7 @@ from aljax.loop.iterations import Watcher, advance, begin_iteration, begin_trial
 from aljax.loop.pool import Pool
 from aljax.loop.querying import make_score
 from aljax.loop.settings import Settings
-from aljax.loop.state import RunState
+from aljax.loop.state import Measured, RunState
 from aljax.networks import DenseNet121, LossHead
 from aljax.networks.model import Model, Variables, init_variables
 from aljax.queries import Shortlist, gradient_embeddings, kmeans, mge_scores
@@ -145,6 +145,8 @@ class NoStore:
     def save(self, state: RunState) -> None: ...
 
     def offer(self, state: RunState) -> None: ...
+
+    def keep(self, state: RunState, measured: Measured) -> None: ...
 
 
 def iterate_in_jax(labelled: int, epochs: int, pool: int, size: int, bands: int, precision: str) -> Work:

@@ -6,8 +6,8 @@
 The run is the quickstart on fewer scenes: all four queries, warm start, two trials. A kill comes at a random moment or,
 so that the short ones are hit too, while a checkpoint, its checksums or a file is being written. What a killed and
 repeated run leaves must be what an undisturbed one leaves: history.jsonl but for the three times, config.json,
-summary.json, curve.png, and the weights and probabilities of the last checkpoint. Prints a row per run and exits with
-status 1 if anything differs.
+summary.json, curve.png, the files of probabilities, and the weights and probabilities of the last checkpoint. Prints a
+row per run and exits with status 1 if anything differs.
 """
 
 import random

@@ -31,6 +31,7 @@ from aljax.loop.settings import Settings
 from aljax.loop.state import RunState, Training
 from aljax.networks.densenet import DenseNet
 from aljax.runs.experiment import run_experiment
+from aljax.runs.probabilities import FOLDER
 from aljax.runs.run_dir import RunStore
 from aljax.system.files import LOCK
 from aljax.system.locking import WRITER
@@ -76,7 +77,9 @@ def outcomes(
 ) -> Iterator[tuple[str, list[str]]]:
     """For each non-empty file of a run, the outcomes of `each` kinds of damage; the kinds are taken in turn."""
     rng, damages = np.random.default_rng(SEED), itertools.cycle(DAMAGES.values())
-    for path in sorted(path for path in run_dir.rglob("*") if path.is_file() and path.stat().st_size):
+    files = (path for path in run_dir.rglob("*") if path.is_file() and path.stat().st_size)
+    # No run goes on from its probabilities: who reads them is told of damage, by the checksums of the zip.
+    for path in sorted(path for path in files if FOLDER not in path.parts):
         found = []
         for damage in itertools.islice(damages, each):
             shutil.copytree(run_dir, scratch)

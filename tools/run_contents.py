@@ -23,6 +23,9 @@ def contents(run_dir: Path) -> dict[str, object]:
         "history.jsonl": [{name: value for name, value in line.items() if name not in TIMES} for line in lines],
         "labelled tiles": newest.facts["rounds"],
         "weights and probabilities": (newest.facts["arrays"], vectors),
+        "probabilities": {
+            str(path.relative_to(run_dir)): path.read_bytes() for path in sorted(run_dir.glob("probabilities/*/*"))
+        },
         "files": sorted(os.listdir(run_dir)),
         "unfinished checkpoints": sorted(set(os.listdir(run_dir / "checkpoints")) - complete),
     }

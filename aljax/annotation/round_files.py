@@ -26,6 +26,7 @@ from aljax.data.labels import (
 )
 from aljax.data.tiles.images import EncodedImages
 from aljax.errors import InputError, InputWarning
+from aljax.loop.metrics import Threshold, is_above
 from aljax.loop.state import RunState
 from aljax.reports.contact_sheet import contact_sheet
 from aljax.system.files import disk_errors, make_folder, write_atomically
@@ -160,13 +161,21 @@ def _write_map(path: Path, archive: Archive, assignment: Assignment, form: list[
         write_atomically(path, geojson_text([tile for tile, _ in form], outlines, parts))
 
 
-def write_predictions(folder: Path, labelling: Labelling, state: RunState) -> None:
-    """Writes the class probabilities of all tiles without labels, if the query predicted them."""
+def write_predictions(folder: Path, labelling: Labelling, state: RunState, threshold: Threshold | None = None) -> None:
+    """Writes the class probabilities of all tiles without labels, if the query predicted them.
+
+    With a threshold, 0 and 1 in their place.
+    """
     assert state.probabilities is not None
     archive, rows = labelling.archive, np.flatnonzero(~np.isnan(state.probabilities).any(1))
     if not len(rows):
         return
     ids = [archive.ids[index] for index in labelling.split.pool[rows]]
-    text = predictions_text(ids, archive.class_names, state.probabilities[rows])
+    found = state.probabilities[rows]
+    if threshold is None:
+        text = predictions_text(ids, archive.class_names, found)
+    else:
+        cells = is_above(found, threshold).astype(int).tolist()
+        text = to_text(("id", *archive.class_names), ((tile, *row) for tile, row in zip(ids, cells, strict=True)))
     with disk_errors(folder):
         write_atomically(folder / PREDICTIONS, text)

@@ -11,6 +11,7 @@ import numpy as np
 
 from aljax.annotation.labelling import Labelling, round_dir
 from aljax.errors import InputError, InputWarning
+from aljax.loop.constant import score_constant
 from aljax.loop.iterations import advance, begin_iteration
 from aljax.loop.pool import Pool
 from aljax.loop.settings import Settings
@@ -41,6 +42,8 @@ def run_round(
     model, tiles, published, config = prepare_run(settings, labelling.archive, labelling.split, network)
     pool_ids = hashlib.sha256("\n".join(tiles.pool_ids(np.arange(tiles.pool.num_tiles))).encode()).hexdigest()
     config |= {"pool": pool_ids}
+    labelled = tiles.pool.labels[labelling.labelled]  # the others have none yet
+    config |= score_constant(labelling.archive.class_names, labelled, tiles.test.labels).to_config()
     if labelling.skipped.any():
         config |= {"skipped": list(tiles.pool_ids(np.flatnonzero(labelling.skipped)))}
     remedy = f"delete {run_dir} to begin that round anew"

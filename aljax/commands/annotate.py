@@ -51,10 +51,15 @@ from aljax.data.label_rows import SPLIT_COLUMN, class_names_in
 from aljax.data.labels import CsvLabels, classes_of, count_tiles, read_csv, read_table
 from aljax.data.storage import keep_tiles
 from aljax.errors import InputError
+from aljax.loop.constant import from_config
+from aljax.loop.metrics import Metrics, evaluate
 from aljax.loop.settings import FEATURES, LARGEST, QueryName
 from aljax.loop.state import RunState
+from aljax.loop.thresholds import Asked, check_threshold, find_threshold
 from aljax.reports.contact_sheet import parse_bands
+from aljax.runs.config import read_config
 from aljax.runs.experiment import check_report_place, write_report
+from aljax.runs.probabilities import read_probabilities
 from aljax.runs.run_dir import check_name
 from aljax.system.stopping import StopRequest
 
@@ -74,6 +79,7 @@ class AnnotationSettings(FeatureSettings):
     label_separator: str = ";"  # between the class names of a cell, in a CSV with the columns id,labels
     finish: bool = False  # train on all labels so far, and choose no more tiles
     test: int = 100  # random test tiles, unless some of --labels are for the test
+    threshold: Asked | None = None  # of printed scores, and of 0 and 1 in predictions.csv; None: 0.5, probabilities
     bands: str = ""  # bands shown as red, green and blue, counted from 1, such as 4,1,2, or one band for grey
     run_dir: Path = Path("runs/annotation")  # folder of the rounds
     trials: tyro.conf.Fixed[int] = 1
@@ -198,12 +204,19 @@ def make_round(
     trained_on = replace(trained_on, archive=keep_tiles(trained_on.archive, settings.tiles_in, settings.cache_dir))
     if settings.features is not None:
         settings = replace(settings, image_size=FEATURES)
+    if isinstance(settings.threshold, str) and np.array_equal(labelling.split.validation, labelling.split.test):
+        raise InputError(
+            f"--threshold {settings.threshold}: no tile is for validation: write validation into the column "
+            f"{SPLIT_COLUMN} of some rows of a form or of --labels, or give a number"
+        )
     with StopRequest() as stop:
         state = run_round(settings, trained_on, choose_network(settings, len(classes)), number, stop, last)
-    # The series has no query function in its name: rounds may have different ones.
-    write_report(settings.run_dir, {"annotation": state.history}, f"{labelling.archive.name}, annotation in rounds")
+    # Rounds may have had different query functions.
+    title, constant = f"{labelling.archive.name}, annotation in rounds", from_config(read_config(folder))
+    write_report(settings.run_dir, {"annotation": state.history}, title, constant)
     if not last:
-        round_files.write_predictions(folder, labelling, state)
+        above = None if settings.threshold is None else find_threshold(settings.threshold, state.thresholds, folder)
+        round_files.write_predictions(folder, labelling, state, above)
         rows = chosen_rows(labelling, state)
         round_files.write_round(folder, labelling, Assignment(rows, np.zeros(len(rows), int)), classes, bands)
     return state
@@ -227,6 +240,8 @@ class Round(NamedTuple):
     """The state after the training; None if there was none in this call."""
     tests: int = 0
     """Number of test tiles."""
+    scores: Metrics | None = None
+    """Scores of the round, at the threshold that was asked for."""
 
 
 def next_round(settings: AnnotationSettings) -> Round:
@@ -250,7 +265,18 @@ def next_round(settings: AnnotationSettings) -> Round:
     number = round_files.count_rounds(settings.run_dir) + 1
     state = make_round(settings, labelling, classes, number, last)
     form = None if last else round_dir(settings.run_dir, number) / round_files.FORM
-    return Round(form, state, len(labelling.split.test))
+    scores = None if state is None else score_round(settings, labelling, state, number)
+    return Round(form, state, len(labelling.split.test), scores)
+
+
+def score_round(settings: AnnotationSettings, labelling: Labelling, state: RunState, number: int) -> Metrics:
+    """The scores of a round on its test tiles, at the threshold that was asked for."""
+    folder, record = round_dir(settings.run_dir, number), state.history[-1]
+    if settings.threshold is None:
+        return Metrics(record.micro_f1, record.macro_f1, record.mean_average_precision, record.class_f1)
+    found = read_probabilities(folder, record.trial, record.iteration).test
+    threshold = find_threshold(settings.threshold, state.thresholds, folder)
+    return evaluate(found, labelling.archive.labels[labelling.split.test], threshold)
 
 
 def newest_model(run_dir: Path) -> Path | None:
@@ -264,16 +290,18 @@ def main() -> None:
     settings = parse_settings(AnnotationSettings, "aljax annotate", __doc__)
     if settings.test < 1:
         raise InputError(f"--test is {settings.test}: it must be at least 1, or there is nothing to measure with")
+    check_threshold(settings.threshold)
     prepare_process()
     if jax.process_count() > 1:
         raise InputError("annotation is made by one process, which uses all devices of its machine: start one")
     made = next_round(settings)
     if made.state is not None:
-        record = made.state.history[-1]
+        assert made.scores is not None
+        at = "" if settings.threshold is None else f", threshold {settings.threshold}"
         print(
             f"round {round_files.count_rounds(settings.run_dir) + (made.form is None)}: trained on "
-            f"{record.num_labeled} tiles; micro F1 {record.micro_f1:.1%}, macro F1 {record.macro_f1:.1%} on "
-            f"{made.tests} test tiles ({settings.run_dir / 'curve.png'})"
+            f"{made.state.history[-1].num_labeled} tiles; micro F1 {made.scores.micro_f1:.1%}, macro F1 "
+            f"{made.scores.macro_f1:.1%} on {made.tests} test tiles{at} ({settings.run_dir / 'curve.png'})"
         )
     if made.form is not None:
         print_request(made.form)

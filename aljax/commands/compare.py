@@ -21,16 +21,19 @@ import tyro
 
 from aljax.commands.options import read_options
 from aljax.errors import InputError
+from aljax.loop import constant
 from aljax.loop.history import Record
 from aljax.queries.table import QUERIES, series_name
 from aljax.reports.comparison import Difference, describe_series
-from aljax.reports.curves import draw_classes, draw_classes_at, draw_curves, table
+from aljax.reports.curves import draw_classes, draw_classes_at
+from aljax.reports.score_panels import draw_scores
+from aljax.reports.tables import table
 from aljax.runs.config import FORMAT, find_damage
 from aljax.runs.run_dir import MAY_DIFFER, read_history
 from aljax.system.files import disk_errors, write_atomically
 
-# Configuration in which runs of one series may differ; older runs have no pixel type.
-TRIALS = ("trials", "first_trial", "pixel_type")
+# Configuration in which runs of one series may differ: older runs have no pixel type, and no scores of a constant.
+TRIALS = ("trials", "first_trial", "pixel_type", *constant.KEYS)
 # Configuration that two series must share so that their trials are paired: they begin with the same tiles.
 PAIRED = ("fingerprint", "split", "seed", "initial")
 
@@ -81,7 +84,7 @@ def compare(
         numbers[name] = {"runs": [str(run.folder) for run in named[name]], **shown}
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        draw_curves(out, histories, heading, ("micro_f1", "macro_f1"))
+        draw_scores(out, histories, heading, shared_constant(found))
         as_json = json.dumps({"compared_with": chosen, "series": numbers}, indent=2)
         write_atomically(out.with_suffix(".json"), as_json + "\n")
     print(table(histories))
@@ -96,6 +99,12 @@ def compare(
             gains = out.with_stem(f"{out.stem}-classes-at-{at}")
             draw_classes_at(gains, histories, config["class_names"], config["class_tiles"], at, heading)
             print(f"classes with {at} labels: {gains}")
+
+
+def shared_constant(runs: Sequence[Run]) -> constant.Constant | None:
+    """The constant prediction of the runs; None if their sets are others, so that it scores otherwise in each."""
+    known = {one for run in runs if (one := constant.from_config(run.config)) is not None}
+    return next(iter(known)) if len(known) == 1 else None
 
 
 def check_at(at: int, histories: dict[str, list[Record]]) -> None:

@@ -2,7 +2,7 @@
 
     aljax predict --run-dir runs/mine/round-7 --images DIR --out predictions.csv
     aljax predict --run-dir runs/mine/round-7 --images DIR --out map.geojson
-    aljax predict --run-dir runs/ucmerced-mge --images DIR --out labels.csv --threshold 0.5
+    aljax predict --run-dir runs/ucmerced-mge --images DIR --out labels.csv --threshold validation
     aljax predict --run-dir runs/on-features --features FILE --out predictions.csv
 
 The run may still be under way, or be a round of `aljax annotate`. Tiles are GeoTIFF, PNG
@@ -35,7 +35,9 @@ from aljax.data.geojson import Geometry, Outline, geojson_text, read_outlines, r
 from aljax.data.labels import UNREADABLE, predictions_text, to_text
 from aljax.data.tiles.images import Tolerant, Unreadable, name_unreadable
 from aljax.errors import InputError, InputWarning
+from aljax.loop.metrics import Threshold, is_above
 from aljax.loop.settings import FEATURES
+from aljax.loop.thresholds import Asked, check_threshold, find_threshold
 from aljax.runs.config import read_config
 from aljax.runs.inference import Classifier, load
 from aljax.system.files import check_output, disk_errors, write_atomically
@@ -47,7 +49,7 @@ def predict(
     images: Path | None = None,
     features: Path | None = None,
     out: Path = Path("predictions.csv"),
-    threshold: float | None = None,
+    threshold: Asked | None = None,
     network: str = "",
 ) -> None:
     """Predicts and writes the file.
@@ -58,16 +60,17 @@ def predict(
         features: file of the tiles' features, for a run on features
         out: file to write, .csv or .geojson
         network: module:function of a run that was made with a network of your own
-        threshold: probability above which a cell is 1, else 0; None: the probabilities themselves
+        threshold: probability above which a cell is 1, else 0: a number, or as the run's validation tiles say, one for
+            all classes (validation) or each (per-class); None: the probabilities themselves
     """
     if out.suffix.lower() not in (".csv", ".geojson"):
         raise InputError(f"--out {out} ends neither in .csv nor in .geojson: name such a file")
     check_output(out)
-    if threshold is not None and not 0.0 <= threshold <= 1.0:
-        raise InputError(f"--threshold is {threshold}: it is a probability, from 0 to 1")
+    check_threshold(threshold)
     prepare_process()
     own = find_own(network, "--network")(len(read_config(run_dir)["class_names"])) if network else None
     trained = load(run_dir, own)
+    above = None if threshold is None else find_threshold(threshold, trained.thresholds, run_dir)
     archive, outlines = open_tiles(trained, images, features, out.suffix.lower() == ".geojson")
     # What cannot be read looks like a tile of means, which is like any other, and is not written.
     readable = Tolerant(archive.images, trained.statistics.mean)
@@ -83,7 +86,7 @@ def predict(
         warnings.warn(InputWarning(f"{message} (no numbers for these)"), stacklevel=2)
     predicted = Predicted(archive.ids, trained.class_names, found, unreadable)
     with disk_errors(out):
-        write_atomically(out, _text(predicted, threshold, outlines))
+        write_atomically(out, _text(predicted, above, outlines))
     by = f"by the network of {run_dir} (trained on {trained.num_labeled} tiles)"
     print(f"{total - len(unreadable)} tiles, {len(trained.class_names)} classes, {by}: {out}")
 
@@ -121,12 +124,14 @@ class Predicted(NamedTuple):
     """Tiles whose probabilities mean nothing."""
 
 
-def _text(predicted: Predicted, threshold: float | None, outlines: Sequence[Outline | Geometry | None] | None) -> str:
+def _text(
+    predicted: Predicted, threshold: Threshold | None, outlines: Sequence[Outline | Geometry | None] | None
+) -> str:
     """What is written: probabilities, or 0 and 1, of each class and tile; on a map where there are outlines."""
     ids, names, found, unreadable = predicted
     if threshold is None and outlines is None:
         return predictions_text(ids, names, found, unreadable)
-    cells = found.astype(float).round(4) if threshold is None else (found > threshold).astype(int)
+    cells = found.astype(float).round(4) if threshold is None else is_above(found, threshold).astype(int)
     rows: list[list[Any]] = cells.tolist()
     if outlines is None:  # a label file has the tiles that have labels
         known = (row for row in range(len(ids)) if row not in unreadable)

@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 METRICS = ("micro_f1", "macro_f1", "mean_average_precision")
+AT_VALIDATION = ("micro_f1_at_validation_threshold", "macro_f1_at_validation_threshold")
+AT_CLASSES = ("micro_f1_at_class_thresholds", "macro_f1_at_class_thresholds")
+# Fields that older histories lack, as do runs without validation tiles.
+LATER = ("validation_threshold", "class_thresholds", *AT_VALIDATION, *AT_CLASSES)
 TIMES = ("train_seconds", "predict_seconds", "select_seconds")
 
 
@@ -26,9 +30,17 @@ class Record:
     predict_seconds: float  # pass over the unlabelled tiles
     select_seconds: float  # scores and clustering
     class_f1: tuple[float, ...] = ()  # of each class, in the order of config.json; empty in older histories
+    # Thresholds fitted to validation tiles, and the F1 at them: None in older histories, and without such tiles.
+    validation_threshold: float | None = None
+    micro_f1_at_validation_threshold: float | None = None
+    macro_f1_at_validation_threshold: float | None = None
+    class_thresholds: tuple[float, ...] | None = None  # in the order of config.json
+    micro_f1_at_class_thresholds: float | None = None
+    macro_f1_at_class_thresholds: float | None = None
 
     def to_line(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps(known, ensure_ascii=False)
 
     @staticmethod
     def from_line(line: str) -> "Record":
@@ -46,7 +58,9 @@ class Record:
 
 def _is_sound(name: str, value: object) -> bool:
     """Whether a field of a record has a value of its type."""
-    if name in ("selected", "class_f1"):
+    if value is None:
+        return name in LATER
+    if name in ("selected", "class_f1", "class_thresholds"):
         kind = str if name == "selected" else int | float
         return isinstance(value, tuple) and all(isinstance(item, kind) for item in value)
     return isinstance(value, int if name in ("trial", "iteration", "num_labeled") else int | float)
@@ -68,15 +82,25 @@ def to_text(history: Iterable[Record]) -> str:
     return "".join(f"{record.to_line()}\n" for record in history)
 
 
+def known_metrics(history: Iterable[Record]) -> tuple[str, ...]:
+    """The metrics that all records have."""
+    records = list(history)
+    fitted = (*AT_VALIDATION, *AT_CLASSES)
+    return (*METRICS, *(name for name in fitted if all(getattr(record, name) is not None for record in records)))
+
+
 def summarise(history: Iterable[Record]) -> list[dict[str, int | float]]:
-    """One row per number of labels: the trials, and mean and standard deviation (n - 1) over them of each metric."""
+    """One row per number of labels: the trials, and mean and standard deviation (n - 1) over them of each metric.
+
+    F1 at fitted thresholds is in the rows all of whose records have it.
+    """
     by_labels: dict[int, list[Record]] = {}
     for record in history:
         by_labels.setdefault(record.num_labeled, []).append(record)
     rows = []
     for num_labeled, records in sorted(by_labels.items()):
         row: dict[str, int | float] = {"num_labeled": num_labeled, "trials": len(records)}
-        for metric in METRICS:
+        for metric in known_metrics(records):
             values = np.array([getattr(record, metric) for record in records])
             row[metric] = float(values.mean())
             row[f"{metric}_std"] = float(values.std(ddof=1)) if len(values) > 1 else 0.0

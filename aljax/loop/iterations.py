@@ -16,7 +16,7 @@ from aljax.loop.history import Record
 from aljax.loop.pool import Pool
 from aljax.loop.querying import choose, predict
 from aljax.loop.settings import Settings
-from aljax.loop.state import Fitted, Predicted, RunState, Seconds, Training
+from aljax.loop.state import Fitted, Measured, Predicted, RunState, Seconds, Training
 from aljax.networks.head import Head, unit_features
 from aljax.networks.model import Model, init_variables
 from aljax.queries.diversity import coverage
@@ -33,6 +33,9 @@ class Store(Protocol):
 
     def restore(self) -> RunState | None:
         """The last saved state; None for a new run."""
+
+    def keep(self, state: RunState, measured: Measured) -> None:
+        """Keeps what the model of the state's iteration predicts of the validation and test tiles."""
 
     def save(self, state: RunState) -> None:
         """Returns when the state is saved."""
@@ -156,7 +159,7 @@ def advance(
         state = train(model, tiles, settings, state, store, watcher)
         store.offer(state)
     if isinstance(state.stage, Fitted):
-        state = predict(model, tiles, settings, state, partial(store.offer, state))
+        state = predict(model, tiles, settings, state, partial(store.offer, state), partial(store.keep, state))
         store.offer(state)
     state, chosen = choose(settings, state, model, tiles.pool)
     return label(state, chosen, tiles.pool_ids(chosen))
@@ -201,6 +204,7 @@ def label(state: RunState, chosen: Int[np.ndarray, " b"], ids: tuple[str, ...]) 
         train_seconds=state.seconds.train,
         predict_seconds=state.seconds.predict,
         select_seconds=state.seconds.select,
+        **({} if state.stage.at_thresholds is None else state.stage.at_thresholds._asdict()),
     )
     pool = state.pool.label(chosen) if len(chosen) else state.pool
     return state._replace(pool=pool, history=(*state.history, record), stage=None, seconds=Seconds())

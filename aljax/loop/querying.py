@@ -13,8 +13,8 @@ from aljax.keys import Purpose, derive_key
 from aljax.loop.history import has_converged
 from aljax.loop.metrics import evaluate
 from aljax.loop.settings import Settings
-from aljax.loop.state import Fitted, Predicted, RunState
-from aljax.loop.thresholds import HALF, fit_threshold
+from aljax.loop.state import Fitted, Measured, Predicted, RunState
+from aljax.loop.thresholds import HALF, AtThresholds, score_at_thresholds
 from aljax.networks.model import Model, last_layer
 from aljax.queries.diversity import badge, coreset
 from aljax.queries.scores import last_logits, pseudo_residuals
@@ -27,18 +27,25 @@ POOL_WIDE = 100_000  # candidates, of the highest scores, of core-set and BADGE:
 
 
 def predict(
-    model: Model, tiles: SplitTiles, settings: Settings, state: RunState, on_batch: Callable[[], None] = lambda: None
+    model: Model,
+    tiles: SplitTiles,
+    settings: Settings,
+    state: RunState,
+    on_batch: Callable[[], None] = lambda: None,
+    keep: Callable[[Measured], None] = lambda measured: None,
 ) -> RunState:
     """Evaluates the fitted model and scores the unlabelled tiles.
 
     Returns the state with its metrics, a shortlist of those tiles and, if the last iteration's were kept, their
-    probabilities. `on_batch` is called after every batch.
+    probabilities. `on_batch` is called after every batch, `keep` with what the model is evaluated by.
     """
     assert isinstance(state.stage, Fitted)
     assert state.variables is not None
-    test = evaluate(_probabilities(model, state, tiles.test, on_batch), tiles.test.labels)
-    of_validation = _probabilities(model, state, tiles.validation, on_batch)
+    of_test, of_validation = (_probabilities(model, state, part, on_batch) for part in (tiles.test, tiles.validation))
+    keep(Measured(of_validation, of_test))
+    test = evaluate(of_test, tiles.test.labels)
     validation = evaluate(of_validation, tiles.validation.labels)
+    fitted = _at_thresholds(tiles, of_validation, of_test)
     wanted = _labels_wanted(settings, state, validation.micro_f1)
     started = time.perf_counter()
     probabilities, unlabelled = state.probabilities, state.pool.unlabelled
@@ -51,7 +58,7 @@ def predict(
     else:
         if probabilities is not None:
             probabilities = np.full(tiles.pool.labels.shape, np.nan, np.float32)
-        score = make_score(settings, tiles.pool, state, fit_threshold(of_validation, tiles.validation.labels))
+        score = make_score(settings, tiles.pool, state, HALF if fitted is None else fitted.validation_threshold)
         for rows, batch in predict_batches(model, state.variables, tiles.pool, unlabelled):
             scores = score(rows, batch)
             _check(np.isfinite(scores), state)
@@ -62,7 +69,7 @@ def predict(
             on_batch()
     return state._replace(
         probabilities=probabilities,
-        stage=Predicted(test, validation.micro_f1, wanted, shortlist),
+        stage=Predicted(test, validation.micro_f1, wanted, shortlist, fitted),
         seconds=state.seconds._replace(predict=time.perf_counter() - started),
     )
 
@@ -142,6 +149,18 @@ def _probabilities(
     probabilities = predict_probabilities(model, state.variables, tiles, on_batch=on_batch)
     _check(np.isfinite(probabilities), state)
     return probabilities
+
+
+def _at_thresholds(
+    tiles: SplitTiles, of_validation: Float[np.ndarray, "v c"], of_test: Float[np.ndarray, "t c"]
+) -> AtThresholds | None:
+    """The scores at fitted thresholds; None without validation tiles, also where those of the test stand in for them.
+
+    A score on the tiles that its threshold was fitted to would flatter.
+    """
+    if not tiles.validation.num_tiles or np.array_equal(tiles.validation.indices, tiles.test.indices):
+        return None
+    return score_at_thresholds(of_validation, tiles.validation.labels, of_test, tiles.test.labels)
 
 
 def _check(finite: Bool[np.ndarray, "..."], state: RunState) -> None:

@@ -19,7 +19,12 @@ WHERE_AND_WHEN = (
     *("run_dir", "data_dir", "images", "features", "labels", "label_separator", "tiles_in", "cache_dir"),
     *("head", "width", "network"),  # the configuration describes the network itself
     "checkpoint_seconds",
-    *("bands", "classes", "test"),  # of annotation: they change its data, which are compared, or its pictures
+    *(
+        "bands",
+        "classes",
+        "test",
+        "threshold",
+    ),  # of annotation: they change its data, which are compared, or its pictures
 )
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from aljax.loop.history import Record
 from aljax.loop.metrics import Metrics
 from aljax.loop.pool import Pool
+from aljax.loop.thresholds import AtThresholds, Thresholds
 from aljax.networks.model import Variables
 from aljax.queries.shortlist import Shortlist
 from aljax.training.fitting import Fit
@@ -19,6 +20,13 @@ class Seconds(NamedTuple):
     train: float = 0.0
     predict: float = 0.0
     select: float = 0.0
+
+
+class Measured(NamedTuple):
+    """Probabilities of the classes, by a fitted model, on the tiles that it is measured with."""
+
+    validation: Float[np.ndarray, "v c"]
+    test: Float[np.ndarray, "t c"]
 
 
 class Training(NamedTuple):
@@ -40,6 +48,8 @@ class Predicted(NamedTuple):
     """Number of tiles to choose; 0 ends the trial."""
     shortlist: Shortlist | None
     """The tiles of the highest scores; None if `wanted` is 0."""
+    at_thresholds: AtThresholds | None = None
+    """None without validation tiles of their own, or where an older version predicted."""
 
 
 Stage = Training | Fitted | Predicted
@@ -67,3 +77,14 @@ class RunState(NamedTuple):
     @property
     def trial_is_over(self) -> bool:
         return self.stage is None and self.iteration > 0 and not self.history[-1].selected
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """Of the newest model that was evaluated; None if none were fitted."""
+        if isinstance(self.stage, Predicted):
+            at = self.stage.at_thresholds
+            return None if at is None else Thresholds(at.validation_threshold, at.class_thresholds)
+        newest = self.history[-1] if self.history else None
+        if newest is None or newest.validation_threshold is None or newest.class_thresholds is None:
+            return None
+        return Thresholds(newest.validation_threshold, newest.class_thresholds)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aljax.loop.history import METRICS, Record, summarise
+from aljax.loop.history import Record, known_metrics, summarise
 
 CONFIDENCE = 0.95
 
@@ -160,9 +160,9 @@ def _common_part(history: Sequence[Record], trials: Set[int]) -> list[Record]:
 
 
 def compare_with(history: Sequence[Record], baseline: Sequence[Record] | None) -> dict[str, Any]:
-    """All comparisons of this module for each metric, as JSON; without a baseline, the area alone."""
+    """All comparisons of this module for each metric that both have, as JSON; without a baseline, the area alone."""
     found: dict[str, Any] = {}
-    for metric in METRICS:
+    for metric in known_metrics([*history, *(baseline or ())]):
         own = areas(history, metric)
         entry: dict[str, Any] = {"area_under_curve": sum(own.values()) / len(own)}
         if baseline is not None:

@@ -1,4 +1,4 @@
-"""Histories as curves, tables and summaries."""
+"""Histories as curves."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aljax.loop.history import METRICS, Record, summarise
+from aljax.loop.constant import Constant
+from aljax.loop.history import Record, summarise
 from aljax.reports.comparison import Difference, class_curves
 from aljax.system.files import replacing
 
 METRIC_TITLES = {"micro_f1": "Micro F1 (%)", "macro_f1": "Macro F1 (%)", "mean_average_precision": "mAP (%)"}
+GREY = "#777777"  # of what is no series
 # Colours apart for the colour-blind (Okabe and Ito), and markers and dashes apart in a grey print.
 STYLES = (
     ("#000000", "o", "--"),
@@ -39,6 +41,8 @@ class Panel(NamedTuple):
     title: str
     histories: Histories
     metric: str
+    constant: Constant | None = None
+    """A dotted line where the metric is an F1."""
 
 
 def draw_curves(path: Path, histories: Histories, title: str, metrics: Sequence[str] = ("micro_f1",)) -> None:
@@ -54,26 +58,38 @@ def draw_panels(path: Path, panels: Sequence[Panel], title: str) -> None:
     below = most_series > len(STYLES) or max(map(len, names)) > LONG_NAME
     figure = new_figure(5.6 * len(panels), 4.4 + (0.22 * most_series if below else 0.0))
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _set_styles(axes, len(panel.histories))
-        for name, history in panel.histories.items():
-            rows = summarise(history)
-            labels = [row["num_labeled"] for row in rows]
-            mean, deviation = (100 * np.array([row[f"{panel.metric}{key}"] for row in rows]) for key in ("", "_std"))
-            (line,) = axes.plot(labels, mean, markersize=5, label=name)
-            axes.fill_between(
-                labels, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.12, linewidth=0
-            )
-        axes.set_xlabel("Number of labelled tiles")
-        axes.set_ylabel(METRIC_TITLES[panel.metric])
-        axes.set_title(panel.title, fontsize="medium")
-        axes.grid(alpha=0.3)
+        draw_panel(axes, panel)
         axes.legend(**({"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "fontsize": "small"} if below else {}))
+    set_title(figure, title, panels)
+    save_figure(figure, path)
+
+
+def draw_panel(axes: Any, panel: Panel, markersize: float = 5.0) -> None:
+    """Draws the curves of a panel: mean over trials, and a band of one deviation, where they have the metric."""
+    _set_styles(axes, len(panel.histories))
+    for name, history in panel.histories.items():
+        rows = [row for row in summarise(history) if panel.metric in row]
+        labels = [row["num_labeled"] for row in rows]
+        mean, deviation = (100 * np.array([row[f"{panel.metric}{key}"] for row in rows]) for key in ("", "_std"))
+        (line,) = axes.plot(labels, mean, markersize=markersize, label=name)
+        axes.fill_between(labels, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.12, linewidth=0)
+    kind = panel.metric.partition("_at_")[0]
+    if panel.constant is not None and kind in panel.constant._fields:
+        level = 100 * getattr(panel.constant, kind)
+        axes.axhline(level, color=GREY, linestyle=":", linewidth=1.5, label=panel.constant.title)
+    axes.set_xlabel("Number of labelled tiles")
+    axes.set_ylabel(METRIC_TITLES[kind])
+    axes.set_title(panel.title, fontsize="medium")
+    axes.grid(alpha=0.3)
+
+
+def set_title(figure: Any, title: str, panels: Sequence[Panel]) -> None:
+    """The title above the panels, and of how many trials their means are."""
     points = [row["trials"] for panel in panels for series in panel.histories.values() for row in summarise(series)]
     fewest, most = min(points), max(points)
     trials = f"{most} trial{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} trials"
     band = ", band: one standard deviation" if most > 1 else ""
     figure.suptitle(f"{title}\nmean of {trials}{band}", fontsize="medium")
-    save_figure(figure, path)
 
 
 def draw_classes(
@@ -181,36 +197,3 @@ def _styles(count: int) -> list[tuple[str, str, str]]:
     # From the seventh series on colours repeat, with other markers and dashes.
     places = [divmod(index, len(STYLES)) for index in range(count)]
     return [(STYLES[style][0], *STYLES[(style + repeat) % len(STYLES)][1:]) for repeat, style in places]
-
-
-def table(histories: Histories) -> str:
-    """Labels, micro and macro F1 (mean and deviation over trials, in %) of each series, as text."""
-    names = list(histories)
-    summaries = {name: {row["num_labeled"]: row for row in summarise(histories[name])} for name in names}
-    width = max(30, *(len(name) + 2 for name in names))
-    lines = ["labels" + "".join(f"{name:>{width}}" for name in names)]
-    lines.append("      " + f"{'micro F1      macro F1':>{width}}" * len(names))
-    for labels in sorted({labels for rows in summaries.values() for labels in rows}):
-        cells = (_cell(summaries[name].get(labels)) for name in names)
-        lines.append(f"{labels:6d}" + "".join(f"{cell:>{width}}" for cell in cells))
-    for name, rows in summaries.items():
-        if len({row["trials"] for row in rows.values()}) > 1:
-            counts = ", ".join(f"{row['trials']} with {labels}" for labels, row in rows.items())
-            lines.append(f"trials of {name}, by labels: {counts}")
-    return "\n".join(lines)
-
-
-def _cell(row: Mapping[str, int | float] | None) -> str:
-    if row is None:
-        return "-"
-    cells = []
-    for metric in METRICS[:2]:
-        # One trial has no deviation.
-        deviation = f"±{100 * row[f'{metric}_std']:5.2f}" if row["trials"] > 1 else " " * 6
-        cells.append(f"{100 * row[metric]:5.2f} {deviation}")
-    return "  ".join(cells)
-
-
-def summary(histories: Histories) -> dict[str, list[dict[str, int | float]]]:
-    """The content of `summary.json`: the rows of `summarise` for each series."""
-    return {name: summarise(history) for name, history in histories.items()}

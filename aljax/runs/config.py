@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from aljax.errors import InputError
+from aljax.loop import constant
 from aljax.loop.settings import LATER, WHERE_AND_WHEN, Settings, check_ranges
 from aljax.training.recipe import Recipe
 
@@ -29,6 +30,7 @@ DENSENET = {"depths": list[int], "growth": int, "stem_channels": int}
 NETWORKS: tuple[Mapping[str, Any], ...] = (DENSENET, {"head": Literal["linear", "mlp"]}, {"network": dict})
 # What only some runs have.
 OPTIONAL = {"split": str, "pixel_type": str, "query_sha256": str, "width": int, "pool": str, "skipped": list[str]}
+OPTIONAL |= dict(zip(constant.KEYS, (list[str], float, float), strict=True))
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:

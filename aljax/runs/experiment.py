@@ -16,6 +16,7 @@ import numpy as np
 from aljax.data.archive import Archive, Split, SplitTiles, place
 from aljax.data.readable import require_readable
 from aljax.errors import InputError
+from aljax.loop.constant import Constant, from_config, score_constant
 from aljax.loop.history import Record
 from aljax.loop.iterations import Watcher, run
 from aljax.loop.settings import LATER, WHERE_AND_WHEN, Settings, check_pool, check_settings
@@ -24,7 +25,8 @@ from aljax.networks.head import Head
 from aljax.networks.loss_head import LossHead
 from aljax.networks.model import Model, check_network, init_variables
 from aljax.queries.table import find_query, series_name
-from aljax.reports.curves import draw_curves, summary, table
+from aljax.reports.score_panels import draw_scores
+from aljax.reports.tables import summary, table
 from aljax.runs.processes import (
     CommonStopRequest,
     FollowingStore,
@@ -100,7 +102,7 @@ def run_experiment(
             history = run(model, tiles, settings, store, progress, published)
         progress.end_run(store.saves, store.save_seconds)
         histories = {name: history}
-        write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
+        write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start", from_config(config))
         wait_for_all("the report is written")
     return histories
 
@@ -142,14 +144,17 @@ def run_queries(
         if stop is not None and (number := stop.check()):
             raise StoppedError(number)  # the signal came after the last step of that run
     if is_first():
-        write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start")
+        constant = score_constant(archive.class_names, archive.labels[split.pool], archive.labels[split.test])
+        write_report(settings.run_dir, histories, f"{archive.name}, {settings.start} start", constant)
     return histories
 
 
-def write_report(folder: Path, histories: dict[str, tuple[Record, ...]], title: str) -> None:
+def write_report(
+    folder: Path, histories: dict[str, tuple[Record, ...]], title: str, constant: Constant | None = None
+) -> None:
     """Writes `curve.png` and `summary.json` of one or more series."""
     with disk_errors(folder):
-        draw_curves(folder / CURVE, histories, title, ("micro_f1", "macro_f1"))
+        draw_scores(folder / CURVE, histories, title, constant)
         write_atomically(folder / SUMMARY, json.dumps(summary(histories), indent=2) + "\n")
 
 
@@ -203,6 +208,7 @@ def configuration(
         "class_tiles": tiles.pool.labels.sum(0, dtype=int).tolist(),
         "mean": tiles.pool.statistics.mean.tolist(),
         "deviation": tiles.pool.statistics.deviation.tolist(),
+        **score_constant(archive.class_names, tiles.pool.labels, tiles.test.labels).to_config(),
     }
     return {name: value for name, value in everything.items() if not (name in LATER and value == LATER[name])}
 

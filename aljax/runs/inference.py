@@ -18,6 +18,7 @@ from aljax.data.tiles.decoding import resize
 from aljax.data.tiles.images import Images
 from aljax.errors import DivergedError, InputError, InputWarning
 from aljax.loop.settings import FEATURES, LATER
+from aljax.loop.thresholds import Thresholds
 from aljax.networks.densenet import DenseNet
 from aljax.networks.head import Head
 from aljax.networks.loss_head import LossHead
@@ -52,6 +53,10 @@ class Classifier:
     """Tiles that the model was trained on."""
     pixel_type: str | None = None
     """Of the tiles in training, such as uint8. None: they were features, or the run is older than this field."""
+    thresholds: Thresholds | None = None
+    """Above which a class is best called present: `thresholds.validation` for all classes, `thresholds.classes` for
+    each, in the order of `class_names`. They are fitted to the run's validation tiles when a model is evaluated; these
+    are the newest. None: the run has no validation tiles, or is older than this field."""
 
     def predict(
         self, images: Shaped[np.ndarray, "n h w bands"] | Shaped[np.ndarray, "n d"], batch_size: int | None = None
@@ -218,6 +223,7 @@ def load(run_dir: str | Path, network: nn.Module | None = None) -> Classifier:
         iteration=state.iteration,
         num_labeled=state.history[-1].num_labeled if complete else state.pool.num_labelled,
         pixel_type=config.get("pixel_type"),
+        thresholds=state.thresholds,
     )
 
 

@@ -17,6 +17,7 @@ from aljax.loop.history import Record
 from aljax.loop.metrics import Metrics
 from aljax.loop.pool import Pool
 from aljax.loop.state import Fitted, Predicted, RunState, Seconds, Stage, Training
+from aljax.loop.thresholds import AtThresholds
 from aljax.networks.model import Variables
 from aljax.queries.shortlist import Shortlist
 from aljax.training.fitting import Fit
@@ -52,8 +53,10 @@ def pack(state: RunState) -> tuple[Vectors, Facts]:
         case Training(fit):
             tree["fit"] = {"state": fit.state, "sums": fit.sums}
             facts |= {"epoch": fit.epoch, "step": fit.step}
-        case Predicted(test, validation, wanted, shortlist):
+        case Predicted(test, validation, wanted, shortlist, at_thresholds):
             facts |= {"test": list(test), "validation_micro_f1": validation, "wanted": wanted}
+            if at_thresholds is not None:
+                facts["at_thresholds"] = at_thresholds._asdict()
             if shortlist is not None:
                 facts["shortlist_size"] = shortlist.size
                 tree["shortlist"] = shortlist.arrays()
@@ -122,7 +125,9 @@ def _stage(arrays: Mapping[str, np.ndarray], facts: Facts, recipe: Recipe) -> St
                 shortlist = Shortlist(facts["shortlist_size"], *parts)
             micro, macro, precision, class_f1 = facts["test"]
             test = Metrics(micro, macro, precision, tuple(class_f1))
-            return Predicted(test, facts["validation_micro_f1"], facts["wanted"], shortlist)
+            at = facts.get("at_thresholds")
+            fitted = AtThresholds(**{**at, "class_thresholds": tuple(at["class_thresholds"])}) if at else None
+            return Predicted(test, facts["validation_micro_f1"], facts["wanted"], shortlist, fitted)
     return None
 
 

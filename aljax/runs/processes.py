@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from aljax.errors import InputError
-from aljax.loop.state import RunState
+from aljax.loop.state import Measured, RunState
 from aljax.runs.checkpoints import read_newest
 from aljax.runs.packing import unpack
 from aljax.runs.run_dir import MAY_DIFFER
@@ -125,6 +125,9 @@ class FollowingStore:
         newest = read_newest(self._run_dir / "checkpoints")
         check_same_checkpoint(0 if newest is None else newest.number, self._run_dir)
         return None if newest is None else unpack(newest.vectors, newest.facts, self._recipe)
+
+    def keep(self, state: RunState, measured: Measured) -> None:
+        pass
 
     def save(self, state: RunState) -> None:
         pass

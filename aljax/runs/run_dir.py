@@ -12,11 +12,13 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 
 from aljax.errors import InputError, InputWarning
+from aljax.loop import constant
 from aljax.loop.history import Record, to_text
-from aljax.loop.state import RunState
+from aljax.loop.state import Measured, RunState
 from aljax.runs.checkpoints import Checkpoint, CheckpointFolder, read_newest
 from aljax.runs.config import FORMAT, read_config
 from aljax.runs.packing import pack, unpack
+from aljax.runs.probabilities import remove_unfinished, write_probabilities
 from aljax.system.files import disk_errors, remove_leftovers, write_atomically
 from aljax.system.locking import WriterLock
 from aljax.system.machine import describe_machine, differences
@@ -34,7 +36,7 @@ MESSAGES = {
 # The tiles are known by their fingerprint, whatever their folder is called.
 MAY_DIFFER = ("archive",)
 # Settings that older versions did not write.
-MAY_LACK = ("split", "pixel_type")
+MAY_LACK = ("split", "pixel_type", *constant.KEYS)
 
 
 @runtime_checkable
@@ -46,7 +48,7 @@ class Stop(Protocol):
 
 
 class RunStore:
-    """Checkpoints, `config.json` and `history.jsonl` of one run, for one process at a time.
+    """Checkpoints, probabilities, `config.json` and `history.jsonl` of one run, for one process at a time.
 
     The newest sound checkpoint is authoritative: it includes the history, from which `history.jsonl` is rewritten
     whenever they differ. Use as a context manager. Raises InputError if the directory holds a run with another
@@ -79,6 +81,7 @@ class RunStore:
             _make_folder(self.run_dir)
             stack.enter_context(WriterLock(self.run_dir))
             remove_leftovers(self.run_dir)
+            remove_unfinished(self.run_dir)
             _claim(self.run_dir, self._config, self._remedy)
             self._read()
             self._checkpoints = stack.enter_context(CheckpointFolder(self.run_dir / "checkpoints"))
@@ -111,6 +114,11 @@ class RunStore:
             self.save(state)
         if to_stop:
             raise StoppedError(to_stop)
+
+    def keep(self, state: RunState, measured: Measured) -> None:
+        """Writes the probabilities of the iteration, before any checkpoint with its scores. Raises InputError."""
+        with disk_errors(self.run_dir):
+            write_probabilities(self.run_dir, state.trial + 1, state.iteration, measured)
 
     def save(self, state: RunState) -> None:
         """Saves the state; returns when it is on disk. Raises InputError if it cannot be written."""

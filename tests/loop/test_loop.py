@@ -56,7 +56,7 @@ class Nothing(Watcher):
 
     def offer(self, *arguments: object) -> None: ...
 
-    save = restore = offer
+    save = restore = keep = offer
 
 
 def iterate(model: Model, tiles: SplitTiles, chosen: Settings, state: RunState) -> RunState:
@@ -88,7 +88,7 @@ def test_run_directory_holds_the_files_of_the_format(archive, network, tmp_path)
     chosen = settings(tmp_path / "run", trials=1)
     run(archive, network, chosen)
     names = {path.name for path in chosen.run_dir.iterdir()}
-    assert names == {"config.json", "history.jsonl", "curve.png", "summary.json", "checkpoints"}
+    assert names == {"config.json", "history.jsonl", "curve.png", "summary.json", "checkpoints", "probabilities"}
     line = json.loads((chosen.run_dir / "history.jsonl").read_text().splitlines()[0])
     assert set(line) >= {
         "trial",

@@ -18,6 +18,7 @@ from aljax.loop.state import Fitted, Predicted, RunState, Training
 from aljax.networks.model import Model, last_layer
 from aljax.queries.scores import ll_scores, mge_scores
 from aljax.queries.selection import select
+from aljax.queries.table import QUERIES
 from aljax.training.prediction import predict_batches, predict_probabilities
 
 
@@ -111,3 +112,24 @@ def test_numbers_of_purposes_are_those_of_older_runs() -> None:
         *("COVERAGE", "SCORE"),
     ]
     assert sorted(map(int, Purpose)) == list(range(1, 10))
+
+
+@pytest.mark.parametrize("stands_in", [False, True])
+def test_boundary_takes_its_threshold_from_validation_and_never_from_the_test(
+    stands_in: bool, model, tiles, tmp_path, monkeypatch
+) -> None:
+    seen = []
+
+    def score(given):
+        seen.append(given.threshold)
+        return np.asarray(given.probabilities).sum(1)
+
+    monkeypatch.setattr(querying, "find_query", lambda name: replace(QUERIES["boundary"], score=score))
+    chosen = settings(tmp_path, query="boundary")
+    if stands_in:
+        tiles = tiles._replace(validation=tiles.test)
+    state = querying.predict(model, tiles, chosen, fitted(model, tiles, chosen))
+    assert isinstance(state.stage, Predicted)
+    at_thresholds = state.stage.at_thresholds
+    assert (at_thresholds is None) == stands_in
+    assert set(seen) == {0.5 if at_thresholds is None else at_thresholds.validation_threshold}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from aljax.loop.thresholds import fit_threshold
+from aljax.loop.thresholds import SHRINKAGE, fit_class_thresholds, fit_threshold
 
 
 def draw(seed: int, decimals: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,3 +40,42 @@ def test_everything_is_a_hit_where_every_label_is_there() -> None:
     probabilities = np.array([[0.0, 0.2]], np.float32)
     found = fit_threshold(probabilities, np.ones((1, 2), np.uint8))
     assert found == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("decimals", [1, 6])
+def test_a_class_with_many_tiles_has_its_own_best_threshold(seed: int, decimals: int, monkeypatch) -> None:
+    monkeypatch.setattr("aljax.loop.thresholds.SHRINKAGE", 0)
+    probabilities, labels = draw(seed, decimals)
+    thresholds = np.vstack(
+        [np.repeat(np.linspace(0, 1, 2001)[:, None], 5, 1), fit_class_thresholds(probabilities, labels)]
+    )
+    predicted = probabilities > thresholds[:, None]  # (thresholds, tiles, classes)
+    f1 = 2 * (predicted & (labels == 1)).sum(1) / (predicted.sum(1) + labels.sum(0))
+    np.testing.assert_array_equal(f1[-1], f1.max(0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_class_thresholds_are_drawn_to_the_common_one_the_more_the_fewer_tiles_there_are(seed: int) -> None:
+    probabilities, labels = draw(seed, 6)
+    labels[:, 0], labels[1:, 1] = 0, 0
+    found, common = fit_class_thresholds(probabilities, labels), fit_threshold(probabilities, labels)
+    assert found[0] == pytest.approx(common)  # no positive tile
+    for index in range(1, 5):
+        one = slice(index, index + 1)
+        own, positives = fit_threshold(probabilities[:, one], labels[:, one]), int(labels[:, index].sum())
+        assert found[index] == pytest.approx((positives * own + SHRINKAGE * common) / (positives + SHRINKAGE))
+        assert min(own, common) <= found[index] <= max(own, common)
+    again = fit_class_thresholds(np.tile(probabilities, (50, 1)), np.tile(labels, (50, 1)))
+    assert all(abs(again - common)[1:] >= abs(found - common)[1:])  # with fifty times the tiles they differ more
+
+
+def test_order_of_tiles_and_of_classes_changes_no_threshold() -> None:
+    probabilities, labels = draw(0, 6)
+    rows, columns = np.random.default_rng(0).permutation(40), np.array([3, 0, 4, 1, 2])
+    found = fit_class_thresholds(probabilities[rows][:, columns], labels[rows][:, columns])
+    np.testing.assert_allclose(found, fit_class_thresholds(probabilities, labels)[columns])
+
+
+def test_class_thresholds_are_one_half_where_there_is_nothing_to_fit() -> None:
+    np.testing.assert_array_equal(fit_class_thresholds(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8)), 0.5)

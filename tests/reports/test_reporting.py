@@ -10,9 +10,13 @@ from PIL import Image
 
 from aljax.commands.compare import Run, check_at, compare, join_trials
 from aljax.errors import InputError
+from aljax.loop.constant import Constant
 from aljax.loop.history import Record
 from aljax.queries.table import series_name
-from aljax.reports.curves import _styles, draw_classes, draw_classes_at, draw_curves, table
+from aljax.reports import score_panels
+from aljax.reports.comparison import compare_with
+from aljax.reports.curves import _styles, draw_classes, draw_classes_at, draw_curves
+from aljax.reports.tables import summary, table
 
 
 def record(trial: int, labels: int, micro: float) -> Record:
@@ -43,9 +47,87 @@ def test_series_carry_the_papers_names(query: str, clustering: bool, name: str) 
 
 def test_table_shows_mean_and_deviation_in_percent_and_gaps() -> None:
     rows = table(HISTORIES).splitlines()
-    assert [row.split()[0] for row in rows[2:]] == ["40", "60", "80"]
-    assert "55.00 ± 7.07" in rows[2]
-    assert rows[3].split() == ["60", "-", "80.00", "40.00"]  # one trial has no deviation
+    assert [row.split()[0] for row in rows[3:]] == ["40", "60", "80"]
+    assert "55.00 ± 7.07" in rows[3]
+    assert rows[4].split() == ["60", "-", "80.00", "40.00", "80.00"]  # one trial has no deviation
+    assert rows[2].split() == ["micro", "F1", "macro", "F1", "mAP"] * 2
+    assert rows[4].index("80.00") == rows[2].rindex("micro")
+    assert "fitted" not in table(HISTORIES)
+
+
+FITTED = {
+    name: [
+        replace(
+            one,
+            validation_threshold=0.3,
+            micro_f1_at_validation_threshold=one.micro_f1 + 0.1,
+            macro_f1_at_validation_threshold=one.macro_f1 + 0.1,
+            class_thresholds=(0.3, 0.2),
+            micro_f1_at_class_thresholds=one.micro_f1 + 0.12,
+            macro_f1_at_class_thresholds=one.macro_f1 + 0.12,
+        )
+        for one in series
+    ]
+    for name, series in HISTORIES.items()
+}
+
+
+def test_table_and_summary_have_f1_at_fitted_thresholds_where_the_history_has_it() -> None:
+    half, common, own = table(FITTED).split("\n\n")
+    assert half.splitlines() == table(HISTORIES).splitlines()
+    assert common.splitlines()[0] == "F1 at the threshold fitted to the validation tiles"
+    assert common.splitlines()[4].split() == ["60", "-", "90.00", "50.00"]
+    assert own.splitlines()[0] == "F1 at a threshold for each class, fitted to the validation tiles"
+    assert "67.00 ± 7.07" in own
+    older, newer = summary(HISTORIES)["Random"], summary(FITTED)["Random"]
+    for before, after in zip(older, newer, strict=True):
+        assert dict(list(after.items())[: len(before)]) == before
+    assert newer[0]["micro_f1_at_validation_threshold"] == pytest.approx(0.65)
+    half_known = summary({"a": [*FITTED["Random"][:1], *HISTORIES["Random"][1:]]})["a"][0]
+    assert "micro_f1_at_validation_threshold" not in half_known
+    assert list(compare_with(FITTED["Random"], FITTED["MGE+Clustering"])) == [
+        *("micro_f1", "macro_f1", "mean_average_precision"),
+        *("micro_f1_at_validation_threshold", "macro_f1_at_validation_threshold"),
+        *("micro_f1_at_class_thresholds", "macro_f1_at_class_thresholds"),
+    ]
+    assert len(compare_with(FITTED["Random"], HISTORIES["MGE+Clustering"])) == 3
+
+
+CONSTANT = Constant(("trees", "water"), 0.62, 0.21)
+
+
+def axes_of(monkeypatch, folder: Path, histories, constant: Constant | None) -> list:
+    """The axes of the picture of all scores."""
+    figures = []
+    monkeypatch.setattr(score_panels, "save_figure", lambda figure, path: figures.append(figure))
+    score_panels.draw_scores(folder / "curve.png", histories, "noise", constant)
+    return figures[0].axes
+
+
+def test_picture_has_f1_at_both_thresholds_and_map_and_the_constant_line_in_every_f1(tmp_path, monkeypatch) -> None:
+    axes = axes_of(monkeypatch, tmp_path, FITTED, CONSTANT)
+    shown = [one for one in axes if one.lines]
+    assert [(one.get_ylabel()[:8], one.get_title()) for one in shown] == [
+        ("Micro F1", score_panels.HALF),
+        ("Micro F1", score_panels.FITTED),
+        ("mAP (%)", ""),
+        ("Macro F1", score_panels.HALF),
+        ("Macro F1", score_panels.FITTED),
+    ]
+    levels = [[line.get_ydata()[0] for line in one.lines if line.get_linestyle() == ":"] for one in shown]
+    assert levels == [[pytest.approx(62)], [pytest.approx(62)], [], [pytest.approx(21)], [pytest.approx(21)]]
+    assert shown[0].get_ylim() == shown[1].get_ylim()
+    assert list(shown[1].lines[1].get_ydata()) == pytest.approx([60, 90])
+    (legend,) = [one.get_legend() for one in axes if one.get_legend() is not None]
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["Random", "MGE+Clustering", "always the 2 commonest classes"]
+
+
+def test_panels_of_the_fitted_threshold_are_left_out_where_a_series_has_none(tmp_path, monkeypatch) -> None:
+    mixed = {**HISTORIES, "Random": FITTED["Random"]}
+    for histories in (HISTORIES, mixed):
+        shown = [one for one in axes_of(monkeypatch, tmp_path, histories, None) if one.lines]
+        assert [one.get_ylabel() for one in shown] == ["Micro F1 (%)", "Macro F1 (%)", "mAP (%)"]
 
 
 def test_table_says_where_means_are_of_fewer_trials() -> None:
