@@ -6,6 +6,9 @@ Each run is a folder with config.json and history.jsonl, as the experiments writ
 too, they are believed, because they tell when they are damaged. Runs that differ in nothing but their trials are one
 series. Series of the same query function carry the name of their folder in the legend.
 
+The picture has mAP, and micro and macro F1 at the threshold 0.5 and at the one fitted to validation tiles, where all
+runs know it; a dotted line is what always the commonest classes would score, where all runs have the same test tiles.
+
 Beside the picture goes a JSON file with the same numbers and more: for each metric the area under the learning curve
 (the mean score along it), the difference from the baseline at each number of labels (trial by trial, with the 95 %
 confidence interval of the mean), and the labels needed for the baseline's scores. Where the runs know the F1 of their
