@@ -11,9 +11,9 @@ label.html in a browser, label its tiles with a few keys, and replace the empty 
 saves. (Or look at the sheets and write 0 or 1 into every cell of it; to_label.geojson shows where tiles with a
 georeference are.) Then repeat the same command. It trains on all labels so far, measures F1 on the test tiles, chooses
 the next tiles by the query function, and writes predictions of all other tiles to predictions.csv (not with --query
-random, which needs no predictions). All labels so far are in labels.csv. A tile that cannot be labelled gets the word
-skip in the column split of its row and never comes back; tiles that cannot be read are listed in unreadable.csv and
-left out until they are repaired. With --finish, or when no tile is left, the command trains on all labels and chooses
+random, which needs no predictions; 0 and 1 with --threshold). All labels so far are in labels.csv. A tile that cannot
+be labelled gets the word skip in the column split of its row and never comes back; tiles that cannot be read are listed
+in unreadable.csv and left out until they are repaired. With --finish, or when no tile is left, the command trains on all labels and chooses
 no tiles.
 
 Labels that you already have are given with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a

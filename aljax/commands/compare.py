@@ -6,6 +6,9 @@ Each run is a folder with config.json and history.jsonl. If it has checkpoints, 
 their checksums reveal damage. Runs that differ only in their trials are one series. Series of the same query function
 have the names of their folders in the legend.
 
+The picture has mAP, and micro and macro F1 at the threshold 0.5 and at the one fitted to validation tiles, where all
+runs know it; a dotted line is what always the commonest classes would score, where all runs have the same test tiles.
+
 A JSON file beside the picture has, for each metric, the area under the learning curve (the mean score along it), the
 difference from the baseline at each number of labels (trial by trial, with the 95 % confidence interval of the mean),
 and the labels needed for the baseline's scores. If the runs have the F1 of each class, a second picture has a panel per
