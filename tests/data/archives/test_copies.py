@@ -100,14 +100,14 @@ def test_rounds_ask_for_a_scene_once_and_learn_nothing_that_they_measure_with() 
     nothing = np.zeros(60, bool)
     archive = replace(archive, labelled=nothing, copy_of=np.arange(60) % 30)
     assignment = choose_initial(split_labelled(archive), 0, 1, initial=12, test=10)
-    assert drawn is not None
+    assert assignment is not None
     assert len(assignment.rows) == 22 == len({*(assignment.rows % 30).tolist()})
     with pytest.raises(InputError, match="there are 30 tiles without labels and 32 to begin with"):
         choose_initial(split_labelled(archive), 0, 1, initial=22, test=10)
     labelled = np.isin(np.arange(60), assignment.rows)
     tests, pool = assignment.rows[assignment.parts == 2], assignment.rows[assignment.parts == 0]
-    known = replace(archive, labelled=labelled, split=Split(np.sort(pool), np.arange(0), np.sort(tests)))
-    labelling = split_labelled(known)
+    partly_labelled = replace(archive, labelled=labelled, split=Split(np.sort(pool), np.arange(0), np.sort(tests)))
+    labelling = split_labelled(partly_labelled)
     of_pool = labelling.split.pool
     learnt = of_pool[labelling.labelled | labelling.unlabelled] % 30
     assert not {*learnt.tolist()} & {*(tests % 30).tolist()}
