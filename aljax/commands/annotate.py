@@ -13,8 +13,8 @@ georeference are.) Then repeat the same command. It trains on all labels so far,
 the next tiles by the query function, and writes predictions of all other tiles to predictions.csv (not with --query
 random, which needs no predictions; 0 and 1 with --threshold). All labels so far are in labels.csv. A tile that cannot
 be labelled gets the word skip in the column split of its row and never comes back; tiles that cannot be read are listed
-in unreadable.csv and left out until they are repaired. With --finish, or when no tile is left, the command trains on all labels and chooses
-no tiles.
+in unreadable.csv and left out until they are repaired. With --finish, or when no tile is left, the command trains on
+all labels and chooses no tiles.
 
 Labels that you already have are given with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
 column split may say test). Repeat the same command to go on with a round that was stopped.
