@@ -112,13 +112,14 @@ def rows_of_features() -> Iterator[Row]:
     labelled = {"count": 1000, "width": 1024}
     ways = [own("aljax", work.fit_in_jax, **labelled), Way("scikit-learn", work.fit_in_sklearn, labelled)]
     yield Row("head, fit and prediction, (1000, 1024, 17)", ways)
-    for choice in ("badge", "coreset"):
-        # Beside scikit-activeml a tenth of a batch of 1,000, for it takes as long for each tile of it.
-        arguments = {"choice": choice, "count": 100_000, "width": 512, "labelled": 2000, "budget": 100}
+    # Beside scikit-activeml a tenth of a batch of 1,000: it takes as long for each tile of it. For BADGE a fifth of the
+    # pool: it keeps the N x D x C gradients, 7 GB for 100,000 tiles.
+    for choice, count in (("badge", 20_000), ("coreset", 100_000)):
+        arguments = {"choice": choice, "count": count, "width": 512, "labelled": 2000, "budget": 100}
         ways = [own("aljax", work.choose_in_jax, **arguments)]
         if find_spec("skactiveml") is not None:
             ways.append(Way("scikit-activeml", work.choose_in_skactiveml, arguments))
-        yield Row(f"{choice}, features (100000, 512), b = 100", ways)
+        yield Row(f"{choice}, features ({count}, 512), b = 100", ways)
 
 
 def rows_of_iteration(precision: str, on_cpu: bool, share: float) -> Iterator[Row]:
