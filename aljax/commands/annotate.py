@@ -11,13 +11,13 @@ label.html in a browser, label its tiles with a few keys, and put the to_label.c
 the empty one (or look at the sheets and write 0 or 1 into every cell of it; where they lie is in to_label.geojson if
 their files say it). Then repeat the same command. It then trains on all that is labelled, measures, chooses the next
 tiles by the query function, and writes what the model says of every other tile to predictions.csv (not with --query
-random, which asks the model nothing; 0 and 1 with --threshold). All labels so far are in labels.csv. A tile that cannot be labelled gets the
-word skip in the column split of its row and never comes back; tiles that cannot be read are named, listed in
-unreadable.csv and left out until they are mended. With --finish, and when no tile is left, it trains on
-all labels and chooses none.
+random, which asks the model nothing; 0 and 1 with --threshold). All labels so far are in labels.csv. A tile that cannot
+be labelled gets the word skip in the column split of its row and never comes back; tiles that cannot be read are
+named, listed in unreadable.csv and left out until they are mended. With --finish, and when no tile is left, it trains
+on all labels and chooses none.
 
 Labels that you have already go in with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
-column split may say test). A round that was stopped goes on when the same command is repeated.
+column split may say test or validation). A round that was stopped goes on when the same command is repeated.
 """
 
 from collections.abc import Mapping

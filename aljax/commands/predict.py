@@ -9,9 +9,9 @@ The run may still be under way, or be a round of `aljax annotate`. Tiles are Geo
 or JPEG files with the bands and the pixel type of those in training, nested or not, of any size; where their pixels are
 far from those in training, that is told. A row for each tile has the probabilities of the classes, or 0 and 1 where a
 --threshold is given: a label file that `aljax run` reads. Networks that have seen few labels dare too little at 0.5:
-with validation and per-class it is what the run's validation tiles say. In GeoJSON, which QGIS and the like open, the outline of each
-tile with a georeference has them as its properties. A tile that cannot be read has a row without numbers, and why in a
-last column, unreadable; a label file leaves it out.
+with validation and per-class it is what the run's validation tiles say. In GeoJSON, which QGIS and the like open, the
+outline of each tile with a georeference has them as its properties. A tile that cannot be read has a row without
+numbers, and why in a last column, unreadable; a label file leaves it out.
 
 Of a run on features the rows of another file of such features are predicted; GeoParquet says where they lie.
 """
