@@ -29,8 +29,10 @@ def draw_scores(path: Path, histories: Histories, title: str, constant: Constant
         ]
     names = [*histories, *([] if constant is None else [constant.title])]
     columns = max(1, min(len(names), int(WIDTH / (0.8 + LETTER * max(map(len, names))))))
-    below = LINE * -(-len(names) // columns)
-    figure = new_figure(WIDTH, ROW * len(rows) + 0.6 + (below if len(rows) == 1 else 0.0))
+    # The sixth cell is free, and takes a legend whose names are as narrow as a panel.
+    in_cell = len(rows) == 2 and columns >= min(3, len(names)) and LINE * len(names) < ROW
+    below = 0.0 if in_cell else LINE * -(-len(names) // columns)
+    figure = new_figure(WIDTH, ROW * len(rows) + 0.6 + below)
     grid = figure.subplots(len(rows), 3, squeeze=False)
     for cells, panels in zip(grid, rows, strict=True):
         for axes, panel in zip(cells, panels, strict=False):
@@ -39,8 +41,9 @@ def draw_scores(path: Path, histories: Histories, title: str, constant: Constant
             cells[1].sharey(cells[0])
             cells[0].autoscale(axis="y")
     handles, labels = grid[0][0].get_legend_handles_labels()
-    if len(rows) == 2:  # the last cell is free
+    if len(rows) == 2:
         grid[1][2].set_axis_off()
+    if in_cell:
         grid[1][2].legend(handles, labels, loc="center", fontsize="small", frameon=False)
     else:
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize="small")
