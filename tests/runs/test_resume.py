@@ -184,8 +184,11 @@ def test_same_tiles_in_a_folder_of_another_name_are_the_same_run(tmp_path, whole
 
 
 def test_other_tiles_are_told_in_words_and_not_in_numbers_of_every_band(tmp_path) -> None:
-    before = {"fingerprint": "a", "class_tiles": [1, 2], "mean": [0.5] * 13, "deviation": [1.5] * 13}
-    after = {"fingerprint": "b", "class_tiles": [2, 2], "mean": [0.6] * 13, "deviation": [1.6] * 13}
+    run(settings(tmp_path / "sound", max_labels=8))
+    sound = json.loads((tmp_path / "sound" / "config.json").read_text())
+    tiles = [1] * len(sound["class_names"])
+    before = {**sound, "fingerprint": "a", "class_tiles": tiles, "mean": [0.5] * 13, "deviation": [1.5] * 13}
+    after = {**sound, "fingerprint": "b", "class_tiles": [2, *tiles[1:]], "mean": [0.6] * 13, "deviation": [1.6] * 13}
     with RunStore(tmp_path / "run", before, RECIPE):
         pass
     with pytest.raises(InputError) as caught, RunStore(tmp_path / "run", after, RECIPE):
