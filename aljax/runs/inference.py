@@ -105,8 +105,9 @@ class Classifier:
         if isinstance(images, np.ndarray):
             self._check_pixels(images)
             # FITS and netCDF store big-endian numbers, which JAX would silently read as others.
-            is_wide = images.dtype.kind == "f" and images.dtype.itemsize > 4
-            native = np.dtype(np.float32) if is_wide else images.dtype.newbyteorder("=")
+            # Half precision is resized in float32; features, of which a file may be mapped, are cast batch by batch.
+            as_it_is = images.dtype.kind != "f" or (self.image_size == FEATURES and images.dtype.itemsize <= 4)
+            native = images.dtype.newbyteorder("=") if as_it_is else np.dtype(np.float32)
             images = images.astype(native, copy=False)
         elif images.shape[0]:  # files: check a sample
             self.check_type(images.dtype)
