@@ -113,7 +113,7 @@ def rows_of_features() -> Iterator[Row]:
     ways = [own("aljax", work.fit_in_jax, **labelled), Way("scikit-learn", work.fit_in_sklearn, labelled)]
     yield Row("head, fit and prediction, (1000, 1024, 17)", ways)
     # Beside scikit-activeml a tenth of a batch of 1,000: it takes as long for each tile of it. For BADGE a fifth of the
-    # pool: it keeps the N x D x C gradients, 7 GB for 100,000 tiles.
+    # pool: it keeps the N x D x C gradients, and took 14 GB with 100,000 tiles.
     for choice, count in (("badge", 20_000), ("coreset", 100_000)):
         arguments = {"choice": choice, "count": count, "width": 512, "labelled": 2000, "budget": 100}
         ways = [own("aljax", work.choose_in_jax, **arguments)]
