@@ -6,7 +6,6 @@
 With --features, from a network that was trained elsewhere (`aljax embed` writes such a file), a head is fitted in a
 second, the first tiles cover the features, and boundary is the query. Without, DenseNet121 is trained on the pixels.
 
-<<<<<<< HEAD
 The first call chooses random tiles, some for training and some for the test. Every round is a folder: open its
 label.html in a browser, label its tiles with a few keys, and replace the empty to_label.csv by the one that the page
 saves. (Or look at the sheets and write 0 or 1 into every cell of it; to_label.geojson shows where tiles with a
@@ -18,21 +17,7 @@ in unreadable.csv and left out until they are repaired. With --finish, or when n
 all labels and chooses no tiles.
 
 Labels that you already have are given with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
-column split may say test). Repeat the same command to go on with a round that was stopped.
-=======
-The first call draws tiles by chance, some to train on and some to measure with. Every round is a folder: open its
-label.html in a browser, label its tiles with a few keys, and put the to_label.csv that the page saves in the place of
-the empty one (or look at the sheets and write 0 or 1 into every cell of it; where they lie is in to_label.geojson if
-their files say it). Then repeat the same command. It then trains on all that is labelled, measures, chooses the next
-tiles by the query function, and writes what the model says of every other tile to predictions.csv (not with --query
-random, which asks the model nothing; 0 and 1 with --threshold). All labels so far are in labels.csv. A tile that cannot
-be labelled gets the word skip in the column split of its row and never comes back; tiles that cannot be read are
-named, listed in unreadable.csv and left out until they are mended. With --finish, and when no tile is left, it trains
-on all labels and chooses none.
-
-Labels that you have already go in with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
-column split may say test or validation). A round that was stopped goes on when the same command is repeated.
->>>>>>> wtT
+column split may say test or validation). Repeat the same command to go on with a round that was stopped.
 """
 
 from collections.abc import Mapping
