@@ -154,8 +154,7 @@ def open_tiles(settings: AnnotationSettings, labels: CsvLabels | None) -> Archiv
     """The readable tiles with their labels. Raises InputError."""
     archive = open_folder(settings.images, labels, settings.image_size, lenient=True)
     archive = leave_out_unreadable(settings.run_dir, settings.images, archive)
-    if archive.copy_of is not None:
-        warn_of_copies(archive.copy_of, archive.ids, archive.split)
+    warn_of_copies(archive.copy_of, archive.ids, archive.split)
     return archive
 
 

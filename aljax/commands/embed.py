@@ -106,8 +106,7 @@ def _check(out: Path, run_dir: Path | None, init_weights: Path | None, image_siz
 def _readable(archive: Archive) -> Archive:
     """The archive without unreadable tiles; warns of these and of copies."""
     archive = leave_out(archive, find_unreadable(archive.images, "reading all tiles once"))
-    if archive.copy_of is not None:
-        warn_of_copies(archive.copy_of, archive.ids, None)
+    warn_of_copies(archive.copy_of, archive.ids, archive.split)
     return archive
 
 

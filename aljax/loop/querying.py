@@ -11,10 +11,10 @@ from aljax.data.archive import SplitTiles, Tiles
 from aljax.errors import DivergedError, InputError
 from aljax.keys import Purpose, derive_key
 from aljax.loop.history import has_converged
-from aljax.loop.metrics import evaluate
+from aljax.loop.metrics import THRESHOLD, evaluate
 from aljax.loop.settings import Settings
 from aljax.loop.state import Fitted, Measured, Predicted, RunState
-from aljax.loop.thresholds import HALF, AtThresholds, score_at_thresholds
+from aljax.loop.thresholds import AtThresholds, score_at_thresholds
 from aljax.networks.model import Model, last_layer
 from aljax.queries.diversity import badge, coreset
 from aljax.queries.scores import last_logits, pseudo_residuals
@@ -58,7 +58,7 @@ def predict(
     else:
         if probabilities is not None:
             probabilities = np.full(tiles.pool.labels.shape, np.nan, np.float32)
-        score = make_score(settings, tiles.pool, state, HALF if fitted is None else fitted.validation_threshold)
+        score = make_score(settings, tiles.pool, state, THRESHOLD if fitted is None else fitted.validation_threshold)
         for rows, batch in predict_batches(model, state.variables, tiles.pool, unlabelled):
             scores = score(rows, batch)
             _check(np.isfinite(scores), state)
@@ -114,7 +114,7 @@ def _choose(
 
 
 def make_score(
-    settings: Settings, pool: Tiles, state: RunState, threshold: float = HALF
+    settings: Settings, pool: Tiles, state: RunState, threshold: float = THRESHOLD
 ) -> Callable[[Int[np.ndarray, " b"], Predictions], Float[np.ndarray, " b"]]:
     """The query's score as a function of (rows (B,) of the pool, their predictions), which returns (B,).
 

@@ -6,9 +6,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from aljax.errors import InputError
-from aljax.loop.metrics import Threshold, f1_scores, is_above
+from aljax.loop.metrics import THRESHOLD, Threshold, f1_scores, is_above
 
-HALF = 0.5
 # Of the thresholds of classes, in tiles. On UC Merced (features, 40 to 300 labels, 50 to 525 validation tiles) 5 to 20
 # are level, and no worse than the common threshold; without it the classes' own lose up to 8 points of micro F1.
 SHRINKAGE = 10
@@ -23,7 +22,7 @@ def fit_threshold(probabilities: Float[np.ndarray, "n c"], labels: UInt8[np.ndar
     """
     cells, truth = np.ravel(probabilities).astype(np.float64), np.ravel(labels)
     if not truth.any():
-        return HALF
+        return THRESHOLD
     order = np.argsort(-cells, kind="stable")
     above, hits = cells[order], np.cumsum(truth[order])
     f1 = 2.0 * hits / (np.arange(1, len(cells) + 1) + hits[-1])
@@ -32,8 +31,8 @@ def fit_threshold(probabilities: Float[np.ndarray, "n c"], labels: UInt8[np.ndar
     f1[above == below] = -1.0
     best = np.flatnonzero(f1 == f1.max())
     low, high = np.maximum(below[best], 0.0), above[best]
-    candidates = np.where((low <= HALF) & (high > HALF), HALF, (low + high) / 2.0)
-    return float(candidates[np.abs(candidates - HALF).argmin()])
+    candidates = np.where((low <= THRESHOLD) & (high > THRESHOLD), THRESHOLD, (low + high) / 2.0)
+    return float(candidates[np.abs(candidates - THRESHOLD).argmin()])
 
 
 def fit_class_thresholds(

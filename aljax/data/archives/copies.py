@@ -52,12 +52,14 @@ def find_equal_rows(vectors: Shaped[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]
 
 
 def warn_of_copies(
-    copy_of: Int[np.ndarray, " n"],
+    copy_of: Int[np.ndarray, " n"] | None,
     names: Sequence[object],
     split: Split | None,
     description: str = "are copies of others, byte for byte",
 ) -> None:
     """Warns of copies, and of those that the user's split has in another part than their first tile."""
+    if copy_of is None:
+        return
     part = np.full(len(names), -1)
     for number, rows in enumerate(split or ()):
         part[rows] = number
