@@ -1,10 +1,13 @@
-"""Which query saves labels in which regime: all queries and both first batches, on frozen features of two archives.
+"""Which query saves labels in which regime: queries and both first batches, on frozen features and from random weights.
 
     python -m experiments.regimes --ucmerced-features F.npz --ucmerced-labels LandUse_Multilabeled.txt \\
         --aid-features G.npz --aid-labels aid_labels.csv --aid-splits aid_splits.csv
+    python -m experiments.regimes --ucmerced-dir data/ucmerced --regimes ucmerced-flat-64px ucmerced-tail-64px
 
-A regime is an archive, a pool (unchanged, "flat", or long-tailed) and a budget. In each one every query starts from a
-random first batch and from one that covers the pool, with a logistic head on the features, in the same twenty trials.
+A regime is an archive, a pool (unchanged, "flat", or long-tailed), a budget, and what learns. In each one every query
+starts from a random first batch and from one that covers the pool, with a logistic head on the features, in the same
+twenty trials. In the regimes with 64 pixels DenseNet121 learns from random weights, 240 steps in each iteration with a
+warm start, momentum 0 and lambda 0.1, in eight trials; these take hours of two CPU cores.
 UC Merced has the split sizes of the paper, AID its published test set. In the long-tailed pool, scene k of 21 (in an
 order drawn once, k from 0) keeps (k + 1)^-0.9 of its tiles. Settings (L2, normalisation) were chosen on tiles of UC
 Merced held back in another split, and not chosen for AID. A command that was stopped goes on when it is repeated.
@@ -25,12 +28,14 @@ import numpy as np
 from aljax.commands.options import read_options
 from aljax.commands.process import command, prepare_process
 from aljax.data.archive import Archive, Split, random_split
-from aljax.data.archives.ucmerced import SPLIT_SIZES, read_labels
+from aljax.data.archives.ucmerced import SPLIT_SIZES, open_ucmerced, read_labels
 from aljax.data.features import open_features
 from aljax.data.labels import CsvLabels
+from aljax.data.storage import keep_tiles
 from aljax.errors import InputError
 from aljax.keys import Purpose, derive_key
 from aljax.loop.settings import FEATURES, Settings
+from aljax.networks.densenet import DenseNet121
 from aljax.networks.head import Head
 from aljax.queries.table import QUERIES
 from aljax.runs.experiment import run_experiment
@@ -54,29 +59,42 @@ class Regime(NamedTuple):
     initial: int
     budget: int
     max_labels: int
+    trials: int = 20
+    image_size: int = FEATURES
+    """Of the tiles on which DenseNet121 is trained from random weights; `FEATURES`: a head is fitted to features."""
+
+    @property
+    def on_features(self) -> bool:
+        return self.image_size == FEATURES
 
 
 REGIMES: Mapping[str, Regime] = {
     "ucmerced-flat": Regime("UC Merced", "ucmerced", False, 40, 20, 400),
     "ucmerced-tail": Regime("UC Merced, long-tailed pool", "ucmerced", True, 20, 10, 140),
     "aid-flat": Regime("AID", "aid", False, 40, 20, 400),
+    "ucmerced-flat-64px": Regime("UC Merced, from random weights", "ucmerced", False, 40, 40, 200, 8, 64),
+    "ucmerced-tail-64px": Regime("The same, long-tailed pool", "ucmerced", True, 20, 20, 140, 8, 64),
 }
+# Without features: chosen for the small scale by their validation scores (results/open-settings).
+FROM_RANDOM_WEIGHTS = Recipe(steps=240, momentum=0.0, ranking_weight=0.1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegimeSettings:
     """Settings of the comparison."""
 
-    ucmerced_features: Path  # features of UC Merced's tiles, with their ids
-    ucmerced_labels: Path  # LandUse_Multilabeled.txt
-    aid_features: Path  # features of AID's tiles
-    aid_labels: Path  # their labels, CSV with id,CLASS,...
-    aid_splits: Path  # CSV with id,scene,split
+    ucmerced_features: Path | None = None  # features of UC Merced's tiles, with their ids
+    ucmerced_labels: Path | None = None  # LandUse_Multilabeled.txt
+    ucmerced_dir: Path | None = None  # folder with UCMerced_LandUse and LandUse_Multilabeled.txt, or their zips
+    aid_features: Path | None = None  # features of AID's tiles
+    aid_labels: Path | None = None  # their labels, CSV with id,CLASS,...
+    aid_splits: Path | None = None  # CSV with id,scene,split
     run_dir: Path = Path("runs/regimes")  # folder for the runs, and for pictures and numbers
-    trials: int = 20  # of each query and first batch
+    trials: int = 0  # of each query and first batch; 0: twenty, eight from random weights
     seed: int = 0  # of every random draw
     queries: tuple[str, ...] = tuple(QUERIES)  # the ones to compare; random is what they are compared with
-    regimes: tuple[str, ...] = tuple(REGIMES)  # the ones to run
+    firsts: tuple[str, ...] = FIRSTS  # first batches
+    regimes: tuple[str, ...] = tuple(name for name, regime in REGIMES.items() if regime.on_features)  # the ones to run
     jobs: int = 0  # runs side by side; 0: one per CPU core
     part: str = ""  # make one run alone, such as aid-flat/rarity/coverage, as the processes that this command starts do
 
@@ -85,25 +103,40 @@ def open_regime(settings: RegimeSettings, regime: Regime) -> tuple[Archive, Spli
     """The archive of a regime, features with labels, and its split. Raises InputError if files do not fit together."""
     if regime.archive == "aid":
         return open_aid(settings)
-    table = read_labels(settings.ucmerced_labels)
-    places = tuple(f"{settings.ucmerced_labels}: {tile}" for tile in table.ids)
-    labels = CsvLabels(table.ids, table.class_names, table.labels, None, places)
-    archive = open_features(settings.ucmerced_features, labels)
-    # airplane01 and airplane02 of the archive are the same file: they stay in one part.
-    split = random_split(settings.seed, len(archive.ids), *SPLIT_SIZES, copy_of=archive.copy_of)
+    if regime.on_features:
+        file = need(settings, "ucmerced_labels")
+        table = read_labels(file)
+        places = tuple(f"{file}: {tile}" for tile in table.ids)
+        labels = CsvLabels(table.ids, table.class_names, table.labels, None, places)
+        archive = open_features(need(settings, "ucmerced_features"), labels)
+    else:
+        archive = keep_tiles(open_ucmerced(need(settings, "ucmerced_dir"), regime.image_size), "auto", None)
+    # The same file under two names stays in one part.
+    copy_of = np.arange(len(archive.ids))
+    copy_of[archive.ids.index("airplane02")] = archive.ids.index("airplane01")
+    split = random_split(settings.seed, len(archive.ids), *SPLIT_SIZES, copy_of=copy_of)
     if regime.long_tailed:
         scenes = [tile.rstrip("0123456789") for tile in archive.ids]
         split = split._replace(pool=long_tail(split.pool, scenes, settings.seed))
     return archive, split
 
 
+def need(settings: RegimeSettings, name: str) -> Path:
+    """The path in a setting. Raises InputError if it is not given."""
+    path: Path | None = getattr(settings, name)
+    if path is None:
+        raise InputError(f"give --{name.replace('_', '-')}, or leave its archive out of --regimes")
+    return path
+
+
 def open_aid(settings: RegimeSettings) -> tuple[Archive, Split]:
     """AID with its published test set, a pool of 1,500 of its training tiles, and all other tiles for validation."""
-    archive = open_features(settings.aid_features, settings.aid_labels)
-    with settings.aid_splits.open(encoding="utf-8", newline="") as file:
+    archive = open_features(need(settings, "aid_features"), need(settings, "aid_labels"))
+    splits = need(settings, "aid_splits")
+    with splits.open(encoding="utf-8", newline="") as file:
         part = {row["id"]: row["split"] for row in csv.DictReader(file)}
     if missing := [tile for tile in archive.ids if tile not in part]:
-        raise InputError(f"{settings.aid_splits} has no split for {missing[0]}: give the file of the same archive")
+        raise InputError(f"{splits} has no split for {missing[0]}: give the file of the same archive")
     train, val, test = (
         np.flatnonzero([part[tile] == name for tile in archive.ids]) for name in ("train", "val", "test")
     )
@@ -132,14 +165,14 @@ def settings_of(settings: RegimeSettings, regime: Regime, query: str, first: str
         run_dir=Path(),
         query=query,
         first="coverage" if first == "coverage" else "random",
-        trials=settings.trials,
+        trials=settings.trials or regime.trials,
         initial=regime.initial,
         budget=regime.budget,
         multiplier=MULTIPLIER,
         max_labels=regime.max_labels,
         seed=settings.seed,
-        image_size=FEATURES,
-        recipe=Recipe(batch_size=2),
+        image_size=regime.image_size,
+        recipe=Recipe(batch_size=2) if regime.on_features else FROM_RANDOM_WEIGHTS,
     )
 
 
@@ -150,12 +183,13 @@ def make_part(settings: RegimeSettings) -> None:
     chosen = replace(
         settings_of(settings, REGIMES[name], query, first), run_dir=settings.run_dir / "runs" / settings.part
     )
-    run_experiment(chosen, archive, split, Head(len(archive.class_names)))
+    network = Head if REGIMES[name].on_features else DenseNet121
+    run_experiment(chosen, archive, split, network(len(archive.class_names)))
 
 
 def parts_of(settings: RegimeSettings, name: str) -> list[str]:
     """The runs of a regime, as values of --part."""
-    return [f"{name}/{query}/{first}" for first in FIRSTS for query in settings.queries]
+    return [f"{name}/{query}/{first}" for first in settings.firsts for query in settings.queries]
 
 
 def finish(settings: RegimeSettings) -> dict[str, FinishedRun]:
@@ -187,6 +221,10 @@ def main() -> None:
     settings = read_options(RegimeSettings, "python -m experiments.regimes", __doc__)
     if unknown := {*settings.regimes} - {*REGIMES}:
         raise InputError(f"--regimes {' '.join(sorted(unknown))}: the regimes are {', '.join(REGIMES)}")
+    if unknown := {*settings.firsts} - {*FIRSTS}:
+        raise InputError(f"--firsts {' '.join(sorted(unknown))}: the first batches are {', '.join(FIRSTS)}")
+    if "random" not in settings.queries or "random" not in settings.firsts:
+        raise InputError("--queries and --firsts are without random, which all others are compared with: add it")
     if settings.part:
         prepare_process()
         make_part(settings)
@@ -195,7 +233,8 @@ def main() -> None:
     summaries: dict[str, Any] = {}
     for name in settings.regimes:
         regime, archive_split = REGIMES[name], open_regime(settings, REGIMES[name])
-        runs = {(query, first): finished[f"{name}/{query}/{first}"] for first in FIRSTS for query in settings.queries}
+        parts = {part: part.split("/")[1:] for part in parts_of(settings, name)}
+        runs = {(query, first): finished[part] for part, (query, first) in parts.items()}
         histories = {series: run.history for series, run in runs.items()}
         summaries[name] = write_regime(settings.run_dir / name, regime.title, histories, *archive_split)
         write_histories(settings.run_dir / name, runs)

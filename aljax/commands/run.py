@@ -47,8 +47,6 @@ def open_own(settings: OwnArchiveSettings) -> Archive:
     if settings.features is not None:
         return open_features(settings.features, settings.labels, settings.label_separator)
     assert settings.images is not None
-    if settings.first == "coverage":
-        raise InputError("--first coverage looks at features before anything is learnt: give --features")
     return open_folder(settings.images, settings.labels, settings.image_size, settings.label_separator)
 
 

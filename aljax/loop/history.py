@@ -10,7 +10,7 @@ METRICS = ("micro_f1", "macro_f1", "mean_average_precision")
 AT_VALIDATION = ("micro_f1_at_validation_threshold", "macro_f1_at_validation_threshold")
 AT_CLASSES = ("micro_f1_at_class_thresholds", "macro_f1_at_class_thresholds")
 # Fields that older histories lack, as do runs without validation tiles.
-LATER = ("validation_threshold", "class_thresholds", *AT_VALIDATION, *AT_CLASSES)
+LATER = ("validation_threshold", "class_thresholds", *AT_VALIDATION, *AT_CLASSES, "loss_rank_correlation")
 TIMES = ("train_seconds", "predict_seconds", "select_seconds")
 
 
@@ -37,6 +37,7 @@ class Record:
     class_thresholds: tuple[float, ...] | None = None  # in the order of config.json
     micro_f1_at_class_thresholds: float | None = None
     macro_f1_at_class_thresholds: float | None = None
+    loss_rank_correlation: float | None = None  # Spearman, predicted and true losses of validation tiles; LL alone
 
     def to_line(self) -> str:
         known = {name: value for name, value in asdict(self).items() if value is not None}

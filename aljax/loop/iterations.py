@@ -6,10 +6,11 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from aljax.data.archive import SplitTiles, Tiles
 from aljax.data.augmentation import BandStatistics
+from aljax.data.tiles.images import Images
 from aljax.errors import DivergedError
 from aljax.keys import Purpose, derive_key
 from aljax.loop.history import Record
@@ -24,6 +25,7 @@ from aljax.queries.table import find_query
 from aljax.training.fitting import Fit, begin_fit, fit
 from aljax.training.weights import Weights, start_from
 
+THUMBNAIL = 8  # blocks in each direction: colours and coarse forms
 COVERED = 20_000  # tiles of a larger pool that are sampled for the first batch to cover
 
 
@@ -97,33 +99,49 @@ def begin_trial(pool: Tiles, settings: Settings, trial: int, history: tuple[Reco
 
 
 def first_tiles(pool: Tiles, settings: Settings, trial: int) -> Int[np.ndarray, " k"]:
-    """Indices of the tiles that are labelled initially: random ones, or those that cover the pool's features.
+    """Indices of the tiles that are labelled initially: random ones, or those that cover the pool.
+
+    They cover the features or, of tiles with pixels, the thumbnails.
 
     In a pool of more than `COVERED` tiles they cover a random sample of so many.
     """
     if settings.first == "random":
         return initial_labels(settings.seed, trial, pool.num_tiles, settings.initial)
     key = derive_key(settings.seed, Purpose.COVERAGE, trial)
-    return cover(key, np.asarray(pool.images), pool.indices, settings.initial, pool.statistics)
+    statistics = pool.statistics if pool.are_features else None
+    return cover(key, pool.images, pool.indices, settings.initial, statistics)
 
 
 def cover(
     key: jax.Array,
-    features: Shaped[np.ndarray, "n h w d"],
+    images: Images,
     rows: Int[np.ndarray, " m"],
     count: int,
     statistics: BandStatistics | None = None,
 ) -> Int[np.ndarray, " k"]:
     """Positions in `rows` of `count` tiles that cover the features of all of them, or of a sample of `COVERED`.
 
-    The features are centred by the mean of `statistics` or, without it, by their mean over the sample.
+    The features are those of `images` or, of pixels, means over blocks of a tile. They are centred by the mean of
+    `statistics` or, without it, by their mean over the sample.
     """
     sample = np.arange(len(rows))
     if len(sample) > COVERED:
         sample = np.sort(np.asarray(jax.random.permutation(key, len(sample))[:COVERED]))
-    vectors = features[rows[sample]].astype(np.float32).reshape(len(sample), -1)
+    are_features = images.shape[1:3] == (1, 1)
+    chosen = np.asarray(images)[rows[sample]] if are_features else [thumbnail(images[row]) for row in rows[sample]]
+    vectors = np.asarray(chosen, np.float32).reshape(len(sample), -1)
     mean = vectors.mean(0) if statistics is None else statistics.mean
     return sample[coverage(key, unit_features(vectors - mean), count)]
+
+
+def thumbnail(pixels: Shaped[np.ndarray, "h w bands"]) -> Float[np.ndarray, "k k bands"]:
+    """Means over `THUMBNAIL` x `THUMBNAIL` blocks of a tile of at least so many pixels."""
+    means = pixels.astype(np.float32)
+    for axis, size in enumerate(pixels.shape[:2]):
+        edges = np.arange(THUMBNAIL) * size // THUMBNAIL
+        widths = np.diff(edges, append=size).astype(np.float32)
+        means = np.add.reduceat(means, edges, axis) / np.expand_dims(widths, (1 - axis, 2))
+    return means
 
 
 def initial_labels(seed: int, trial: int, pool_size: int, count: int) -> Int[np.ndarray, " k"]:
@@ -205,6 +223,7 @@ def label(state: RunState, chosen: Int[np.ndarray, " b"], ids: tuple[str, ...]) 
         predict_seconds=state.seconds.predict,
         select_seconds=state.seconds.select,
         **({} if state.stage.at_thresholds is None else state.stage.at_thresholds._asdict()),
+        loss_rank_correlation=state.stage.loss_rank_correlation,
     )
     pool = state.pool.label(chosen) if len(chosen) else state.pool
     return state._replace(pool=pool, history=(*state.history, record), stage=None, seconds=Seconds())

@@ -52,6 +52,21 @@ def is_above(probabilities: Float[np.ndarray, "n c"], threshold: Threshold) -> B
     return probabilities > np.asarray(threshold, np.float64)
 
 
+def true_losses(probabilities: Float[np.ndarray, "n c"], labels: Num[np.ndarray, "n c"]) -> Float[np.ndarray, " n"]:
+    """The loss of eq. 1 (N,) by the probabilities (N, C) that were predicted; finite also where they are 0 or 1."""
+    right = np.where(labels == 1, probabilities, 1.0 - probabilities.astype(np.float64))
+    return -np.log(np.maximum(right, np.finfo(np.float32).tiny)).sum(1)
+
+
+def rank_correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> float | None:
+    """Spearman's rank correlation; None where it is undefined, for less than two tiles or values that are all equal."""
+    from scipy.stats import spearmanr
+
+    if len(first) < 2 or (first == first[0]).all() or (second == second[0]).all():
+        return None
+    return float(spearmanr(first, second).statistic)
+
+
 def f1_scores(
     predicted: Bool[np.ndarray, "n c"], labels: Num[np.ndarray, "n c"]
 ) -> tuple[float, Float[np.ndarray, " c"]]:

@@ -11,7 +11,7 @@ from aljax.data.archive import SplitTiles, Tiles
 from aljax.errors import DivergedError, InputError
 from aljax.keys import Purpose, derive_key
 from aljax.loop.history import has_converged
-from aljax.loop.metrics import THRESHOLD, evaluate
+from aljax.loop.metrics import THRESHOLD, evaluate, rank_correlation, true_losses
 from aljax.loop.settings import Settings
 from aljax.loop.state import Fitted, Measured, Predicted, RunState
 from aljax.loop.thresholds import AtThresholds, score_at_thresholds
@@ -20,7 +20,7 @@ from aljax.queries.diversity import badge, coreset
 from aljax.queries.scores import last_logits, pseudo_residuals
 from aljax.queries.shortlist import Shortlist
 from aljax.queries.table import Candidates, find_query
-from aljax.training.prediction import Predictions, predict_batches, predict_probabilities
+from aljax.training.prediction import Predictions, predict_all, predict_batches
 from aljax.xla.devices import broadcast_from_first
 
 POOL_WIDE = 100_000  # candidates, of the highest scores, of core-set and BADGE: all tiles of most pools
@@ -41,11 +41,15 @@ def predict(
     """
     assert isinstance(state.stage, Fitted)
     assert state.variables is not None
-    of_test, of_validation = (_probabilities(model, state, part, on_batch) for part in (tiles.test, tiles.validation))
+    of_test, _ = _predict_all(model, state, tiles.test, on_batch)
+    of_validation, losses = _predict_all(model, state, tiles.validation, on_batch)
     keep(Measured(of_validation, of_test))
     test = evaluate(of_test, tiles.test.labels)
     validation = evaluate(of_validation, tiles.validation.labels)
     fitted = _at_thresholds(tiles, of_validation, of_test)
+    correlation = (
+        None if losses is None else rank_correlation(losses, true_losses(of_validation, tiles.validation.labels))
+    )
     wanted = _labels_wanted(settings, state, validation.micro_f1)
     started = time.perf_counter()
     probabilities, unlabelled = state.probabilities, state.pool.unlabelled
@@ -69,7 +73,7 @@ def predict(
             on_batch()
     return state._replace(
         probabilities=probabilities,
-        stage=Predicted(test, validation.micro_f1, wanted, shortlist, fitted),
+        stage=Predicted(test, validation.micro_f1, wanted, shortlist, fitted, correlation),
         seconds=state.seconds._replace(predict=time.perf_counter() - started),
     )
 
@@ -110,7 +114,7 @@ def _choose(
         for batch_rows, batch in predict_batches(model, state.variables, pool, labelled):
             of_labelled[np.searchsorted(labelled, batch_rows)] = batch.embeddings
         return rows[coreset(embeddings, of_labelled, wanted)]
-    return shortlist.select(key, wanted, _multiplier(settings, state))
+    return shortlist.select(key, wanted, _multiplier(settings, state), settings.cluster_by == "directions")
 
 
 def make_score(
@@ -142,13 +146,14 @@ def make_score(
     return scores
 
 
-def _probabilities(
+def _predict_all(
     model: Model, state: RunState, tiles: Tiles, on_batch: Callable[[], None]
-) -> Float[np.ndarray, "n c"]:
+) -> tuple[Float[np.ndarray, "n c"], Float[np.ndarray, " n"] | None]:
     assert state.variables is not None
-    probabilities = predict_probabilities(model, state.variables, tiles, on_batch=on_batch)
+    probabilities, losses = predict_all(model, state.variables, tiles, on_batch=on_batch)
+    _check(np.isfinite(probabilities if losses is None else losses), state)
     _check(np.isfinite(probabilities), state)
-    return probabilities
+    return probabilities, losses
 
 
 def _at_thresholds(

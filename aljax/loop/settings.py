@@ -29,7 +29,7 @@ WHERE_AND_WHEN = (
 
 
 # Settings that older versions lack, with the values that correspond to them; config.json leaves these values out.
-LATER = {"first": "random", "l2": 0.01}
+LATER = {"first": "random", "l2": 0.01, "steps": 0, "cluster_by": "embeddings"}
 
 LARGEST = 2**31 - 1
 LARGEST_SEED = 2**32 - 1  # JAX would take larger seeds modulo 2**32
@@ -43,8 +43,9 @@ class Settings:
 
     run_dir: Path = Path("runs/run")  # folder for history, curve, summary, checkpoints; a run there is continued
     query: QueryName = "mge"  # what tells which tiles to label; module:function is one of your own
-    first: Literal["random", "coverage"] = "random"  # tiles labelled at the start: by chance, or covering the features
+    first: Literal["random", "coverage"] = "random"  # tiles labelled at the start: by chance, or covering all
     clustering: bool = True  # choose diverse tiles by k-means++ among the most uncertain (not for random)
+    cluster_by: Literal["embeddings", "directions"] = "embeddings"  # directions: embeddings divided by their norm
     start: Literal["cold", "warm"] = "warm"  # weights of an iteration: fresh, or those of the last one
     trials: int = 3  # repetitions with another initial labelled set (paper: 3)
     first_trial: int = 1  # number of the first of them; with --trials 1 processes can share the trials of a run
@@ -91,6 +92,7 @@ def check_ranges(settings: Settings) -> None:
         ("--seed", settings.seed, 0),
         ("--image-size", settings.image_size, 1 if settings.image_size == FEATURES else 32),
         ("--epochs", recipe.epochs, 1),
+        ("--steps", recipe.steps, 0),
         ("--batch-size", recipe.batch_size, 2 if in_pairs else 1),
     ):
         if value < least:

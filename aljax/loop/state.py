@@ -50,6 +50,8 @@ class Predicted(NamedTuple):
     """The tiles of the highest scores; None if `wanted` is 0."""
     at_thresholds: AtThresholds | None = None
     """None without validation tiles of their own, or where an older version predicted."""
+    loss_rank_correlation: float | None = None
+    """Of predicted and true losses on the validation tiles; None without a loss head."""
 
 
 Stage = Training | Fitted | Predicted

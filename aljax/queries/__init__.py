@@ -15,6 +15,7 @@ from aljax.queries.scores import (
     mge_scores,
     pseudo_residuals,
     rarity_scores,
+    residual_scores,
     tpd_scores,
 )
 from aljax.queries.selection import select
@@ -40,6 +41,7 @@ __all__ = [
     "mge_scores",
     "pseudo_residuals",
     "rarity_scores",
+    "residual_scores",
     "select",
     "tpd_scores",
 ]

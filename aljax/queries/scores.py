@@ -70,6 +70,16 @@ def least_confidence_scores(probabilities: Float[AnyArray, "n c"]) -> Float[Arra
     return jnp.minimum(probabilities, 1.0 - probabilities).max(-1)
 
 
+def residual_scores(probabilities: Float[AnyArray, "n c"]) -> Float[Array, " n"]:
+    """L2 norm of the residuals min(p, 1 - p), (N, C) -> (N,): MGE (eq. 7) without the norm of the embedding.
+
+    From random weights that norm is large where the residuals are small, and says more of the tile's contrast than of
+    the doubt about it. Raises ValueError for another shape.
+    """
+    probabilities = _probabilities(probabilities)
+    return jnp.linalg.norm(jnp.minimum(probabilities, 1.0 - probabilities), axis=-1)
+
+
 def rarity_scores(
     probabilities: Float[AnyArray, "n c"], positives: Num[AnyArray, " c"], num_labelled: int, threshold: float = 0.5
 ) -> Float[Array, " n"]:

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from aljax.arrays import AnyArray, as_array
+from aljax.networks.head import unit_features
 from aljax.queries.selection import select
 
 
@@ -60,13 +61,19 @@ class Shortlist:
         self.rows = _placed(self.rows, places, every_row[entering], len(best))
         self.scores = _placed(self.scores, places, every_score[entering], len(best))
 
-    def select(self, key: Array | int, budget: int, multiplier: int) -> Int[np.ndarray, " budget"]:
+    def select(
+        self, key: Array | int, budget: int, multiplier: int, by_direction: bool = False
+    ) -> Int[np.ndarray, " budget"]:
         """Rows that `aljax.select` chooses from the shortlist, the same as from all tiles that were added.
 
-        The same only if budget * multiplier is at most `size`.
+        The same only if budget * multiplier is at most `size`. `by_direction` clusters the embeddings divided by their
+        norm.
         """
         order = np.argsort(self.rows)
-        chosen = select(key, self.scores[order], self.embeddings[order], budget, multiplier)
+        features = self.embeddings[order]
+        if by_direction:
+            features = np.asarray(unit_features(features))
+        chosen = select(key, self.scores[order], features, budget, multiplier)
         return self.rows[order][chosen]
 
 

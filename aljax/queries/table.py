@@ -25,6 +25,7 @@ from aljax.queries.scores import (
     margin_scores,
     mge_scores,
     rarity_scores,
+    residual_scores,
     tpd_scores,
 )
 from aljax.system.own_code import find_own
@@ -122,6 +123,7 @@ QUERIES: Mapping[str, Query] = {
         Query("ll", "LL", _ll, needs_loss_head=True),
         Query("tpd", "TPD", _tpd, needs_previous=True),
         Query("mge", "MGE", _mge),
+        Query("residual", "Residual", lambda candidates: residual_scores(candidates.probabilities)),
         Query("entropy", "Entropy", lambda candidates: entropy_scores(candidates.probabilities)),
         Query("margin", "Margin", lambda candidates: margin_scores(candidates.probabilities)),
         Query("least-confidence", "Least confidence", lambda batch: least_confidence_scores(batch.probabilities)),

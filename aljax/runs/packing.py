@@ -53,8 +53,9 @@ def pack(state: RunState) -> tuple[Vectors, Facts]:
         case Training(fit):
             tree["fit"] = {"state": fit.state, "sums": fit.sums}
             facts |= {"epoch": fit.epoch, "step": fit.step}
-        case Predicted(test, validation, wanted, shortlist, at_thresholds):
+        case Predicted(test, validation, wanted, shortlist, at_thresholds, correlation):
             facts |= {"test": list(test), "validation_micro_f1": validation, "wanted": wanted}
+            facts |= {"loss_rank_correlation": correlation}
             if at_thresholds is not None:
                 facts["at_thresholds"] = at_thresholds._asdict()
             if shortlist is not None:
@@ -127,7 +128,8 @@ def _stage(arrays: Mapping[str, np.ndarray], facts: Facts, recipe: Recipe) -> St
             test = Metrics(micro, macro, precision, tuple(class_f1))
             at = facts.get("at_thresholds")
             fitted = AtThresholds(**{**at, "class_thresholds": tuple(at["class_thresholds"])}) if at else None
-            return Predicted(test, facts["validation_micro_f1"], facts["wanted"], shortlist, fitted)
+            correlation = facts.get("loss_rank_correlation")
+            return Predicted(test, facts["validation_micro_f1"], facts["wanted"], shortlist, fitted, correlation)
     return None
 
 

@@ -10,6 +10,7 @@ from aljax.loop.history import Record
 from aljax.loop.iterations import Watcher
 from aljax.loop.settings import Settings
 from aljax.loop.state import RunState, Training
+from aljax.training.recipe import for_labelled
 
 
 class Progress(Watcher):
@@ -41,8 +42,9 @@ class Progress(Watcher):
     def begin_iteration(self, state: RunState) -> None:
         _set(self._trials, state.trial - self._settings.first_trial + 1)
         _set(self._iterations, state.iteration - 1)
-        done = state.stage.fit.epoch if isinstance(state.stage, Training) else self._settings.recipe.epochs
-        _set(self._epochs, done)
+        epochs = for_labelled(self._settings.recipe, state.pool.num_labelled).epochs
+        self._epochs.total = epochs
+        _set(self._epochs, state.stage.fit.epoch if isinstance(state.stage, Training) else epochs)
         self._epochs.set_postfix_str("the first step of a process includes compilation" if not self._begun else "")
         self._begun = True
 

@@ -13,7 +13,7 @@ from aljax.errors import DivergedError
 from aljax.networks.head import Head
 from aljax.networks.model import Model, Variables
 from aljax.training.head_fitting import fit_head
-from aljax.training.recipe import Recipe, compiled_part, learning_rate
+from aljax.training.recipe import Recipe, compiled_part, for_labelled, learning_rate
 from aljax.training.steps import (
     Batch,
     Epoch,
@@ -71,6 +71,7 @@ def fit(
     if isinstance(model.network, Head):
         return fit_head(model, recipe, start.state.variables, tiles, labelled, validation, epoch_key(0))
     num_labelled = int(labelled.sum())
+    recipe = for_labelled(recipe, num_labelled)
     batch_size = min(recipe.batch_size, num_labelled)
     num_steps = num_labelled // batch_size
     keys = [jax.random.split(epoch_key(index)) for index in range(recipe.epochs)]

@@ -58,6 +58,27 @@ def predict_batches(
     yield under_way
 
 
+def predict_all(
+    model: Model,
+    variables: Variables,
+    tiles: Tiles,
+    batch_size: int | None = None,
+    on_batch: Callable[[], object] = lambda: None,
+) -> tuple[Float[np.ndarray, "n c"], Float[np.ndarray, " n"] | None]:
+    """Class probabilities (N, C) and predicted losses (N,) of all tiles of a set; None without a loss head.
+
+    `on_batch` is called after every batch.
+    """
+    probabilities, losses = np.empty(tiles.labels.shape, np.float32), None
+    for rows, batch in predict_batches(model, variables, tiles, np.arange(tiles.num_tiles), batch_size):
+        probabilities[rows] = batch.probabilities
+        if batch.predicted_losses is not None:
+            losses = np.empty(tiles.num_tiles, np.float32) if losses is None else losses
+            losses[rows] = batch.predicted_losses
+        on_batch()
+    return probabilities, losses
+
+
 def predict_probabilities(
     model: Model,
     variables: Variables,
@@ -66,8 +87,4 @@ def predict_probabilities(
     on_batch: Callable[[], object] = lambda: None,
 ) -> Float[np.ndarray, "n c"]:
     """Class probabilities (N, C) of all tiles of a set; `on_batch` is called after every batch."""
-    probabilities = np.empty(tiles.labels.shape, np.float32)
-    for rows, batch in predict_batches(model, variables, tiles, np.arange(tiles.num_tiles), batch_size):
-        probabilities[rows] = batch.probabilities
-        on_batch()
-    return probabilities
+    return predict_all(model, variables, tiles, batch_size, on_batch)[0]

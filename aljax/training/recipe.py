@@ -1,6 +1,6 @@
 """The hyperparameters of a fit, its schedule and its optimisers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import optax
@@ -12,6 +12,7 @@ class Recipe:
     """Hyperparameters of a fit. Defaults are the paper's for UC Merced; those that it does not give are marked."""
 
     epochs: int = 100  # passes over the labelled tiles per iteration (paper: 100 UC Merced, 200 TreeSatAI)
+    steps: int = 0  # training steps per iteration in place of epochs, however many tiles are labelled; 0: epochs
     batch_size: int = 10  # tiles per step (paper: 10 UC Merced, 100 TreeSatAI)
     learning_rate: float = 0.025  # initial rate of both optimisers (paper: 0.025 UC Merced, 0.01 TreeSatAI)
     decay_at: float = 0.8  # fraction of the epochs after which the rate is multiplied by 0.1 (paper: 80 of 100)
@@ -28,6 +29,14 @@ def compiled_part(recipe: Recipe) -> Recipe:
     """The recipe with defaults in place of all that no compiled step reads, so that equal steps share programs."""
     names = ("momentum", "weight_decay", "ranking_weight", "ranking_margin", "head_rate")
     return Recipe(**{name: getattr(recipe, name) for name in names})
+
+
+def for_labelled(recipe: Recipe, num_labelled: int) -> Recipe:
+    """The recipe with the epochs over `num_labelled` tiles that come closest to its `steps`, if it has any."""
+    if not recipe.steps:
+        return recipe
+    per_epoch = num_labelled // min(recipe.batch_size, num_labelled)
+    return replace(recipe, epochs=max(1, round(recipe.steps / per_epoch)))
 
 
 def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from test_loop import iterate, settings
 
 from aljax.keys import Purpose, derive_key
@@ -15,6 +16,7 @@ from aljax.loop.iterations import begin_iteration, begin_trial
 from aljax.loop.metrics import evaluate
 from aljax.loop.settings import Settings
 from aljax.loop.state import Fitted, Predicted, RunState, Training
+from aljax.networks.losses import bce_loss
 from aljax.networks.model import Model, last_layer
 from aljax.queries.scores import ll_scores, mge_scores
 from aljax.queries.selection import select
@@ -67,6 +69,39 @@ def test_choice_is_the_selection_by_scores_and_embeddings(query: str, model, ll_
         expected = select(key, np.asarray(scores), np.asarray(batch.embeddings), chosen.budget, chosen.multiplier)
         _, found = querying.choose(chosen, querying.predict(network, tiles, chosen, state))
         np.testing.assert_array_equal(found, rows[expected])
+
+
+def test_clusters_by_direction_are_those_of_unit_vectors(model, tiles, tmp_path) -> None:
+    chosen = settings(tmp_path, query="mge", cluster_by="directions", multiplier=4)
+    state = fitted(model, tiles, chosen)
+    rows = state.pool.unlabelled
+    ((_, batch),) = predict_batches(model, state.variables, tiles.pool, rows, len(rows))
+    embeddings = np.asarray(batch.embeddings)
+    scores = np.asarray(mge_scores(last_layer(state.variables), batch.embeddings))
+    key = derive_key(chosen.seed, Purpose.CLUSTERING, 0, 1)
+    unit = np.sqrt(embeddings.shape[1]) * embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    expected, raw = (select(key, scores, features, chosen.budget, 4) for features in (unit, embeddings))
+    _, found = querying.choose(chosen, querying.predict(model, tiles, chosen, state))
+    np.testing.assert_array_equal(found, rows[expected])
+    assert not np.array_equal(expected, raw)
+
+
+def test_how_well_the_loss_head_orders_the_validation_tiles_is_in_the_record(ll_model, model, tiles, tmp_path) -> None:
+    for network, query in ((ll_model, "ll"), (model, "mge")):
+        chosen = settings(tmp_path, query=query)
+        state = querying.predict(network, tiles, chosen, fitted(network, tiles, chosen))
+        record = loop.label(state, np.array([], int), ()).history[-1]
+        if query == "mge":
+            assert record.loss_rank_correlation is None
+            assert "loss_rank_correlation" not in record.to_line()
+            continue
+        validation = tiles.validation
+        ((_, batch),) = predict_batches(
+            network, state.variables, validation, np.arange(validation.num_tiles), validation.num_tiles
+        )
+        losses = bce_loss(np.log(batch.probabilities / (1 - batch.probabilities)), validation.labels)
+        expected = spearmanr(batch.predicted_losses, losses).statistic
+        assert record.loss_rank_correlation == pytest.approx(expected, abs=1e-6)
 
 
 def test_random_choices_are_others_for_every_seed_trial_and_iteration(tiles, tmp_path) -> None:

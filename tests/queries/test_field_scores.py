@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aljax.queries import bald_scores, entropy_scores, least_confidence_scores, margin_scores, rarity_scores
+from aljax.queries import (
+    bald_scores,
+    entropy_scores,
+    least_confidence_scores,
+    margin_scores,
+    rarity_scores,
+    residual_scores,
+)
 
 POSITIVES, NUM_LABELLED = np.array([0, 1, 7, 30, 12]), 30
 
@@ -37,6 +44,10 @@ SCORES: dict[str, tuple[Callable, Callable]] = {
         lambda draws: max(1 - max(p, 1 - p) for p in draws[0]),
     ),
     "rarity": (lambda draws: rarity_scores(draws[0], POSITIVES, NUM_LABELLED), lambda draws: slow_rarity(draws[0])),
+    "residual": (
+        lambda draws: residual_scores(draws[0]),
+        lambda draws: math.sqrt(sum(min(p, 1 - p) ** 2 for p in draws[0])),
+    ),
     "bald": (bald_scores, slow_bald),
 }
 SINGLE = {
@@ -44,6 +55,7 @@ SINGLE = {
     "margin": margin_scores,
     "least confidence": least_confidence_scores,
     "rarity": lambda probabilities: inspect.unwrap(rarity_scores)(probabilities, POSITIVES.tolist(), NUM_LABELLED),
+    "residual": residual_scores,
     "bald": bald_scores,
 }
 every_score = pytest.mark.parametrize("name", SCORES)

@@ -103,6 +103,7 @@ def test_only_what_is_chosen_by_clusters_is_named_so() -> None:
         "bald": "BALD+Clustering",
         "rarity": "Rarity+Clustering",
         "boundary": "Boundary+Clustering",
+        "residual": "Residual+Clustering",
         "coreset": "Core-set",
         "badge": "BADGE",
     }

@@ -194,9 +194,3 @@ def test_bad_settings_are_one_line(change, message: str, tmp_path: Path, monkeyp
     assert run_command(monkeypatch, run_archive.main, *write_archive(tmp_path), *change) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-def test_coverage_without_features_is_refused(tmp_path: Path, monkeypatch, capsys) -> None:
-    arguments = ["--images", tmp_path, "--labels", tmp_path / "labels.csv", "--first", "coverage"]
-    assert run_command(monkeypatch, run_archive.main, *arguments) == 2
-    assert "--first coverage looks at features before anything is learnt" in capsys.readouterr().err

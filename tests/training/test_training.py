@@ -15,7 +15,7 @@ from aljax.networks.model import Model, Variables, init_variables
 from aljax.training import fitting
 from aljax.training import steps as training
 from aljax.training.fitting import Fit, begin_fit
-from aljax.training.recipe import Recipe, learning_rate, make_optimizer
+from aljax.training.recipe import Recipe, for_labelled, learning_rate, make_optimizer
 from aljax.training.steps import total_loss
 
 RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.05)
@@ -108,6 +108,19 @@ def test_smaller_labelled_set_than_a_batch_is_one_batch(model: Model, tiles: Spl
     assert len(losses) == 2
     assert np.all(np.isfinite(losses))
     assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(start), jax.tree.leaves(trained), strict=True))
+
+
+def test_steps_are_as_many_for_few_tiles_as_for_many(model: Model, tiles: SplitTiles) -> None:
+    variables, recipe = init_variables(jax.random.key(0), model, 32, 3), Recipe(steps=6, batch_size=4)
+    for count in (3, 8, 24):  # epochs of one, two and six steps
+        steps: list[Fit] = []
+        start = begin_fit(recipe, variables)
+        chosen = labelled(tiles.pool, count)
+        fitting.fit(model, recipe, start, tiles.pool, chosen, epoch_key, on_step=steps.append)
+        assert len(steps) == 6
+    assert for_labelled(Recipe(steps=240), 80).epochs == 30
+    assert for_labelled(Recipe(steps=1), 80).epochs == 1
+    assert for_labelled(Recipe(epochs=7), 80).epochs == 7
 
 
 @pytest.mark.parametrize("on_device", [False, True])
