@@ -14,8 +14,8 @@ from jaxtyping import Float, Shaped
 
 from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics
-from aljax.data.tiles.decoding import resize
 from aljax.data.tiles.images import Images
+from aljax.data.tiles.resizing import resize
 from aljax.errors import DivergedError, InputError, InputWarning
 from aljax.loop.settings import FEATURES, LATER
 from aljax.loop.thresholds import Thresholds

@@ -22,7 +22,7 @@ import aljax
 from aljax.commands import embed, predict
 from aljax.data.archives.folder import open_folder
 from aljax.data.labels import read_csv
-from aljax.data.tiles.decoding import resize
+from aljax.data.tiles.resizing import resize
 from aljax.errors import InputError, InputWarning
 from aljax.loop.metrics import evaluate
 

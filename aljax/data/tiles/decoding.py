@@ -1,4 +1,4 @@
-"""Decoding of tiles, GeoTIFF with all bands by rasterio, PNG and JPEG by Pillow; and resizing.
+"""Decoding of tiles: plain GeoTIFFs here, all others with all bands by rasterio, PNG and JPEG by Pillow.
 
 The format is recognised by the first bytes of a file, not by its name.
 """
@@ -6,6 +6,7 @@ The format is recognised by the first bytes of a file, not by its name.
 import functools
 import io
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -18,12 +19,15 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import Image
 
-from aljax.data.tiles.nodata import fill
+from aljax.data.tiles.nodata import Masks, fill
+from aljax.data.tiles.plain_tiff import PlainTiff, parse
+from aljax.data.tiles.plain_tiff import read as read_plain
 from aljax.errors import InputError
 
 # A tile is a small image; a larger one is a whole scene, or a malicious file.
 MAX_PIXELS = 8192 * 8192
 MAX_BYTES = 2**30  # decoded or encoded; several are read at once
+HEADER_BYTES = 2**14  # at the start of a file, where nearly all programs write the tags of a TIFF
 DTYPES = ("uint8", "uint16", "float32")
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PILLOW_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
@@ -75,11 +79,13 @@ def read_header(path: Path) -> Header:
     name = str(path)
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start, length = file.read(HEADER_BYTES), os.fstat(file.fileno()).st_size
     except OSError as error:
         raise InputError(f"{name} is not readable ({error.strerror}): check its permissions") from error
     with _naming(name):
         if _is_tiff(start, name):
+            if plain := parse(start, length):
+                return Header(_plain_form(plain, name), False)
             with _rasterio().open(path, driver="GTiff") as source:
                 return Header(_tiff_form(source, name), False)
         with Image.open(path) as image:
@@ -116,22 +122,6 @@ def read_georeference(path: Path) -> Georeference | None:
         return Georeference(source.crs.to_wkt(), tuple(source.transform)[:6], source.height, source.width)
 
 
-def resize(pixels: Shaped[np.ndarray, "h w bands"], size: int) -> Shaped[np.ndarray, "size size bands"]:
-    """Resizes bilinearly, with antialiasing when shrinking, each band independently; the type is kept."""
-    if pixels.shape[:2] == (size, size):
-        return pixels
-
-    def resized(image: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
-
-    if pixels.dtype == np.uint8 and pixels.shape[-1] == 3:
-        return resized(pixels)
-    # Pillow would convert or premultiply any other type of several bands, so each is resized alone.
-    plain = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
-    bands = np.stack([resized(np.ascontiguousarray(band)) for band in np.moveaxis(plain, -1, 0)], axis=-1)
-    return (np.rint(bands) if pixels.dtype.kind in "ui" else bands).astype(pixels.dtype, copy=False)
-
-
 @functools.cache
 def _rasterio() -> ModuleType:
     """rasterio, imported and configured at its first use."""
@@ -161,11 +151,25 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def _decode_tiff(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
+    plain = parse(data, len(data))
+    if plain is not None:
+        _plain_form(plain, name)
+        pixels = read_plain(data, plain)
+        if pixels is not None:
+            fill(pixels, [plain.nodata] * plain.bands, {}, name)
+            return pixels
     with _rasterio().MemoryFile(data) as file, file.open(driver="GTiff") as source:
         _tiff_form(source, name)
-        pixels = source.read()
-        fill(pixels, source, name)
-    return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
+        pixels = np.moveaxis(source.read(), 0, -1)
+        fill(pixels, source.nodatavals, _masks(source), name)
+    return np.ascontiguousarray(pixels)
+
+
+def _masks(source: Any) -> Masks:
+    """Masks of the bands of a rasterio dataset that have one. An alpha band is no mask, but a normal band."""
+    kinds = ({flag.name for flag in flags} for flags in source.mask_flag_enums)
+    bands = (band for band, names in enumerate(kinds) if "per_dataset" in names and "alpha" not in names)
+    return {band: source.read_masks(band + 1) > 0 for band in bands}
 
 
 def _tiff_form(source: Any, name: str) -> TileForm:
@@ -180,10 +184,20 @@ def _tiff_form(source: Any, name: str) -> TileForm:
     if types[0] not in DTYPES:
         raise InputError(f"{name} is of type {types[0]}: convert it to {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
     form = TileForm(source.count, types[0])
-    block_height, block_width = source.block_shapes[0]
-    _check_bytes(source.width, source.height, form, f"{name} has")
-    _check_bytes(block_width, block_height, form, f"{name} is stored in blocks of")  # each is read whole
+    _check_blocks((source.width, source.height), source.block_shapes[0], form, name)
     return form
+
+
+def _plain_form(tiff: PlainTiff, name: str) -> TileForm:
+    _check_size(tiff.width, tiff.height, name)
+    form = TileForm(tiff.bands, tiff.dtype.name)
+    _check_blocks((tiff.width, tiff.height), (tiff.block_height, tiff.block_width), form, name)
+    return form
+
+
+def _check_blocks(size: tuple[int, int], block: tuple[int, int], form: TileForm, name: str) -> None:
+    _check_bytes(*size, form, f"{name} has")
+    _check_bytes(block[1], block[0], form, f"{name} is stored in blocks of")  # each is read whole
 
 
 def _check_size(width: int, height: int, name: str) -> None:

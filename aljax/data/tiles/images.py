@@ -17,8 +17,9 @@ from jaxtyping import Float, Int, Shaped
 from tqdm import tqdm
 
 from aljax.arrays import AnyArray, in_native_order
-from aljax.data.tiles.decoding import MAX_BYTES, TileForm, decode, resize
+from aljax.data.tiles.decoding import MAX_BYTES, TileForm, decode
 from aljax.data.tiles.nodata import find_lone_value
+from aljax.data.tiles.resizing import resize
 from aljax.errors import InputError, InputWarning
 from aljax.system.machine import usable_cores
 

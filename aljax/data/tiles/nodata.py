@@ -1,33 +1,36 @@
 """Pixels without data: declared ones are filled with the mean of their band, undeclared nodata values are detected."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Shaped
 
 from aljax.errors import InputError
 
+Masks = Mapping[int, Bool[np.ndarray, "h w"]]
+"""Where bands, counted from 0, have data."""
 
-def fill(pixels: Shaped[np.ndarray, "bands h w"], source: Any, name: str) -> None:
-    """Fills pixels without data, in place, with the mean of their band. An alpha band is no mask, but a normal band.
 
-    `source` is the opened rasterio dataset. Raises InputError if a band has no pixel with data.
+def fill(pixels: Shaped[np.ndarray, "h w bands"], nodata: Sequence[float | None], masks: Masks, name: str) -> None:
+    """Fills pixels without data, in place, with the mean of their band.
+
+    `nodata` holds the declared value of each band, None for a band without one, and `masks` where a band has data, for
+    bands with a mask. Raises InputError if a band has no pixel with data.
     """
-    valid = np.ones(pixels.shape, bool)
-    for band, (nodata, flags) in enumerate(zip(source.nodatavals, source.mask_flag_enums, strict=True)):
-        names = {flag.name for flag in flags}
-        if nodata is not None:
-            valid[band] = ~is_nodata(pixels[band], nodata)
-        if "per_dataset" in names and "alpha" not in names:
-            valid[band] &= source.read_masks(band + 1) > 0
-    if not valid.any():
+    values = dict(enumerate(np.moveaxis(pixels, -1, 0)))
+    valid = {band: ~is_nodata(values[band], value) for band, value in enumerate(nodata) if value is not None}
+    for band, mask in masks.items():
+        valid[band] = valid.get(band, True) & mask
+    empty = [band for band, known in sorted(valid.items()) if not known.any()]
+    if len(empty) == len(values):
         raise InputError(f"{name} has no pixel with data (all are nodata): remove the tile")
-    for number, (values, known) in enumerate(zip(pixels, valid, strict=True), start=1):
-        if not known.any():
-            raise InputError(f"{name} has no pixel with data in band {number} (all are nodata): remove the tile")
+    if empty:
+        raise InputError(f"{name} has no pixel with data in band {empty[0] + 1} (all are nodata): remove the tile")
+    for band, known in valid.items():
         if not known.all():
-            mean = values[known].mean(dtype=np.float64)
-            values[~known] = np.rint(mean) if values.dtype.kind == "u" else mean
+            mean = values[band][known].mean(dtype=np.float64)
+            values[band][~known] = np.rint(mean) if pixels.dtype.kind == "u" else mean
 
 
 def is_nodata(band: Shaped[np.ndarray, "h w"], nodata: float) -> Bool[np.ndarray, "h w"]:

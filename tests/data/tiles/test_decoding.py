@@ -13,7 +13,8 @@ from PIL import Image
 from tiles_on_disk import jpeg_of_inks, pixels, write_geotiff, write_masked, write_png
 
 from aljax.data.tiles import decoding
-from aljax.data.tiles.decoding import TileForm, decode, read_georeference, read_header, resize
+from aljax.data.tiles.decoding import TileForm, decode, read_georeference, read_header
+from aljax.data.tiles.resizing import resize
 from aljax.errors import InputError
 
 
