@@ -16,6 +16,11 @@ be labelled gets the word skip in the column split of its row and never comes ba
 in unreadable.csv and left out until they are repaired. With --finish, or when no tile is left, the command trains on
 all labels and chooses no tiles.
 
+The last columns of to_label.csv say why a tile was chosen, and nothing is read from them: its score by the query, with
+the rank among all tiles without labels; its cluster and the number of candidates in it; the nearest labelled tile and
+the distance to it, of the embeddings that are clustered; and the classes most in doubt with their probabilities. What
+a query does not have is blank, as all is for tiles that were drawn by chance.
+
 Labels that you already have are given with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
 column split may say test or validation). Repeat the same command to go on with a round that was stopped.
 """
@@ -31,10 +36,9 @@ import tyro
 
 from aljax.annotation import round_files
 from aljax.annotation.labelling import (
-    Assignment,
     Labelling,
     choose_initial,
-    chosen_rows,
+    chosen_tiles,
     round_dir,
     split_labelled,
     warn_of_unmeasured,
@@ -47,7 +51,7 @@ from aljax.data.archive import Archive
 from aljax.data.archives.copies import warn_of_copies
 from aljax.data.archives.folder import open_folder
 from aljax.data.features.reader import open_features
-from aljax.data.label_rows import SPLIT_COLUMN, class_names_in
+from aljax.data.label_rows import LIST_COLUMN, NO_CLASSES, REASON_COLUMNS, SPLIT_COLUMN, class_names_in
 from aljax.data.labels import CsvLabels, classes_of, count_tiles, read_csv, read_table
 from aljax.data.storage import keep_tiles
 from aljax.errors import InputError
@@ -93,7 +97,7 @@ class AnnotationSettings(FeatureSettings):
             object.__setattr__(self, "query", "mge" if self.features is None else "boundary")
 
 
-RESERVED = frozenset({"id", SPLIT_COLUMN, "labels"})  # column names that no class in a form can have
+RESERVED = frozenset({"id", LIST_COLUMN, *NO_CLASSES})  # column names that no class in a form can have
 
 
 def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tuple[str, ...]]:
@@ -117,6 +121,8 @@ def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tup
 def parse_classes(settings: AnnotationSettings) -> tuple[str, ...]:
     """The names in --classes. Raises InputError."""
     classes = tuple(class_names_in(settings.classes.split(",")))
+    if reasons := [name for name in classes if name in REASON_COLUMNS]:
+        raise InputError(f"--classes has a class {reasons[0]!r}, as columns of a form are called: rename it")
     if "" in classes or len(set(classes)) < len(classes) or RESERVED.intersection(classes):
         raise InputError(f"--classes is {settings.classes!r}: give different names, none of them id, split or labels")
     if any(character in settings.classes for character in ';"\t\r\n'):
@@ -216,8 +222,7 @@ def make_round(
     if not last:
         above = None if settings.threshold is None else find_threshold(settings.threshold, state.thresholds, folder)
         round_files.write_predictions(folder, labelling, state, above)
-        rows = chosen_rows(labelling, state)
-        round_files.write_round(folder, labelling, Assignment(rows, np.zeros(len(rows), int)), classes, bands)
+        round_files.write_round(folder, labelling, chosen_tiles(labelling, state, folder), classes, bands)
     return state
 
 

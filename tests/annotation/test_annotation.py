@@ -15,6 +15,7 @@ from tiny import make_archive, tiny_network
 
 import aljax
 from aljax.commands import annotate, on_features
+from aljax.data.label_rows import REASON_COLUMNS
 from aljax.reports.contact_sheet import contact_sheet
 from aljax.runs.run_dir import RunStore
 
@@ -99,6 +100,49 @@ def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys
     said = capsys.readouterr().out
     assert re.search(r"round 3: trained on 12 tiles; micro F1 .* on 8 test tiles", said)
     assert re.search(r"4 tiles to label: open \S*round-3/label.html in a browser", said)
+
+
+def test_form_tells_why_its_tiles_were_chosen_and_nothing_is_read_from_that(call, tmp_path) -> None:
+    rounds(call, tmp_path / "run", 1)
+    form = tmp_path / "run/round-1/to_label.csv"
+    assert form.read_text().splitlines()[0] == ",".join(["id", "split", *ARCHIVE.class_names, *REASON_COLUMNS])
+    assert all(row[name] == "" for row in read(form) for name in REASON_COLUMNS)  # random tiles
+    fill(form)
+    assert call() == 0
+    form = tmp_path / "run/round-2/to_label.csv"
+    labelled = {row["id"] for row in read(tmp_path / "run/labels.csv") if row["split"] == "pool"}
+    ranks = []
+    for row in read(form):
+        assert {row["why: nearest labelled"]} <= labelled
+        doubts = row["why: in doubt"].split(", ")
+        assert sorted(doubt.split(" ")[1] for doubt in doubts) == sorted(ARCHIVE.class_names)
+        assert all(0 <= float(doubt.split(" ")[0]) <= 1 for doubt in doubts)
+        assert float(row["why: score"]) > 0
+        assert float(row["why: distance"]) >= 0
+        assert (int(row["why: cluster"]), int(row["why: cluster size"])) >= (1, 1)
+        ranks.append(int(row["why: rank"]))
+    assert ranks == sorted(set(ranks))
+    assert ranks[0] == 1
+    rows = read(form)
+    with form.open("w", newline="") as file:  # filled in with its reasons, and one of them lost
+        writer = csv.DictWriter(file, ["id", "split", *ARCHIVE.class_names, *REASON_COLUMNS[1:]], extrasaction="ignore")
+        writer.writeheader()
+        for row in rows:
+            answers = zip(ARCHIVE.class_names, TRUTH[row["id"].removesuffix(".png")], strict=True)
+            writer.writerow({**row, **dict(answers)})
+    assert call() == 0
+    assert trained_on(tmp_path / "run/round-3") == [8, 12]
+    assert (tmp_path / "run/labels.csv").read_text().splitlines()[0] == ",".join(["id", "split", *ARCHIVE.class_names])
+
+
+def test_round_that_an_older_version_trained_has_a_form_without_reasons(call, tmp_path) -> None:
+    rounds(call, tmp_path / "run", 2)
+    for name in ("reasons.csv", "to_label.csv"):
+        (tmp_path / "run/round-2" / name).unlink()
+    assert call() == 0
+    rows = read(tmp_path / "run/round-2/to_label.csv")
+    assert len(rows) == 4
+    assert {row[name] for row in rows for name in REASON_COLUMNS} == {""}
 
 
 def test_tiles_without_data_are_in_no_first_round(call, tmp_path, capsys) -> None:
@@ -340,6 +384,12 @@ BAD = {
     "class twice": (None, [], ["--classes", "tree,tree"], "--classes is 'tree,tree': give different names"),
     "class called id": (None, [], ["--classes", "id,tree"], "none of them id, split or labels"),
     "other classes": (lambda run_dir: fill(run_dir / "round-1/to_label.csv"), [], ["--classes", "a,b,c"], "and were"),
+    "class called as a reason": (
+        None,
+        [],
+        ["--classes", "tree,why:  rank"],
+        "--classes has a class 'why: rank', as columns of a form are called: rename it",
+    ),
     "classes between semicolons": (None, [], ["--classes", "a;b;c"], "give names between commas"),
     "no test": (None, ["--test", "0"], [], "--test is 0: it must be at least 1"),
     "too many to begin with": (None, ["--initial", "70", "--run-dir", "new"], [], "60 tiles without labels and 78"),
@@ -456,6 +506,12 @@ def test_rounds_on_features_cover_them_first_and_learn_a_head(call, tmp_path, ca
     config = json.loads((tmp_path / "run/round-3/config.json").read_text())
     assert (config["query"], config["head"]) == ("boundary", "linear")
     covering = {row["id"] for row in first if row["split"] == "pool"}
+    clusters = [(row["why: cluster"], row["why: cluster size"]) for row in first]
+    assert clusters[:8] == [("", "")] * 8  # tiles of the test are random
+    assert [number for number, _ in clusters[8:]] == [str(number) for number in range(1, 9)]
+    sizes = [int(size) for _, size in clusters[8:]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sum(sizes) == 60 - 8
     (chance,) = rounds(call, tmp_path / "chance", 1, "--features", features, "--first", "random")
     assert {row["id"] for row in chance if row["split"] == "test"} == {r["id"] for r in first if r["split"] == "test"}
     assert {row["id"] for row in chance if row["split"] == "pool"} != covering
