@@ -11,6 +11,7 @@ import numpy as np
 
 from aljax.annotation.label_page import Form, label_page
 from aljax.annotation.labelling import Assignment, Labelling, round_dir
+from aljax.annotation.reasons import BLANK
 from aljax.arrays import UNKNOWN
 from aljax.data.archive import Archive
 from aljax.data.blanks import find_blanks
@@ -159,9 +160,10 @@ def write_round(
         for start in range(0, len(assignment.rows), TILES_PER_SHEET):
             sheet = folder / f"sheet-{start // TILES_PER_SHEET + 1}.png"
             contact_sheet(sheet, archive, assignment.rows[start : start + TILES_PER_SHEET], bands)
-        rows = [(archive.ids[row], PART_NAMES[part]) for row, part in zip(*assignment, strict=True)]
+        parts = zip(assignment.rows, assignment.parts, strict=True)
+        rows = [(archive.ids[row], PART_NAMES[part]) for row, part in parts]
         _write_map(folder / MAP, archive, assignment, rows)
-        form = Form(folder / FORM, ("id", SPLIT_COLUMN), rows, class_names)
+        form = Form(folder / FORM, ("id", SPLIT_COLUMN), rows, class_names, assignment.reasons or [BLANK] * len(rows))
         _warn_of_formulas(form)
         label_page(folder / PAGE, archive, assignment.rows, bands, form)
         write_atomically(form.path, form.blank())

@@ -20,6 +20,7 @@ from aljax.data.label_rows import (
     LIST_COLUMN,
     OPEN,
     PARTS,
+    REASON_COLUMNS,
     SPLIT_COLUMN,
     Rows,
     check_header,
@@ -71,9 +72,9 @@ def read_table(path: Path, separator: str = ";") -> CsvLabels:
 
     A cell that is empty or ? is UNKNOWN; a tile without any label counts as not labelled (`Archive`). A column `split`
     (pool, validation or test; train and val mean pool and validation) is the split; skip in it leaves out a tile, such
-    as one under clouds, whose other cells may be blank. Fields are separated by comma, semicolon or tab, whichever is
-    most frequent in the header. Raises InputError with file, row and column. Warns of names in lists that may be
-    several, or that differ only in capitals.
+    as one under clouds, whose other cells may be blank. Columns of a form that say why a tile was chosen are not read.
+    Fields are separated by comma, semicolon or tab, whichever is most frequent in the header. Raises InputError with
+    file, row and column. Warns of names in lists that may be several, or that differ only in capitals.
     """
     if not separator:
         raise InputError("--label-separator is empty: give what stands between the class names of a cell")
@@ -163,8 +164,10 @@ def is_blank(path: Path) -> bool:
     """Whether a form has rows, but no class cell is filled in and no tile skipped. Raises InputError if unreadable."""
     (_, header), *rows = read_rows(path)
     blank = ("", *PART_NAMES[:SKIPPED])
-    cells = ((name.strip(), cell.strip()) for _, row in rows for name, cell in list(zip(header, row, strict=False))[1:])
-    return bool(rows) and all(cell in blank if name == SPLIT_COLUMN else not cell for name, cell in cells)
+    names = class_names_in(header)
+    cells = ((name, cell.strip()) for _, row in rows for name, cell in list(zip(names, row, strict=False))[1:])
+    asked = ((name, cell) for name, cell in cells if name not in REASON_COLUMNS)
+    return bool(rows) and all(cell in blank if name == SPLIT_COLUMN else not cell for name, cell in asked)
 
 
 def read_form(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -175,7 +178,7 @@ def read_form(path: Path) -> tuple[list[str], list[list[str]]]:
 
 def classes_of(path: Path) -> tuple[str, ...]:
     """The classes in the header of a form. Raises InputError if it cannot be read."""
-    return tuple(name for name in class_names_in(read_rows(path)[0][1][1:]) if name != SPLIT_COLUMN)
+    return tuple(class_columns(class_names_in(read_rows(path)[0][1])))
 
 
 def _read_cells(
