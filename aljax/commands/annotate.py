@@ -8,13 +8,25 @@ second, the first tiles cover the features, and boundary is the query. Without, 
 
 The first call chooses random tiles, some for training and some for the test. Every round is a folder: open its
 label.html in a browser, label its tiles with a few keys, and replace the empty to_label.csv by the one that the page
-saves. (Or look at the sheets and write 0 or 1 into every cell of it; to_label.geojson shows where tiles with a
+saves. (Or look at the sheets and write 0 or 1 into its cells; to_label.geojson shows where tiles with a
 georeference are.) Then repeat the same command. It trains on all labels so far, measures F1 on the test tiles, chooses
 the next tiles by the query function, and writes predictions of all other tiles to predictions.csv (not with --query
-random, which needs no predictions; 0 and 1 with --threshold). All labels so far are in labels.csv. A tile that cannot
-be labelled gets the word skip in the column split of its row and never comes back; tiles that cannot be read are listed
-in unreadable.csv and left out until they are repaired. With --finish, or when no tile is left, the command trains on
-all labels and chooses no tiles.
+random, which needs no predictions; 0 and 1 with --threshold). All labels so far are in labels.csv. A class that nobody
+is sure of is left open, by ? on the page or an empty cell in the row, and the tile's other classes count. A tile that
+cannot be labelled gets the word skip in the column split of its row and never comes back; tiles that cannot be read are
+listed in unreadable.csv and left out until they are repaired. With --finish, or when no tile is left, the command
+trains on all labels and chooses no tiles.
+
+After the training a line says what the last round has gained in percentage points, and the last three, with a 95 %
+interval: how far other test tiles would agree. Another says what the tiles of the new form would likely bring: how far
+the curve through the last rounds would rise, with an interval for the test tiles, the chance of each training and the
+form of the curve. It is called unclear where it may be nothing as well as more than a point. Rounds on other tiles, or
+with other test tiles, are not compared.
+
+The last columns of to_label.csv say why a tile was chosen, and nothing is read from them: its score by the query, with
+the rank among all tiles without labels; its cluster and the number of candidates in it; the nearest labelled tile and
+the distance to it, of the embeddings that are clustered; and the classes most in doubt with their probabilities. What
+a query does not have is blank, as all is for tiles that were drawn by chance.
 
 Labels that you already have are given with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
 column split may say test or validation). Repeat the same command to go on with a round that was stopped.
@@ -31,14 +43,14 @@ import tyro
 
 from aljax.annotation import round_files
 from aljax.annotation.labelling import (
-    Assignment,
     Labelling,
     choose_initial,
-    chosen_rows,
+    chosen_tiles,
     round_dir,
     split_labelled,
     warn_of_unmeasured,
 )
+from aljax.annotation.outlook import describe_gains
 from aljax.annotation.rounds import run_round
 from aljax.annotation.unreadable import leave_out_unreadable
 from aljax.commands.on_features import FeatureSettings, choose_network
@@ -47,7 +59,7 @@ from aljax.data.archive import Archive
 from aljax.data.archives.copies import warn_of_copies
 from aljax.data.archives.folder import open_folder
 from aljax.data.features.reader import open_features
-from aljax.data.label_rows import SPLIT_COLUMN, class_names_in
+from aljax.data.label_rows import LIST_COLUMN, NO_CLASSES, REASON_COLUMNS, SPLIT_COLUMN, class_names_in
 from aljax.data.labels import CsvLabels, classes_of, count_tiles, read_csv, read_table
 from aljax.data.storage import keep_tiles
 from aljax.errors import InputError
@@ -93,7 +105,7 @@ class AnnotationSettings(FeatureSettings):
             object.__setattr__(self, "query", "mge" if self.features is None else "boundary")
 
 
-RESERVED = frozenset({"id", SPLIT_COLUMN, "labels"})  # column names that no class in a form can have
+RESERVED = frozenset({"id", LIST_COLUMN, *NO_CLASSES})  # column names that no class in a form can have
 
 
 def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tuple[str, ...]]:
@@ -117,6 +129,8 @@ def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tup
 def parse_classes(settings: AnnotationSettings) -> tuple[str, ...]:
     """The names in --classes. Raises InputError."""
     classes = tuple(class_names_in(settings.classes.split(",")))
+    if reasons := [name for name in classes if name in REASON_COLUMNS]:
+        raise InputError(f"--classes has a class {reasons[0]!r}, as columns of a form are called: rename it")
     if "" in classes or len(set(classes)) < len(classes) or RESERVED.intersection(classes):
         raise InputError(f"--classes is {settings.classes!r}: give different names, none of them id, split or labels")
     if any(character in settings.classes for character in ';"\t\r\n'):
@@ -178,7 +192,8 @@ def on_features(settings: AnnotationSettings, labelling: Labelling) -> Labelling
             "make them with `aljax embed`, or move these tiles away"
         )
     rows = np.array([places[tile] for tile in pictures.ids])
-    images = features.images if (rows == np.arange(len(features.ids))).all() else np.asarray(features.images)[rows]
+    same = np.array_equal(rows, np.arange(len(features.ids)))
+    images = features.images if same else np.asarray(features.images)[rows]
     return replace(labelling, archive=replace(pictures, images=images, digest=features.digest))
 
 
@@ -216,8 +231,7 @@ def make_round(
     if not last:
         above = None if settings.threshold is None else find_threshold(settings.threshold, state.thresholds, folder)
         round_files.write_predictions(folder, labelling, state, above)
-        rows = chosen_rows(labelling, state)
-        round_files.write_round(folder, labelling, Assignment(rows, np.zeros(len(rows), int)), classes, bands)
+        round_files.write_round(folder, labelling, chosen_tiles(labelling, state, folder), classes, bands)
     return state
 
 
@@ -237,8 +251,8 @@ class Round(NamedTuple):
     """The form to fill in; None after the last round."""
     state: RunState | None = None
     """The state after the training; None if there was none in this call."""
-    tests: int = 0
-    """Number of test tiles."""
+    labelling: Labelling | None = None
+    """The labels that it was trained on."""
     scores: Metrics | None = None
     """Scores of the round, at the threshold that was asked for."""
 
@@ -265,7 +279,7 @@ def next_round(settings: AnnotationSettings) -> Round:
     state = make_round(settings, labelling, classes, number, last)
     form = None if last else round_dir(settings.run_dir, number) / round_files.FORM
     scores = None if state is None else score_round(settings, labelling, state, number)
-    return Round(form, state, len(labelling.split.test), scores)
+    return Round(form, state, labelling, scores)
 
 
 def score_round(settings: AnnotationSettings, labelling: Labelling, state: RunState, number: int) -> Metrics:
@@ -296,12 +310,17 @@ def main() -> None:
     made = next_round(settings)
     if made.state is not None:
         assert made.scores is not None
+        assert made.labelling is not None
         at = "" if settings.threshold is None else f", threshold {settings.threshold}"
         print(
             f"round {round_files.count_rounds(settings.run_dir) + (made.form is None)}: trained on "
             f"{made.state.history[-1].num_labeled} tiles; micro F1 {made.scores.micro_f1:.1%}, macro F1 "
-            f"{made.scores.macro_f1:.1%} on {made.tests} test tiles{at} ({settings.run_dir / 'curve.png'})"
+            f"{made.scores.macro_f1:.1%} on {len(made.labelling.split.test)} test tiles{at} "
+            f"({settings.run_dir / 'curve.png'})"
         )
+        more = min(settings.budget, len(made.state.history[-1].selected))
+        args = settings.run_dir, made.labelling, made.state.history, settings.seed, settings.threshold, more
+        print(*(f"{line}\n" for line in describe_gains(*args)), sep="", end="")
     if made.form is not None:
         print_request(made.form)
         return

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float, Int
 
 from aljax.arrays import AnyArray, as_array
 from aljax.networks.head import unit_features
-from aljax.queries.selection import select
+from aljax.queries.selection import Clustered, cluster, select
 
 
 class Shortlist:
@@ -70,11 +70,19 @@ class Shortlist:
         norm.
         """
         order = np.argsort(self.rows)
-        features = self.embeddings[order]
-        if by_direction:
-            features = np.asarray(unit_features(features))
-        chosen = select(key, self.scores[order], features, budget, multiplier)
+        chosen = select(key, self.scores[order], self._features(order, by_direction), budget, multiplier)
         return self.rows[order][chosen]
+
+    def cluster(self, key: Array | int, budget: int, multiplier: int, by_direction: bool = False) -> Clustered:
+        """The rows that `select` chooses from, highest score first, and their clusters."""
+        order = np.argsort(self.rows)
+        candidates, assignment = cluster(
+            key, self.scores[order], self._features(order, by_direction), budget, multiplier
+        )
+        return Clustered(self.rows[order][candidates], assignment)
+
+    def _features(self, order: Int[np.ndarray, " k"], by_direction: bool) -> Float[np.ndarray, "k d"]:
+        return np.asarray(unit_features(self.embeddings[order])) if by_direction else self.embeddings[order]
 
 
 def _placed(old: np.ndarray, places: np.ndarray, new: np.ndarray, size: int) -> np.ndarray:
