@@ -13,7 +13,7 @@ LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUM
 and add the folder images as local storage (not synchronised) of the project. Or import the pictures in place of the
 file.
 
-CVAT: make a task with the .labels.json beside the file (Raw) and the pictures. If it has predictions, upload the file as
+CVAT: make a task with the .labels.json beside the file (Raw) and the pictures. With predictions, upload the file as
 annotations (CVAT 1.1). A tile is answered when it has a tag set by hand; one that shows no class, or as predicted, gets
 the tag "answered", and a class that you are not sure of its box "unsure".
 
