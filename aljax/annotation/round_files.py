@@ -34,6 +34,7 @@ from aljax.system.files import disk_errors, make_folder, write_atomically
 FORM, PAGE, PREDICTIONS, LABELS = "to_label.csv", "label.html", "predictions.csv", "labels.csv"
 MAP = "to_label.geojson"
 GIVEN = "labels-given.csv"
+TOLD = "told.json"  # labels that a program has told of an incomplete round so far, beside its form
 FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes a cell that begins so for a formula
 TILES_PER_SHEET = 60
 # Height and width of a tile on a sheet, whatever the image size of the network is.

@@ -24,8 +24,6 @@ from aljax.loop.settings import check_settings
 from aljax.runs.inference import load
 from aljax.system.files import write_atomically
 
-ANSWERS = "told.json"  # labels of an incomplete round so far, beside its form
-
 
 class Session:
     """Suggests tiles to label, receives their labels, and predicts other tiles; every step is saved in `run_dir`.
@@ -89,12 +87,12 @@ class Session:
         answers = {**self._read_answers(form), **dict(zip(rows, cells.astype(int).tolist(), strict=True))}
         header, waiting = read_form(form)
         if len(answers) < len(waiting):
-            write_atomically(form.parent / ANSWERS, json.dumps(answers) + "\n")
+            write_atomically(form.parent / round_files.TOLD, json.dumps(answers) + "\n")
             return
         order = [self.class_names.index(name) for name in header if name not in ("id", SPLIT_COLUMN)]
         filled = ([tile, part, *(answers[tile][place] for place in order)] for tile, part, *_ in waiting)
         write_atomically(form, to_text(header, filled))
-        (form.parent / ANSWERS).unlink(missing_ok=True)
+        (form.parent / round_files.TOLD).unlink(missing_ok=True)
 
     def predict(self, ids: Iterable[str]) -> Float[np.ndarray, "n c"]:
         """Probabilities (n, C) of the classes, in the order of `class_names`, by the network of the newest round.
@@ -119,7 +117,7 @@ class Session:
 
     def _read_answers(self, form: Path) -> dict[str, list[int]]:
         """Labels of the incomplete round so far, by tile. Raises InputError for a file that `tell` did not write."""
-        path = form.parent / ANSWERS
+        path = form.parent / round_files.TOLD
         if not path.exists():
             return {}
         try:

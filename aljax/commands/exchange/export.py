@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL.Image import Image
 
 from aljax.annotation.exchange import cvat, geojson, label_studio
 from aljax.annotation.exchange.pictures import FOLDER, open_pictures, write_pictures
@@ -106,40 +107,43 @@ def _present(round_: Round, predicted: Probabilities) -> dict[str, list[str]]:
     }
 
 
-def _write(files: dict[Path, str]) -> list[Path]:
-    for path, text in files.items():
-        with disk_errors(path.parent):
-            write_atomically(path, text)
-    return list(files)
-
-
 def export_label_studio(
     settings: ExportSettings, round_: Round, tiles: list[str], predicted: Probabilities
 ) -> list[Path]:
     """Writes pictures, labelling configuration and tasks."""
-    pictures = open_pictures(round_, tiles)
     address = settings.images_url.rstrip("/") or LOCAL
-    text = label_studio.tasks(
-        {tile: f"{address}/{round_.picture(tile)}" for tile in tiles}, _present(round_, predicted)
-    )
-    files = {_beside(settings.out, ".xml"): label_studio.configuration(round_.class_names), settings.out: text}
-    write_pictures(settings.out.parent / FOLDER, round_, pictures)
-    return [*_write(files), settings.out.parent / FOLDER]
+    addresses = {tile: f"{address}/{round_.picture(tile)}" for tile in tiles}
+    configuration = {_beside(settings.out, ".xml"): label_studio.configuration(round_.class_names)}
+    text = label_studio.tasks(addresses, _present(round_, predicted))
+    return _write({**configuration, settings.out: text}, round_, open_pictures(round_, tiles))
 
 
 def export_cvat(settings: ExportSettings, round_: Round, tiles: list[str], predicted: Probabilities) -> list[Path]:
     """Writes pictures, labels and annotations."""
     pictures = open_pictures(round_, tiles)
     sizes = {tile: (round_.picture(tile), *picture.size) for tile, picture in pictures.items()}
+    labels = {_beside(settings.out, ".labels.json"): cvat.labels(round_.class_names)}
     text = cvat.annotations(sizes, round_.class_names, _present(round_, predicted))
-    files = {_beside(settings.out, ".labels.json"): cvat.labels(round_.class_names), settings.out: text}
-    write_pictures(settings.out.parent / FOLDER, round_, pictures)
-    return [*_write(files), settings.out.parent / FOLDER]
+    return _write({**labels, settings.out: text}, round_, pictures)
 
 
 def export_geojson(settings: ExportSettings, round_: Round, tiles: list[str], predicted: Probabilities) -> list[Path]:
     """Writes the map."""
-    return _write({settings.out: geojson.features(round_, tiles, predicted)})
+    return _write({settings.out: geojson.features(round_, tiles, predicted)}, round_, {})
+
+
+def _write(files: dict[Path, str], round_: Round, pictures: dict[str, Image]) -> list[Path]:
+    """Writes the files after the pictures. Raises InputError for one that is there: somebody may have filled it in."""
+    for path, text in files.items():
+        if path.exists() and path.read_bytes() != text.encode():
+            raise InputError(f"{path} is there, and may have answers: move it away, or name another --out")
+    folder = next(iter(files)).parent / FOLDER
+    if pictures:
+        write_pictures(folder, round_, pictures)
+    for path, text in files.items():
+        with disk_errors(path.parent):
+            write_atomically(path, text)
+    return [*files, *([folder] if pictures else [])]
 
 
 def _beside(out: Path, suffix: str) -> Path:

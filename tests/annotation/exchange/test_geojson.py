@@ -75,6 +75,16 @@ def test_bad_files_are_one_line(exported, take) -> None:
     assert "is no GeoJSON of a round" in take({"features": [{}]})[1]
 
 
+def test_a_map_that_is_filled_in_is_not_written_over(exported, exchange, tmp_path) -> None:
+    arguments = ("export", "--to", "geojson", "--out", tmp_path / "tiles.geojson")
+    assert exchange(*arguments)[0] == 0
+    exported["features"][0]["properties"]["1"] = 1
+    text = write_json(tmp_path / "tiles.geojson", exported).read_text()
+    status, _, error = exchange(*arguments)
+    assert (status, "tiles.geojson is there, and may have answers" in error) == (2, True)
+    assert (tmp_path / "tiles.geojson").read_text() == text
+
+
 def test_tiles_without_a_place_have_no_map(exchange, run_dir: Path, tmp_path) -> None:
     (run_dir / "round-1/to_label.geojson").unlink()
     status, _, error = exchange("export", "--to", "geojson", "--out", tmp_path / "x.geojson")

@@ -306,6 +306,12 @@ def test_answers_that_are_there_stay_unless_they_are_to_be_replaced(take, task, 
     assert (status, "tile north/a.tif: it was skipped, so what it is for is not known" in error) == (2, True)
 
 
+def test_answers_that_a_program_has_told_are_not_passed_over(take, task, run_dir) -> None:
+    (run_dir / "round-1/told.json").write_text("{}")
+    status, error = take([task("a.tif", annotation())])
+    assert (status, "told.json has answers that a program has told" in error) == (2, True)
+
+
 def test_only_tiles_without_an_answer_are_exported(exchange, take, task, tmp_path) -> None:
     assert take([task("a.tif", annotation()), task("e.tif", annotation(chosen("state", "cannot be labelled")))])[0] == 0
     assert exchange("export", "--to", "label-studio", "--out", tmp_path / "out.json")[0] == 0
