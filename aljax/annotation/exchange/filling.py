@@ -93,10 +93,11 @@ def _filled(
     columns = sheet.columns(class_names)
     cells = [row[column].strip() for column in columns]
     before = tuple(str(CELLS.get(cell, cell)) or UNSURE for cell in cells)
+    is_answered = sheet.is_answered(row, class_names)
     is_same = sheet.is_skipped(row) if answer.skipped else before == answer.cells and not sheet.is_skipped(row)
-    if is_same:
+    if is_answered and is_same:
         return row
-    if sheet.is_answered(row, class_names) and not replace:
+    if is_answered and not replace:
         raise InputError(
             f"{sheet.path}, tile {row[0]}: there is another answer than in {answer.source.place}: give --replace if "
             "the new one is right, or empty the row's cells"

@@ -11,6 +11,9 @@ from exchanged import CLASSES, TILES, cells, for_two, parts, write_json
 from PIL import Image
 
 from aljax.annotation.label_page import read_pictures
+from aljax.annotation.round_files import read_labels
+from aljax.arrays import UNKNOWN
+from aljax.data.labels import SKIPPED
 
 TREES, WATER, ONE, BRACKET, SO = CLASSES
 BLANK = [""] * 5
@@ -125,6 +128,21 @@ def test_json_fills_in_the_form(take, task, run_dir) -> None:
 def test_a_class_that_is_chosen_and_doubted_is_unknown(take, task, run_dir) -> None:
     assert take([task("a.tif", annotation(chosen("classes", ONE), chosen("unsure", ONE)))])[0] == 0
     assert cells(run_dir)["a.tif"] == ["0", "0", "?", "0", "0"]
+
+
+def test_annotate_reads_what_was_filled_in(take, task, run_dir) -> None:
+    answers = {tile: annotation(chosen("classes", TREES)) for tile in TILES}
+    answers["b.tif"] = annotation(chosen("classes", ONE), chosen("unsure", TREES, SO))
+    answers["e.tif"] = annotation(chosen("unsure", *CLASSES))
+    answers["f.tif"] = annotation(chosen("state", "cannot be labelled"))
+    assert take([task(*pair) for pair in answers.items()]) == (0, "")
+    read = read_labels(run_dir, {})
+    assert read is not None
+    rows = dict(zip(read.ids, zip(read.labels.tolist(), read.parts, strict=True), strict=True))
+    assert rows["a.tif"] == ([1, 0, 0, 0, 0], 2)
+    assert rows["b.tif"] == ([UNKNOWN, 0, 1, 0, UNKNOWN], 2)
+    assert [rows[tile][1] for tile in ("c.d.tif", "e.tif", "f.tif")] == [0, SKIPPED, SKIPPED]
+    assert cells(run_dir)["e.tif"] == ["?"] * 5
 
 
 def test_json_min_has_one_class_several_or_several_results(take, row, run_dir) -> None:
