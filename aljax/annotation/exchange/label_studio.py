@@ -94,19 +94,25 @@ def _answers_of_tasks(path: Path, tasks: Sequence[dict[str, Any]], round_: Round
     tiles = _tiles(path, ((f"{path}, task {number}", task.get("data")) for number, task in numbered), round_)
     for (number, task), tile in zip(numbered, tiles, strict=True):
         place = f"{path}, task {task.get('id', number)}"
-        for annotation in task.get("annotations") or []:
-            if not isinstance(annotation, dict):
-                raise InputError(f"{place} has annotations by number alone: export JSON with annotations")
+        for annotation in _objects(task, "annotations", place):
             if not annotation.get("was_cancelled"):
                 source = Source(tile, place, _users(annotation), _time(annotation.get("updated_at"), place))
                 found.append(_answer(source, _results(annotation, place), round_))
     return found
 
 
+def _objects(holder: Mapping[str, Any], name: str, place: str) -> list[dict[str, Any]]:
+    """The objects in a list, none if it is not there. Raises InputError for anything else, as numbers in their place."""
+    found = holder.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise InputError(f"{place}: {name} is no list of objects: export JSON with annotations")
+    return found
+
+
 def _results(annotation: Mapping[str, Any], place: str) -> dict[str, list[str]]:
     """What was chosen in each control. Raises InputError if the annotation is another configuration's."""
     chosen: dict[str, list[str]] = defaultdict(list)
-    results = annotation.get("result") or []
+    results = _objects(annotation, "result", place)
     for result in results:
         if result.get("from_name") in CONTROLS and result.get("type") == "choices":
             chosen[result["from_name"]] += _choices(result.get("value"), ())

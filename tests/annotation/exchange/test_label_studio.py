@@ -242,6 +242,8 @@ def test_exports_of_other_projects_are_refused(take, task, row) -> None:
     assert "aljax-00000000-000000000000-a.png is no tile of" in take([other])[1]
     other["data"] = {"text": "hello"}
     assert "task 1 has no 'image': the file is of another project" in take([other])[1]
+    assert "task 7: annotations is no list of objects" in take([{**task("a.tif"), "annotations": [1, 2]}])[1]
+    assert "task 7: result is no list of objects" in take([task("a.tif", {**annotation(), "result": 3})])[1]
     assert "is no list of tasks" in take({"a": 1})[1]
     assert "has no answers yet" in take([task("a.tif")])[1]
 
