@@ -102,7 +102,7 @@ def _answers_of_tasks(path: Path, tasks: Sequence[dict[str, Any]], round_: Round
 
 
 def _objects(holder: Mapping[str, Any], name: str, place: str) -> list[dict[str, Any]]:
-    """The objects in a list, none if it is not there. Raises InputError for anything else, as numbers in their place."""
+    """The objects in a list, none if there is none. Raises InputError for anything else, as numbers in their place."""
     found = holder.get(name) or []
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise InputError(f"{place}: {name} is no list of objects: export JSON with annotations")
