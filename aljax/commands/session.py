@@ -51,6 +51,8 @@ class Session:
         self._settings = AnnotationSettings(
             run_dir=Path(run_dir), images=Path(images), classes=",".join(classes), **settings
         )
+        if self._settings.annotators:
+            raise InputError("a session is of one annotator: leave out annotators, or use `aljax annotate`")
         self.class_names = tuple(classes)
         check_settings(self._settings)
         prepare_process()
@@ -66,6 +68,10 @@ class Session:
         if count is not None:
             settings = replace(settings, budget=count)
         made = next_round(settings)
+        if made.left and made.form is not None:
+            raise InputError(
+                f"{made.form.parent} waits for several annotators: fill in their forms; a session is of one"
+            )
         return [] if made.form is None else [row[0] for row in self._pending(made.form)]
 
     def tell(self, ids: Iterable[str], labels: Num[np.ndarray, "n c"] | Sequence[Sequence[float | None]]) -> None:
