@@ -6,6 +6,7 @@ train on has random or covering tiles and no run.
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +15,12 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
+from aljax.annotation.reasons import BLANK, Cells, covering_cells, read_reasons
 from aljax.data.archive import Archive, Split
 from aljax.data.labels import PART_NAMES
 from aljax.errors import InputError, InputWarning
 from aljax.keys import Purpose, derive_key
-from aljax.loop.iterations import cover
+from aljax.loop.iterations import cover_features
 from aljax.loop.state import RunState
 
 
@@ -29,6 +31,8 @@ class Assignment(NamedTuple):
     """Indices in the archive."""
     parts: Int[np.ndarray, " k"]
     """Indices into PART_NAMES."""
+    reasons: Sequence[Cells] = ()
+    """Why each was chosen; empty where nothing is known of any."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +111,20 @@ def choose_initial(
         raise InputError(
             f"there are {len(order)} tiles without labels and {count} to begin with: lower --initial or --test"
         )
+    reasons = [BLANK] * count
     if features is not None and count > tests:
         rest = np.sort(order[tests:])
-        covering = cover(derive_key(seed, Purpose.COVERAGE, 0, number), features, candidates[rest], count - tests)
-        order = np.concatenate([order[:tests], rest[covering]])
-    return Assignment(candidates[order[:count]], np.where(np.arange(count) < tests, PART_NAMES.index("test"), 0))
+        key = derive_key(seed, Purpose.COVERAGE, 0, number)
+        covering = cover_features(key, features, candidates[rest], count - tests)
+        order = np.concatenate([order[:tests], rest[covering.chosen]])
+        reasons[tests:] = covering_cells(covering)
+    parts = np.where(np.arange(count) < tests, PART_NAMES.index("test"), 0)
+    return Assignment(candidates[order[:count]], parts, reasons)
 
 
-def chosen_rows(labelling: Labelling, state: RunState) -> Int[np.ndarray, " k"]:
-    """Indices (k,) in the archive of the tiles that a round chose, highest score first."""
+def chosen_tiles(labelling: Labelling, state: RunState, folder: Path) -> Assignment:
+    """The tiles that the round in a folder chose, highest score first, all of them for the pool."""
+    chosen = state.history[-1].selected
     places = {tile: row for row, tile in enumerate(labelling.archive.ids)}
-    return np.array([places[tile] for tile in state.history[-1].selected])
+    rows = np.array([places[tile] for tile in chosen])
+    return Assignment(rows, np.zeros(len(rows), int), read_reasons(folder, chosen))

@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import numpy as np
+from jaxtyping import Int
 
 from aljax.annotation.labelling import Labelling, round_dir
+from aljax.annotation.reasons import save_reasons
 from aljax.errors import InputError, InputWarning
 from aljax.loop.constant import score_constant
 from aljax.loop.iterations import advance, begin_iteration
 from aljax.loop.pool import Pool
+from aljax.loop.reasons import explain
 from aljax.loop.settings import Settings
 from aljax.loop.state import RunState
 from aljax.queries.table import find_query, series_name
@@ -49,6 +52,12 @@ def run_round(
     remedy = f"delete {run_dir} to begin that round anew"
     initial_state = _begin(settings, labelling, _read_earlier(settings, config, number))
     name = series_name(settings.query, settings.clustering)
+
+    def keep_reasons(state: RunState, chosen: Int[np.ndarray, " b"]) -> None:
+        if len(chosen):  # before the checkpoint of the round's end, like the probabilities
+            reasons = explain(settings, state, model, tiles.pool, chosen)
+            save_reasons(run_dir, tiles.pool_ids, labelling.archive.class_names, chosen, reasons)
+
     with (
         RunStore(run_dir, config, settings.recipe, settings.checkpoint_seconds, stop, remedy) as store,
         Progress(replace(settings, max_labels=count), name) as progress,
@@ -59,7 +68,7 @@ def run_round(
         if state.stage is None:
             state = begin_iteration(model, tiles.pool, settings, state, published)
         progress.begin_iteration(state)
-        state = advance(model, tiles, settings, state, store, progress)
+        state = advance(model, tiles, settings, state, store, progress, keep_reasons)
         store.save(state)
         progress.end_iteration(state.history[-1])
     return state

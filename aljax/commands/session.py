@@ -17,7 +17,6 @@ from aljax.commands.annotate import AnnotationSettings, newest_model, next_round
 from aljax.commands.process import prepare_process
 from aljax.data.archives.folder import open_folder
 from aljax.data.features.reader import open_features
-from aljax.data.label_rows import SPLIT_COLUMN
 from aljax.data.labels import read_form, to_text
 from aljax.errors import InputError
 from aljax.loop.settings import check_settings
@@ -50,6 +49,8 @@ class Session:
         self._settings = AnnotationSettings(
             run_dir=Path(run_dir), images=Path(images), classes=",".join(classes), **settings
         )
+        if self._settings.annotators:
+            raise InputError("a session is of one annotator: leave out annotators, or use `aljax annotate`")
         self.class_names = tuple(classes)
         check_settings(self._settings)
         prepare_process()
@@ -65,6 +66,10 @@ class Session:
         if count is not None:
             settings = replace(settings, budget=count)
         made = next_round(settings)
+        if made.left and made.form is not None:
+            raise InputError(
+                f"{made.form.parent} waits for several annotators: fill in their forms; a session is of one"
+            )
         return [] if made.form is None else [row[0] for row in self._pending(made.form)]
 
     def tell(self, ids: Iterable[str], labels: Num[np.ndarray, "n c"] | Sequence[Sequence[float | None]]) -> None:
@@ -95,9 +100,12 @@ class Session:
         if len(answers) < len(waiting):
             write_atomically(form.parent / round_files.TOLD, json.dumps(answers) + "\n")
             return
-        order = [self.class_names.index(name) for name in header if name not in ("id", SPLIT_COLUMN)]
+        columns = [self.class_names.index(name) if name in self.class_names else None for name in header]
         known = {tile: ["?" if cell is None else cell for cell in cells] for tile, cells in answers.items()}
-        filled = ([tile, part, *(known[tile][place] for place in order)] for tile, part, *_ in waiting)
+        filled = (
+            [cell if column is None else known[row[0]][column] for cell, column in zip(row, columns, strict=True)]
+            for row in waiting
+        )
         write_atomically(form, to_text(header, filled))
         (form.parent / round_files.TOLD).unlink(missing_ok=True)
 

@@ -12,6 +12,17 @@ from aljax.errors import InputError
 
 DELIMITERS = ",;\t"
 SPLIT_COLUMN, LIST_COLUMN = "split", "labels"
+# Columns of a form that say why a tile was chosen; nothing is read from them.
+REASON_COLUMNS = (
+    "why: score",
+    "why: rank",
+    "why: cluster",
+    "why: cluster size",
+    "why: nearest labelled",
+    "why: distance",
+    "why: in doubt",
+)
+NO_CLASSES = frozenset({SPLIT_COLUMN, *REASON_COLUMNS})
 PARTS = {"pool": 0, "train": 0, "validation": 1, "val": 1, "test": 2, "skip": 3}
 CELLS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}  # pandas writes the latter two for a column with blanks
 OPEN = ("", "?")  # cells of classes of which nobody knows whether the tile has them
@@ -34,7 +45,7 @@ def class_names_in(cells: Iterable[str]) -> list[str]:
 
 def class_columns(header: Sequence[str]) -> dict[str, int]:
     """The column of each class, in a header of names as `class_names_in` gives them."""
-    return {name: index for index, name in enumerate(header) if index and name != SPLIT_COLUMN}
+    return {name: index for index, name in enumerate(header) if index and name not in NO_CLASSES}
 
 
 def read_rows(path: Path) -> Rows:

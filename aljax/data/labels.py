@@ -20,6 +20,7 @@ from aljax.data.label_rows import (
     LIST_COLUMN,
     OPEN,
     PARTS,
+    REASON_COLUMNS,
     SPLIT_COLUMN,
     Rows,
     check_header,
@@ -71,9 +72,9 @@ def read_table(path: Path, separator: str = ";") -> CsvLabels:
 
     A cell that is empty or ? is UNKNOWN; a tile without any label counts as not labelled (`Archive`). A column `split`
     (pool, validation or test; train and val mean pool and validation) is the split; skip in it leaves out a tile, such
-    as one under clouds, whose other cells may be blank. Fields are separated by comma, semicolon or tab, whichever is
-    most frequent in the header. Raises InputError with file, row and column. Warns of names in lists that may be
-    several, or that differ only in capitals.
+    as one under clouds, whose other cells may be blank. Columns of a form that say why a tile was chosen are not read.
+    Fields are separated by comma, semicolon or tab, whichever is most frequent in the header. Raises InputError with
+    file, row and column. Warns of names in lists that may be several, or that differ only in capitals.
     """
     if not separator:
         raise InputError("--label-separator is empty: give what stands between the class names of a cell")
@@ -104,14 +105,9 @@ def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
 
     Raises InputError if the files have different classes, or share a tile.
     """
-    first, class_names = next((path, table.class_names) for path, table in tables.items())
+    class_names = check_same_classes(tables)
     files: dict[str, Path] = {}
     for path, table in tables.items():
-        if sorted(table.class_names) != sorted(class_names):
-            raise InputError(
-                f"{path} has the classes {', '.join(table.class_names)}, and {first} has {', '.join(class_names)}: "
-                "use the same in both"
-            )
         for tile in table.ids:
             if (other := files.setdefault(tile, path)) is not path:
                 raise InputError(f"tile {tile} is in {other} and in {path}: remove one of the rows")
@@ -119,6 +115,18 @@ def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
     parts = [np.zeros(len(table.ids), np.uint8) if table.parts is None else table.parts for table in tables.values()]
     places = tuple(place for table in tables.values() for place in table.places)
     return CsvLabels(tuple(files), class_names, np.concatenate(labels), np.concatenate(parts), places)
+
+
+def check_same_classes(tables: Mapping[Path, CsvLabels]) -> tuple[str, ...]:
+    """The classes in the order of the first file. Raises InputError if another has different ones."""
+    first, class_names = next((path, table.class_names) for path, table in tables.items())
+    for path, table in tables.items():
+        if sorted(table.class_names) != sorted(class_names):
+            raise InputError(
+                f"{path} has the classes {', '.join(table.class_names)}, and {first} has {', '.join(class_names)}: "
+                "use the same in both"
+            )
+    return class_names
 
 
 def to_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -163,8 +171,10 @@ def is_blank(path: Path) -> bool:
     """Whether a form has rows, but no class cell is filled in and no tile skipped. Raises InputError if unreadable."""
     (_, header), *rows = read_rows(path)
     blank = ("", *PART_NAMES[:SKIPPED])
-    cells = ((name.strip(), cell.strip()) for _, row in rows for name, cell in list(zip(header, row, strict=False))[1:])
-    return bool(rows) and all(cell in blank if name == SPLIT_COLUMN else not cell for name, cell in cells)
+    names = class_names_in(header)
+    cells = ((name, cell.strip()) for _, row in rows for name, cell in list(zip(names, row, strict=False))[1:])
+    asked = ((name, cell) for name, cell in cells if name not in REASON_COLUMNS)
+    return bool(rows) and all(cell in blank if name == SPLIT_COLUMN else not cell for name, cell in asked)
 
 
 def read_form(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -175,7 +185,7 @@ def read_form(path: Path) -> tuple[list[str], list[list[str]]]:
 
 def classes_of(path: Path) -> tuple[str, ...]:
     """The classes in the header of a form. Raises InputError if it cannot be read."""
-    return tuple(name for name in class_names_in(read_rows(path)[0][1][1:]) if name != SPLIT_COLUMN)
+    return tuple(class_columns(class_names_in(read_rows(path)[0][1])))
 
 
 def _read_cells(

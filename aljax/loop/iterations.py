@@ -1,6 +1,7 @@
 """The active-learning loop: fit, evaluate, predict, score, select, label, save."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -19,7 +20,7 @@ from aljax.loop.settings import Settings
 from aljax.loop.state import Fitted, Measured, Predicted, RunState, Seconds, Training
 from aljax.networks.head import Head, unit_features
 from aljax.networks.model import Model, init_variables
-from aljax.queries.diversity import coverage
+from aljax.queries.diversity import Covering, cover
 from aljax.queries.table import find_query
 from aljax.training.fitting import Fit, begin_fit, fit
 from aljax.training.weights import Weights, start_from
@@ -104,17 +105,17 @@ def first_tiles(pool: Tiles, settings: Settings, trial: int) -> Int[np.ndarray, 
     if settings.first == "random":
         return initial_labels(settings.seed, trial, pool.num_tiles, settings.initial)
     key = derive_key(settings.seed, Purpose.COVERAGE, trial)
-    return cover(key, np.asarray(pool.images), pool.indices, settings.initial, pool.statistics)
+    return cover_features(key, np.asarray(pool.images), pool.indices, settings.initial, pool.statistics).chosen
 
 
-def cover(
+def cover_features(
     key: jax.Array,
     features: Shaped[np.ndarray, "n h w d"],
     rows: Int[np.ndarray, " m"],
     count: int,
     statistics: BandStatistics | None = None,
-) -> Int[np.ndarray, " k"]:
-    """Positions in `rows` of `count` tiles that cover the features of all of them, or of a sample of `COVERED`.
+) -> Covering:
+    """The covering of the features of the tiles `rows`, or of a sample of `COVERED` of these, as positions in `rows`.
 
     The features are centred by the mean of `statistics` or, without it, by their mean over the sample.
     """
@@ -123,7 +124,8 @@ def cover(
         sample = np.sort(np.asarray(jax.random.permutation(key, len(sample))[:COVERED]))
     vectors = features[rows[sample]].astype(np.float32).reshape(len(sample), -1)
     mean = vectors.mean(0) if statistics is None else statistics.mean
-    return sample[coverage(key, unit_features(vectors - mean), count)]
+    covering = cover(key, unit_features(vectors - mean), count)
+    return covering._replace(chosen=sample[covering.chosen])
 
 
 def initial_labels(seed: int, trial: int, pool_size: int, count: int) -> Int[np.ndarray, " k"]:
@@ -152,9 +154,18 @@ def begin_iteration(
 
 
 def advance(
-    model: Model, tiles: SplitTiles, settings: Settings, state: RunState, store: Store, watcher: Watcher
+    model: Model,
+    tiles: SplitTiles,
+    settings: Settings,
+    state: RunState,
+    store: Store,
+    watcher: Watcher,
+    on_choice: Callable[[RunState, Int[np.ndarray, " b"]], None] = lambda state, chosen: None,
 ) -> RunState:
-    """Does the rest of an iteration: trains, evaluates and, unless the trial ends, chooses and labels new tiles."""
+    """Does the rest of an iteration: trains, evaluates and, unless the trial ends, chooses and labels new tiles.
+
+    `on_choice` is called with the state that the tiles were chosen from, and the tiles.
+    """
     if isinstance(state.stage, Training):
         state = train(model, tiles, settings, state, store, watcher)
         store.offer(state)
@@ -162,6 +173,7 @@ def advance(
         state = predict(model, tiles, settings, state, partial(store.offer, state), partial(store.keep, state))
         store.offer(state)
     state, chosen = choose(settings, state, model, tiles.pool)
+    on_choice(state, chosen)
     return label(state, chosen, tiles.pool_ids(chosen))
 
 

@@ -15,6 +15,7 @@ from tiny import make_archive, tiny_network
 
 import aljax
 from aljax.commands import annotate, on_features
+from aljax.data.label_rows import REASON_COLUMNS
 from aljax.reports.contact_sheet import contact_sheet
 from aljax.runs.run_dir import RunStore
 
@@ -99,6 +100,49 @@ def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys
     said = capsys.readouterr().out
     assert re.search(r"round 3: trained on 12 tiles; micro F1 .* on 8 test tiles", said)
     assert re.search(r"4 tiles to label: open \S*round-3/label.html in a browser", said)
+
+
+def test_form_tells_why_its_tiles_were_chosen_and_nothing_is_read_from_that(call, tmp_path) -> None:
+    rounds(call, tmp_path / "run", 1)
+    form = tmp_path / "run/round-1/to_label.csv"
+    assert form.read_text().splitlines()[0] == ",".join(["id", "split", *ARCHIVE.class_names, *REASON_COLUMNS])
+    assert all(row[name] == "" for row in read(form) for name in REASON_COLUMNS)  # random tiles
+    fill(form)
+    assert call() == 0
+    form = tmp_path / "run/round-2/to_label.csv"
+    labelled = {row["id"] for row in read(tmp_path / "run/labels.csv") if row["split"] == "pool"}
+    ranks = []
+    for row in read(form):
+        assert {row["why: nearest labelled"]} <= labelled
+        doubts = row["why: in doubt"].split(", ")
+        assert sorted(doubt.split(" ")[1] for doubt in doubts) == sorted(ARCHIVE.class_names)
+        assert all(0 <= float(doubt.split(" ")[0]) <= 1 for doubt in doubts)
+        assert float(row["why: score"]) > 0
+        assert float(row["why: distance"]) >= 0
+        assert (int(row["why: cluster"]), int(row["why: cluster size"])) >= (1, 1)
+        ranks.append(int(row["why: rank"]))
+    assert ranks == sorted(set(ranks))
+    assert ranks[0] == 1
+    rows = read(form)
+    with form.open("w", newline="") as file:  # filled in with its reasons, and one of them lost
+        writer = csv.DictWriter(file, ["id", "split", *ARCHIVE.class_names, *REASON_COLUMNS[1:]], extrasaction="ignore")
+        writer.writeheader()
+        for row in rows:
+            answers = zip(ARCHIVE.class_names, TRUTH[row["id"].removesuffix(".png")], strict=True)
+            writer.writerow({**row, **dict(answers)})
+    assert call() == 0
+    assert trained_on(tmp_path / "run/round-3") == [8, 12]
+    assert (tmp_path / "run/labels.csv").read_text().splitlines()[0] == ",".join(["id", "split", *ARCHIVE.class_names])
+
+
+def test_round_that_an_older_version_trained_has_a_form_without_reasons(call, tmp_path) -> None:
+    rounds(call, tmp_path / "run", 2)
+    for name in ("reasons.csv", "to_label.csv"):
+        (tmp_path / "run/round-2" / name).unlink()
+    assert call() == 0
+    rows = read(tmp_path / "run/round-2/to_label.csv")
+    assert len(rows) == 4
+    assert {row[name] for row in rows for name in REASON_COLUMNS} == {""}
 
 
 def test_tiles_without_data_are_in_no_first_round(call, tmp_path, capsys) -> None:
@@ -391,6 +435,12 @@ BAD = {
     "class twice": (None, [], ["--classes", "tree,tree"], "--classes is 'tree,tree': give different names"),
     "class called id": (None, [], ["--classes", "id,tree"], "none of them id, split or labels"),
     "other classes": (lambda run_dir: fill(run_dir / "round-1/to_label.csv"), [], ["--classes", "a,b,c"], "and were"),
+    "class called as a reason": (
+        None,
+        [],
+        ["--classes", "tree,why:  rank"],
+        "--classes has a class 'why: rank', as columns of a form are called: rename it",
+    ),
     "classes between semicolons": (None, [], ["--classes", "a;b;c"], "give names between commas"),
     "no test": (None, ["--test", "0"], [], "--test is 0: it must be at least 1"),
     "too many to begin with": (None, ["--initial", "70", "--run-dir", "new"], [], "60 tiles without labels and 78"),
@@ -491,10 +541,11 @@ def test_rounds_write_over_nothing_else(call, tmp_path, capsys, monkeypatch, arg
     assert sorted(tmp_path.rglob("*")) == files
 
 
-def write_features(path: Path, tiles: int = 60) -> Path:
+def write_features(path: Path, tiles: int = 60, noise: float = 0.0) -> Path:
     """What a network trained elsewhere might say of the tiles, in another order than the folder's."""
     pixels = np.asarray(ARCHIVE.images).reshape(60, -1, 3).astype(np.float32)
     vectors = np.concatenate([pixels.mean(1), pixels.std(1)], axis=1)[::-1][:tiles]
+    vectors = vectors + noise * np.random.default_rng(0).normal(size=vectors.shape).astype(np.float32)
     np.savez(path, ids=np.array([f"{tile}.png" for tile in ARCHIVE.ids[::-1][:tiles]]), embeddings=vectors)
     return path
 
@@ -507,6 +558,12 @@ def test_rounds_on_features_cover_them_first_and_learn_a_head(call, tmp_path, ca
     config = json.loads((tmp_path / "run/round-3/config.json").read_text())
     assert (config["query"], config["head"]) == ("boundary", "linear")
     covering = {row["id"] for row in first if row["split"] == "pool"}
+    clusters = [(row["why: cluster"], row["why: cluster size"]) for row in first]
+    assert clusters[:8] == [("", "")] * 8  # tiles of the test are random
+    assert [number for number, _ in clusters[8:]] == [str(number) for number in range(1, 9)]
+    sizes = [int(size) for _, size in clusters[8:]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sum(sizes) == 60 - 8
     (chance,) = rounds(call, tmp_path / "chance", 1, "--features", features, "--first", "random")
     assert {row["id"] for row in chance if row["split"] == "test"} == {r["id"] for r in first if r["split"] == "test"}
     assert {row["id"] for row in chance if row["split"] == "pool"} != covering
@@ -518,6 +575,51 @@ def test_rounds_on_features_cover_them_first_and_learn_a_head(call, tmp_path, ca
     images = np.stack([vectors[row["id"]] for row in rows])[:, None, None]
     written = [[float(row[name]) for name in ARCHIVE.class_names] for row in rows]
     np.testing.assert_allclose(trained.predict(images), written, atol=1e-4)
+
+
+GAIN = r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]"
+
+
+def test_rounds_say_what_they_gained_and_what_another_would_bring(call, tmp_path, capsys) -> None:
+    options = ["--features", write_features(tmp_path / "features.npz", noise=60.0), "--test", 20]
+    rounds(call, tmp_path / "run", 2, *options)
+    assert "points" not in capsys.readouterr().out
+    fill(tmp_path / "run/round-2/to_label.csv")
+    assert call(*options) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf"points gained since round 2, with 4 labels: micro F1 {GAIN}, macro F1 {GAIN}", said[1])
+    few = "unclear after so few rounds"
+    assert said[2] == f"points that another 4 labels would likely bring: micro F1 {few}, macro F1 {few}"
+    for number in (3, 4):
+        fill(tmp_path / f"run/round-{number}/to_label.csv")
+        assert call(*options) == 0
+        said = capsys.readouterr().out.splitlines()
+    gains = rf"micro F1 ({GAIN}), macro F1 {GAIN}"
+    pattern = rf"points gained since round 4, with 4 labels: {gains}; since round 2, with 12 labels: {gains}"
+    last, before = re.fullmatch(pattern, said[1]).groups()
+    assert last != before
+    records = [json.loads(line) for line in (tmp_path / "run/round-5/history.jsonl").read_text().splitlines()]
+    assert last.startswith(f"{100 * (records[-1]['micro_f1'] - records[-2]['micro_f1']) + 0.0:+.1f} [")
+    outlook = rf"(unclear, )?{GAIN}"
+    pattern = rf"points that another 4 labels would likely bring: micro F1 {outlook}, macro F1 {outlook}"
+    assert re.fullmatch(pattern, said[2])
+    # A round that was repeated says the same.
+    (tmp_path / "run/round-5/to_label.csv").unlink()
+    assert call(*options) == 0
+    assert capsys.readouterr().out.splitlines() == said
+
+
+def test_rounds_on_other_tiles_are_not_compared(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 3, "--features", write_features(tmp_path / "features.npz"))
+    chosen = {row["id"] for row in read(tmp_path / "run/round-3/to_label.csv")}
+    predicted = {row["id"] for row in read(tmp_path / "run/round-3/predictions.csv")}
+    fill(tmp_path / "run/round-3/to_label.csv")
+    spare = min(predicted - chosen)
+    (tmp_path / "tiles" / spare).unlink()
+    capsys.readouterr()
+    assert call("--features", tmp_path / "features.npz", "--start", "cold") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == f"gains: unclear, as the tiles or the scores of {tmp_path / 'run/round-3'} are others"
 
 
 def test_tiles_without_features_are_named(call, tmp_path, capsys) -> None:

@@ -16,19 +16,25 @@ from tiny import make_archive
 
 from aljax.annotation.label_page import Form, label_page
 from aljax.arrays import UNKNOWN
-from aljax.data.labels import SKIPPED, read_csv
+from aljax.data.label_rows import REASON_COLUMNS
+from aljax.data.labels import SKIPPED, read_csv, read_form
 from aljax.errors import InputWarning
 from aljax.reports.contact_sheet import stretch
 
 IDS = ("<i>.png", 'b, "2".png', "ü c.png")
 CLASSES = ("trees", "</script><b>", 'a "quoted", name')
 ARCHIVE = replace(make_archive(3), ids=IDS)
+REASONS = [
+    ("2.5", "1", "1", "7", "other, tile.png", "0.5", '0.48 a "quoted", name, 0.60 trees'),
+    ("1.5", "3", "2", "1", "<i>.png", "0.5", "0.51 trees"),
+    ("",) * 7,
+]
 
 
 def make_page(folder: Path, bands: tuple[int, ...] = (0, 1, 2)) -> str:
     """Writes the page of three tiles, the last one first, with names that CSV or HTML take for something else."""
     rows = [(tile, "pool") for tile in reversed(IDS)]
-    form = Form(folder / "to_label.csv", ("id", "split"), rows, CLASSES)
+    form = Form(folder / "to_label.csv", ("id", "split"), rows, CLASSES, REASONS)
     label_page(folder / "label.html", ARCHIVE, np.array([2, 1, 0]), bands, form)
     form.path.write_text(form.blank(), encoding="utf-8")
     return (folder / "label.html").read_text(encoding="utf-8")
@@ -101,6 +107,9 @@ def test_what_the_page_saves_is_read_back_as_it_was_answered(tmp_path) -> None:
     assert saved.class_names == CLASSES
     assert saved.labels.tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 0]]
     assert saved.parts.tolist() == [0, 0, SKIPPED]
+    header, rows = read_form(tmp_path / "saved.csv")
+    assert header == ["id", "split", *CLASSES, *REASON_COLUMNS]
+    assert [tuple(row[-7:]) for row in rows] == REASONS
     # An open cell stays empty, and a tile of these alone is skipped.
     opened = [{"done": True, "cells": cells} for cells in ([1, "", 0], ["", "", ""], [0, 0, ""])]
     (tmp_path / "saved.csv").write_text(save(opened), encoding="utf-8")

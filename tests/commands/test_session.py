@@ -14,6 +14,7 @@ from tiny import make_archive
 
 import aljax
 from aljax.commands import annotate
+from aljax.data.labels import read_form
 from aljax.errors import InputError
 
 ARCHIVE = make_archive(60)
@@ -55,7 +56,12 @@ def test_suggests_is_told_and_predicts_over_restarts_and_beside_the_command(fold
     probabilities = session.predict(list(TRUTH))
     assert probabilities.shape == (60, 3)
     np.testing.assert_allclose(session.predict(list(TRUTH)[::-1]), probabilities[::-1], atol=1e-5)
+    before = read_form(folder / "run/round-2/to_label.csv")
     session.tell(second[::-1], labels_of(second[::-1]))
+    header, rows = read_form(folder / "run/round-2/to_label.csv")
+    assert header == before[0]
+    assert [row[5:] for row in rows] == [row[5:] for row in before[1]]  # why they were chosen
+    assert [row[2:5] for row in rows] == labels_of(second).astype(str).tolist()
     arguments = ["--images", folder / "tiles", "--features", folder / "features.npz", "--run-dir", folder / "run"]
     sizes = ["--classes", ",".join(ARCHIVE.class_names), "--test", 8, "--initial", 8, "--budget", 4]
     assert run(monkeypatch, annotate.main, *arguments, *sizes) == 0

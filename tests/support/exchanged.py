@@ -35,6 +35,8 @@ def for_two(run_dir: Path) -> Path:
     for name, own in (("ana", rows[:5]), ("ben", rows[3:])):
         (folder / f"to_label-{name}.csv").write_text(to_text(header, own), encoding="utf-8")
         (folder / f"label-{name}.html").write_bytes((folder / "label.html").read_bytes())
+    dealt = ((row[0], row[1], int(number < 5), int(number >= 3)) for number, row in enumerate(rows))
+    (folder / "dealt.csv").write_text(to_text(("id", "split", "ana", "ben"), dealt), encoding="utf-8")
     for name in ("to_label.csv", "label.html"):
         (folder / name).unlink()
     return run_dir

@@ -1,10 +1,10 @@
 """Answers from other tools, written into the forms of a round."""
 
-import re
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from aljax.annotation.annotators import NAME
 from aljax.annotation.exchange.answers import UNSURE, Answer, newest
 from aljax.annotation.exchange.rounds import Round, Sheet
 from aljax.data.label_rows import CELLS, SPLIT_COLUMN, class_names_in
@@ -20,7 +20,7 @@ def parse_annotators(text: str) -> dict[str, str]:
     pairs = [part.strip().partition("=") for part in text.split(",")] if text else []
     names = [name for name, *_ in pairs]
     users = [user for *_, user in pairs]
-    if not all(re.fullmatch(r"[\w-]+", name) for name in names) or len({*names}) < len(names):
+    if not all(NAME.fullmatch(name) for name in names) or len({*names}) < len(names):
         raise InputError(f"--annotator is {text!r}: {BOTH}")
     if len({*users}) < len(users) or ("" in users and len(users) > 1):
         raise InputError(f"--annotator is {text!r}: every annotator is another user: {BOTH}")

@@ -1,24 +1,23 @@
 """Pictures of the tiles of a round as PNG: browsers, and with them the tools, show no GeoTIFF."""
 
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from aljax.annotation.annotators import page_name
 from aljax.annotation.exchange.rounds import Round
 from aljax.annotation.label_page import read_pictures
 from aljax.errors import InputError
 from aljax.system.files import disk_errors, make_folder, write_atomically
 
 FOLDER = "images"  # beside the exported file, as in a zip of CVAT
-PAGE_NAME = re.compile(r"label(?:-[\w-]+)?\.html")
 
 
 def open_pictures(round_: Round, tiles: Sequence[str]) -> dict[str, Image.Image]:
     """The pictures of tiles, as the round's pages show them. Raises InputError if one is on no page."""
-    pages = [path for path in sorted(round_.folder.glob("label*.html")) if PAGE_NAME.fullmatch(path.name)]
+    pages = [path for path in (round_.folder / page_name(name) for name in round_.sheets) if path.exists()]
     found = {tile: picture for page in pages for tile, picture in read_pictures(page).items()}
     if missing := [tile for tile in tiles if tile not in found]:
         raise InputError(

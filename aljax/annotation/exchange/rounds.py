@@ -1,4 +1,4 @@
-"""The newest round as other tools see it: its forms, tiles and classes, and the names of its pictures.
+"""A round as other tools see it: its forms, tiles and classes, and the names of its pictures.
 
 Tools rename tiles, number them, and lose what else is written beside them; the name of a picture survives, at least in
 part. So it says which round and which tile it is of.
@@ -7,16 +7,16 @@ part. So it says which round and which tile it is of.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from aljax.annotation.annotators import form_name, read_dealt
 from aljax.annotation.labelling import round_dir
 from aljax.data.label_rows import SPLIT_COLUMN, class_names_in
 from aljax.data.labels import PART_NAMES, SKIPPED, classes_of, read_form
 from aljax.errors import InputError
 
-FORM_NAME = re.compile(r"to_label(?:-([\w-]+))?\.csv")
 MARK = re.compile(r"aljax-([0-9a-f]{8})-([0-9a-f]{12})")
 
 
@@ -74,8 +74,8 @@ class Round(NamedTuple):
             tile = tiles.get(mark[2]) if mark else name if name in tiles.values() else None
             if tile is None or (mark and mark[1] != key):
                 raise InputError(
-                    f"{file}: {name} is no tile of {self.folder}: the file is of another project or round, whose "
-                    "answers belong to that"
+                    f"{file}: {name} is no tile of {self.folder}: the file is of another project, or of a round "
+                    "that --round is to name"
                 )
             found[name] = tile
         return found
@@ -85,26 +85,21 @@ def _digest(text: str, length: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-def open_round(run_dir: Path) -> Round:
-    """The newest round. Raises InputError if there is none, or if its forms have different classes."""
-    numbers = [int(name) for path in run_dir.glob("round-*") if (name := path.name.removeprefix("round-")).isdecimal()]
-    folders = [round_dir(run_dir, number) for number in sorted(numbers)]
-    forms = {folder: found for folder in folders if (found := _forms(folder))}
-    if not forms:
+def open_round(run_dir: Path, number: int = 0) -> Round:
+    """A round, the newest for 0. Raises InputError if there is none, or if its forms have different classes."""
+    names = (path.parent.name.removeprefix("round-") for path in run_dir.glob("round-*/to_label*.csv"))
+    numbers = {int(name) for name in names if name.isdecimal()}
+    if not numbers:
         raise InputError(f"{run_dir} has no round with a form: make one with `aljax annotate --run-dir {run_dir}`")
-    folder, paths = list(forms.items())[-1]
-    class_names = classes_of(next(iter(paths.values())))
-    for path in paths.values():
-        if sorted(classes_of(path)) != sorted(class_names):
-            raise InputError(f"{path} has other classes than the round's other forms: bring it back")
-    return Round(folder, {name: _read(path) for name, path in paths.items()}, class_names)
-
-
-def _forms(folder: Path) -> Mapping[str, Path]:
-    """The forms of a round by annotator: those of several, else that of one person."""
-    names = {path: FORM_NAME.fullmatch(path.name) for path in sorted(folder.glob("to_label*.csv"))}
-    forms = {match[1] or "": path for path, match in names.items() if match}
-    return {name: path for name, path in forms.items() if name} or forms
+    if number and number not in numbers:
+        raise InputError(f"--round {number}: {run_dir} has no such round with a form, the newest is {max(numbers)}")
+    folder = round_dir(run_dir, number or max(numbers))
+    sheets = {name: _read(folder / form_name(name)) for name in read_dealt(folder) or [""]}
+    class_names = classes_of(next(iter(sheets.values())).path)
+    for sheet in sheets.values():
+        if sorted(classes_of(sheet.path)) != sorted(class_names):
+            raise InputError(f"{sheet.path} has other classes than the round's other forms: bring it back")
+    return Round(folder, sheets, class_names)
 
 
 def _read(path: Path) -> Sheet:

@@ -50,6 +50,7 @@ class ExportSettings:
     run_dir: Path  # folder of the rounds
     to: Literal["label-studio", "cvat", "geojson"]  # the tool, or format, to write for
     out: Path  # file to write
+    round: int = 0  # number of an earlier round, whose forms are still incomplete; 0: the newest
     annotator: str = ""  # only the tiles of this annotator, in a round of several
     predictions: bool = False  # with what the newest round predicts, to be corrected
     images_url: str = ""  # address below which Label Studio finds the pictures
@@ -59,7 +60,7 @@ def main() -> None:
     """Parses the command line, writes the files and says what to do with them."""
     settings = read_options(ExportSettings, "aljax exchange export", __doc__)
     check_output(settings.out)
-    round_ = open_round(settings.run_dir)
+    round_ = open_round(settings.run_dir, settings.round)
     tiles = waiting_tiles(round_, settings.annotator)
     predicted = read_predictions(settings.run_dir, round_) if settings.predictions else {}
     written = {"label-studio": export_label_studio, "cvat": export_cvat, "geojson": export_geojson}[settings.to](

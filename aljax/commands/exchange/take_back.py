@@ -1,4 +1,4 @@
-"""Takes the answers of another tool into the forms of the newest round.
+"""Takes the answers of another tool into the forms of a round.
 
     aljax exchange import --run-dir runs/mine --from label-studio answers.json
     aljax exchange import --run-dir runs/mine --from label-studio --annotator ana=1,ben=ben@example.org answers.json
@@ -40,6 +40,7 @@ class ImportSettings:
     file: tyro.conf.Positional[Path]  # what the tool has exported
     run_dir: Path  # folder of the rounds
     source: Annotated[Literal["label-studio", "cvat", "geojson", "coco"], tyro.conf.arg(name="from")]  # tool or format
+    round: int = 0  # number of an earlier round, for late answers; 0: the newest
     annotator: str = ""  # who is who: NAME=USER between commas, USER by number or email; or NAME, for all answers
     replace: bool = False  # answers that are in a form already, by others in the file
 
@@ -48,7 +49,7 @@ def main() -> None:
     """Parses the command line, fills in the forms and says what is still missing."""
     settings = read_options(ImportSettings, "aljax exchange import", __doc__)
     annotators = filling.parse_annotators(settings.annotator)
-    round_ = open_round(settings.run_dir)
+    round_ = open_round(settings.run_dir, settings.round)
     if (told := round_.folder / TOLD).exists():
         raise InputError(f"{told} has answers that a program has told: let it tell the rest, or move the file away")
     answers = READERS[settings.source](settings.file, round_)

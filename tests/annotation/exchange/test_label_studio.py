@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -253,7 +254,7 @@ def test_a_tile_of_another_round_is_refused_by_its_picture(take, task) -> None:
     key = other["data"]["image"].partition("aljax-")[2][:8]
     other["data"]["image"] = other["data"]["image"].replace(key, "0123abcd")
     status, error = take([other])
-    assert (status, "the file is of another project or round" in error) == (2, True)
+    assert (status, "the file is of another project, or of a round" in error) == (2, True)
 
 
 def test_two_users_on_a_tile_of_one_person_are_refused_until_one_is_named(take, task, run_dir) -> None:
@@ -360,6 +361,18 @@ def test_a_page_that_is_gone_is_named(exchange, run_dir, tmp_path) -> None:
     page.write_text(text.replace(base64.b64encode(b"\xff\xd8\xff").decode(), "AAAA"))
     assert "label.html is not readable as the page of a round" in exchange(*arguments)[2]
     assert not (tmp_path / "out.json").exists()
+
+
+def test_late_answers_go_into_an_earlier_round(exchange, take, task, run_dir) -> None:
+    first = [task("a.tif", annotation(chosen("classes", ONE)))]
+    shutil.copytree(run_dir / "round-1", run_dir / "round-2")
+    form = run_dir / "round-2/to_label.csv"
+    form.write_text("".join(form.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
+    status, error = take(first)
+    assert (status, "or of a round that --round is to name" in error) == (2, True)
+    assert take(first, "--round", 1) == (0, "")
+    assert cells(run_dir)["a.tif"] == ["0", "0", "1", "0", "0"]
+    assert "the newest is 2" in take(first, "--round", 3)[1]
 
 
 def test_rounds_that_are_not_there_are_named(exchange, run_dir: Path, tmp_path) -> None:
