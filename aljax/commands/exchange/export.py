@@ -67,10 +67,10 @@ def main() -> None:
         settings, round_, tiles, predicted
     )
     print(f"{len(tiles)} tiles of {round_.folder}: {', '.join(map(str, written))}")
-    by = f" --annotator {settings.annotator}" if settings.annotator else ""
-    print(
-        f"take the answers back with `aljax exchange import --run-dir {settings.run_dir} --from {settings.to}{by} FILE`"
-    )
+    more = f" --annotator {settings.annotator}" if settings.annotator else ""
+    more += f" --round {settings.round}" if settings.round else ""
+    command = f"aljax exchange import --run-dir {settings.run_dir} --from {settings.to}{more} FILE"
+    print(f"take the answers back with `{command}`")
 
 
 def waiting_tiles(round_: Round, annotator: str) -> list[str]:
