@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     COVERAGE = 8
     SCORE = 9
     RESAMPLING = 12
+    DEALING = 13
 
 
 def derive_key(seed: int, purpose: Purpose, trial: int = 0, iteration: int = 0, epoch: int = 0) -> Array:

@@ -16,11 +16,15 @@ from PIL import Image
 from aljax.data.archive import Archive
 from aljax.data.label_rows import REASON_COLUMNS, SPLIT_COLUMN
 from aljax.data.labels import PART_NAMES, SKIPPED, to_text
+from aljax.errors import InputError
 from aljax.reports.contact_sheet import show
 from aljax.system.files import write_atomically
 
 TILES_AT_ONCE = 60  # tiles with a common contrast stretch, as on a contact sheet
 QUALITY = 92  # of JPEG; without chroma subsampling, artefacts are not visible
+
+JPEG = "data:image/jpeg;base64,"
+CONTENT = '<script type="application/json" id="round">'  # on the page, before what is on it as JSON
 
 
 class Form(NamedTuple):
@@ -83,6 +87,22 @@ def label_page(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], ban
     write_atomically(path, template.replace("ROUND", text, 1))
 
 
+def read_pictures(path: Path) -> dict[str, Image.Image]:
+    """The picture of each tile on a page. Raises InputError if the file is not such a page."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text.partition(CONTENT)[2].partition("</script>")[0])
+        return {tile["id"]: _decoded(tile["picture"]) for tile in content["tiles"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not readable as the page of a round ({error}): bring it back") from error
+
+
+def _decoded(picture: str) -> Image.Image:
+    image = Image.open(io.BytesIO(base64.b64decode(picture.removeprefix(JPEG))))
+    image.load()
+    return image
+
+
 def _line(cells: Sequence[str]) -> str:
     return to_text(cells, ()).removesuffix("\n")
 
@@ -95,4 +115,4 @@ def encoded(archive: Archive, indices: Int[np.ndarray, " n"], bands: Sequence[in
             file = io.BytesIO()
             image = Image.fromarray(picture.squeeze(-1) if len(bands) == 1 else picture)
             image.save(file, "JPEG", quality=QUALITY, subsampling=0)
-            yield "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+            yield JPEG + base64.b64encode(file.getvalue()).decode()

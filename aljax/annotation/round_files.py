@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
+from jaxtyping import Bool
 
+from aljax.annotation.annotators import DEALT, dealt_text, form_name, page_name
 from aljax.annotation.label_page import Form, label_page
 from aljax.annotation.labelling import Assignment, Labelling, round_dir
 from aljax.annotation.reasons import BLANK
@@ -34,9 +37,10 @@ from aljax.loop.state import RunState
 from aljax.reports.contact_sheet import contact_sheet
 from aljax.system.files import disk_errors, make_folder, write_atomically
 
-FORM, PAGE, PREDICTIONS, LABELS = "to_label.csv", "label.html", "predictions.csv", "labels.csv"
+FORM, PAGE, PREDICTIONS, LABELS = form_name(""), page_name(""), "predictions.csv", "labels.csv"
 MAP = "to_label.geojson"
-GIVEN = "labels-given.csv"
+GIVEN, AGREEMENT = "labels-given.csv", "agreement.csv"
+TOLD = "told.json"  # labels that a program has told of an incomplete round so far, beside its form
 FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes a cell that begins so for a formula
 TILES_PER_SHEET = 60
 # Height and width of a tile on a sheet, whatever the image size of the network is.
@@ -44,8 +48,9 @@ SHEET_PIXELS = 256
 
 
 def count_rounds(run_dir: Path) -> int:
-    """Number of rounds with a form. Raises InputError if a round before the last has none."""
-    names = (form.parent.name.removeprefix("round-") for form in run_dir.glob(f"round-*/{FORM}"))
+    """Number of rounds with a form, or several. Raises InputError if a round before the last has none."""
+    forms = (form for name in (FORM, DEALT) for form in run_dir.glob(f"round-*/{name}"))
+    names = (form.parent.name.removeprefix("round-") for form in forms)
     numbers = {int(name) for name in names if name.isdecimal()}
     for number in range(1, max(numbers, default=0)):
         if number not in numbers:
@@ -57,7 +62,7 @@ def count_rounds(run_dir: Path) -> int:
 
 
 def waiting_form(run_dir: Path) -> Path | None:
-    """The form of the newest round if it is not filled in; None otherwise."""
+    """The form of the newest round, if it is of one person and not filled in; None otherwise."""
     form = round_dir(run_dir, count_rounds(run_dir)) / FORM
     return form if form.exists() and is_blank(form) else None
 
@@ -69,13 +74,24 @@ def read_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels | N
     Warns of empty cells of the newest form, which may have been forgotten.
     """
     forms = [round_dir(run_dir, number + 1) / FORM for number in range(count_rounds(run_dir))]
-    read = {form: _read_form(form, form == forms[-1]) for form in forms}
+    read = {form: read_filled(form, form == forms[-1]) for form in forms}
     _check_folders(read)
-    tables = {**start, **read}
+    tables = {**labelled_rows(start), **read}
     return merge(tables) if tables else None
 
 
-def _read_form(form: Path, is_newest: bool) -> CsvLabels:
+def labelled_rows(start: Mapping[Path, CsvLabels]) -> dict[Path, CsvLabels]:
+    """The tables without the tiles that have no label, which a round may ask for."""
+    found = {}
+    for path, table in start.items():
+        keep = ~(table.labels == UNKNOWN).all(1)
+        ids, places = (tuple(part[row] for row in np.flatnonzero(keep)) for part in (table.ids, table.places))
+        parts = None if table.parts is None else table.parts[keep]
+        found[path] = CsvLabels(ids, table.class_names, table.labels[keep], parts, places)
+    return found
+
+
+def read_filled(form: Path, is_newest: bool) -> CsvLabels:
     """The answers in a form; a tile all of whose classes are unknown (?) is skipped."""
     table, blanks = read_table(form), find_blanks(form)
     if table.parts is None:  # test tiles would be trained on
@@ -131,8 +147,8 @@ def save_start(run_dir: Path, start: Mapping[Path, CsvLabels]) -> None:
         write_atomically(run_dir / GIVEN, labels_text(merge(start)))
 
 
-def save_labels(run_dir: Path, labels: CsvLabels) -> None:
-    """Writes all labels so far to `labels.csv`.
+def save_labels(run_dir: Path, labels: CsvLabels, agreement: str = "") -> None:
+    """Writes all labels so far to `labels.csv` and, if it is not empty, the table `agreement.csv`.
 
     If the existing file has tiles that are in no form any more, it is kept under another name, with a warning.
     """
@@ -146,12 +162,22 @@ def save_labels(run_dir: Path, labels: CsvLabels) -> None:
             message = f"{len(gone)} tiles of {file} are in no form any more, as {gone[0]}: they count as not labelled "
             warnings.warn(InputWarning(f"{message}(the file as it was is kept as {kept.name})"), stacklevel=2)
         write_atomically(file, labels_text(labels))
+        if agreement:
+            write_atomically(run_dir / AGREEMENT, agreement)
 
 
 def write_round(
-    folder: Path, labelling: Labelling, assignment: Assignment, class_names: tuple[str, ...], bands: tuple[int, ...]
+    folder: Path,
+    labelling: Labelling,
+    assignment: Assignment,
+    class_names: tuple[str, ...],
+    bands: tuple[int, ...],
+    dealt: Mapping[str, Bool[np.ndarray, " k"]] = MappingProxyType({}),
 ) -> None:
-    """Writes sheets, page, a map if tiles have a georeference and, last, the form, with which the round is complete."""
+    """Writes sheets, page, a map if tiles have a georeference and, last, the form, with which the round is complete.
+
+    Of a round of several, to whom tiles are `dealt`, a page and a form for each, and last who was given what.
+    """
     archive = labelling.archive
     if isinstance(archive.images, EncodedImages):
         archive = replace(archive, images=replace(archive.images, size=SHEET_PIXELS))
@@ -163,10 +189,16 @@ def write_round(
         parts = zip(assignment.rows, assignment.parts, strict=True)
         rows = [(archive.ids[row], PART_NAMES[part]) for row, part in parts]
         _write_map(folder / MAP, archive, assignment, rows)
-        form = Form(folder / FORM, ("id", SPLIT_COLUMN), rows, class_names, assignment.reasons or [BLANK] * len(rows))
-        _warn_of_formulas(form)
-        label_page(folder / PAGE, archive, assignment.rows, bands, form)
-        write_atomically(form.path, form.blank())
+        reasons = assignment.reasons or [BLANK] * len(rows)
+        for name, mask in (dealt or {"": np.ones(len(rows), bool)}).items():
+            own = np.flatnonzero(mask).tolist()
+            of_own = [rows[row] for row in own], class_names, [reasons[row] for row in own]
+            form = Form(folder / form_name(name), ("id", SPLIT_COLUMN), *of_own)
+            _warn_of_formulas(form)
+            label_page(folder / page_name(name), archive, assignment.rows[own], bands, form)
+            write_atomically(form.path, form.blank())
+        if dealt:
+            write_atomically(folder / DEALT, dealt_text(rows, dealt))
 
 
 def _write_map(path: Path, archive: Archive, assignment: Assignment, form: list[tuple[str, str]]) -> None:

@@ -28,6 +28,13 @@ the rank among all tiles without labels; its cluster and the number of candidate
 the distance to it, of the embeddings that are clustered; and the classes most in doubt with their probabilities. What
 a query does not have is blank, as all is for tiles that were drawn by chance.
 
+With --annotators ana,ben each has a page and a form of their own in the round's folder, label-ana.html and
+to_label-ana.csv. The tiles are dealt evenly, but for the share --overlap, which goes to all. The next round is made
+when all have answered, or without the rest with --go-on; what comes later, or is corrected, joins then. labels.csv is
+what the answers come to: where people differ, what --disagreement says. agreement.csv has Krippendorff's alpha of each
+class and who differs from whom. With --disputed-first the tiles on which they differ come back once, to all, before new
+ones.
+
 Labels that you already have are given with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
 column split may say test or validation). Repeat the same command to go on with a round that was stopped.
 """
@@ -35,6 +42,7 @@ column split may say test or validation). Repeat the same command to go on with 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import jax
@@ -42,7 +50,11 @@ import numpy as np
 import tyro
 
 from aljax.annotation import round_files
+from aljax.annotation.agreement import Disagreement
+from aljax.annotation.annotators import check_round, deal, form_name, parse_names, tiles_left
+from aljax.annotation.answers import Together, put_first, read_together
 from aljax.annotation.labelling import (
+    Assignment,
     Labelling,
     choose_initial,
     chosen_tiles,
@@ -53,6 +65,7 @@ from aljax.annotation.labelling import (
 from aljax.annotation.outlook import describe_gains
 from aljax.annotation.rounds import run_round
 from aljax.annotation.unreadable import leave_out_unreadable
+from aljax.arrays import UNKNOWN
 from aljax.commands.on_features import FeatureSettings, choose_network
 from aljax.commands.process import parse_settings, prepare_process
 from aljax.data.archive import Archive
@@ -93,6 +106,11 @@ class AnnotationSettings(FeatureSettings):
     test: int = 100  # random test tiles, unless some of --labels are for the test
     threshold: Asked | None = None  # of printed scores, and of 0 and 1 in predictions.csv; None: 0.5, probabilities
     bands: str = ""  # bands shown as red, green and blue, counted from 1, such as 4,1,2, or one band for grey
+    annotators: str = ""  # names of several people who label, between commas, such as ana,ben; a page for each
+    overlap: float = 0.2  # with --annotators: share of the tiles that go to all of them, also of the test tiles
+    disagreement: Disagreement = "unknown"  # what a cell becomes on which people differ; dawid-skene needs crowd-kit
+    disputed_first: bool = False  # tiles on which people differ come back in the next round, before new ones
+    go_on: bool = False  # make the next round although some people have not answered for all of their tiles
     run_dir: Path = Path("runs/annotation")  # folder of the rounds
     trials: tyro.conf.Fixed[int] = 1
     first_trial: tyro.conf.Fixed[int] = 1
@@ -151,17 +169,21 @@ def check_places(settings: AnnotationSettings) -> None:
 
 def open_labelling(
     settings: AnnotationSettings, start: Mapping[Path, CsvLabels], classes: tuple[str, ...]
-) -> tuple[Labelling, tuple[str, ...]]:
-    """The archive with all labels so far, which it saves to labels.csv, and its classes. Raises InputError."""
-    labels = round_files.read_labels(settings.run_dir, start)
+) -> tuple[Labelling, tuple[str, ...], Together]:
+    """The archive with all labels so far, which it saves to labels.csv, its classes, and what people say of each tile.
+
+    Raises InputError.
+    """
+    together = read_together(settings.run_dir, start, settings.disagreement)
+    labels = together.labels
     if labels is None:
-        return split_labelled(open_tiles(settings, None)), classes
+        return split_labelled(open_tiles(settings, None)), classes, together
     check_classes(classes, labels.class_names)
-    archive = open_tiles(settings, labels)
-    round_files.save_labels(settings.run_dir, labels)
+    archive = open_tiles(settings, together.for_archive)
+    round_files.save_labels(settings.run_dir, labels, together.agreement)
     if settings.labels is not None:
         round_files.save_start(settings.run_dir, start)
-    return split_labelled(archive), labels.class_names
+    return split_labelled(archive), labels.class_names, together
 
 
 def open_tiles(settings: AnnotationSettings, labels: CsvLabels | None) -> Archive:
@@ -198,21 +220,26 @@ def on_features(settings: AnnotationSettings, labelling: Labelling) -> Labelling
 
 
 def make_round(
-    settings: AnnotationSettings, labelling: Labelling, classes: tuple[str, ...], number: int, last: bool
+    settings: AnnotationSettings,
+    labelling: Labelling,
+    classes: tuple[str, ...],
+    number: int,
+    last: bool,
+    disputed: Mapping[str, int] = MappingProxyType({}),
 ) -> RunState | None:
     """Trains unless tiles for the initial labels or the test are missing, chooses tiles and writes the round's files.
 
     Returns the state after the training, None without.
     """
     folder = round_dir(settings.run_dir, number)
-    bands = parse_bands(settings.bands, labelling.archive)
+    parse_bands(settings.bands, labelling.archive)  # before the training
     trained_on = on_features(settings, labelling)
     covers = settings.features is not None and settings.first == "coverage"
     features = np.asarray(trained_on.archive.images) if covers else None
     if not last:
         initial = choose_initial(labelling, settings.seed, number, settings.initial, settings.test, features)
         if initial is not None:
-            round_files.write_round(folder, labelling, initial, classes, bands)
+            ask(settings, labelling, initial, classes, number, disputed)
             return None
     warn_of_unmeasured(labelling)
     trained_on = replace(trained_on, archive=keep_tiles(trained_on.archive, settings.tiles_in, settings.cache_dir))
@@ -231,8 +258,43 @@ def make_round(
     if not last:
         above = None if settings.threshold is None else find_threshold(settings.threshold, state.thresholds, folder)
         round_files.write_predictions(folder, labelling, state, above)
-        round_files.write_round(folder, labelling, chosen_tiles(labelling, state, folder), classes, bands)
+        ask(settings, labelling, chosen_tiles(labelling, state, folder), classes, number, disputed)
     return state
+
+
+def ask(
+    settings: AnnotationSettings,
+    labelling: Labelling,
+    assignment: Assignment,
+    classes: tuple[str, ...],
+    number: int,
+    disputed: Mapping[str, int],
+) -> None:
+    """Writes the files of a round; the tiles are dealt where there are several annotators."""
+    names, common = parse_names(settings.annotators), 0
+    if settings.disputed_first:
+        assignment, common = put_first(labelling, assignment, disputed)
+    dealt = deal(settings.seed, number, assignment.parts, names, settings.overlap, common) if names else {}
+    folder, bands = round_dir(settings.run_dir, number), parse_bands(settings.bands, labelling.archive)
+    round_files.write_round(folder, labelling, assignment, classes, bands, dealt)
+
+
+def check_people(settings: AnnotationSettings) -> None:
+    """Raises InputError for settings of several annotators that cannot be met."""
+    names = parse_names(settings.annotators)
+    if not 0.0 <= settings.overlap <= 1.0:
+        raise InputError(f"--overlap is {settings.overlap}: it is a share of the tiles, from 0 to 1")
+    if settings.disputed_first and not names:
+        raise InputError("--disputed-first brings tiles back to several people: name them with --annotators")
+
+
+def print_left(folder: Path, left: Mapping[str, tuple[int, int]]) -> None:
+    """Prints who has how many tiles left in a round of several."""
+    people = ", ".join(f"{name} {count} of {total}" for name, (count, total) in left.items())
+    print(
+        f"tiles left to label in {folder}: {people}. Each opens label-NAME.html in a browser and saves "
+        "to_label-NAME.csv; put it there, then repeat the command (--go-on: without what is not answered)"
+    )
 
 
 def print_request(form: Path) -> None:
@@ -248,25 +310,44 @@ class Round(NamedTuple):
     """A round that `next_round` made or found."""
 
     form: Path | None
-    """The form to fill in; None after the last round."""
+    """The form to fill in, of a round of several the first; None after the last round."""
     state: RunState | None = None
     """The state after the training; None if there was none in this call."""
     labelling: Labelling | None = None
     """The labels that it was trained on."""
     scores: Metrics | None = None
     """Scores of the round, at the threshold that was asked for."""
+    left: Mapping[str, tuple[int, int]] = {}
+    """In a round of several that waits: how many tiles each of them has left, of how many."""
+    told: tuple[str, ...] = ()
+    """How far people agree."""
+
+
+def find_waiting(settings: AnnotationSettings, classes: tuple[str, ...]) -> Round | None:
+    """The newest round, if it is of several annotators and waits for answers of theirs. Raises InputError."""
+    folder = round_dir(settings.run_dir, round_files.count_rounds(settings.run_dir))
+    check_round(folder, classes)
+    left = tiles_left(folder)
+    nothing = all(count == total for count, total in left.values())
+    if not left or not any(count for count, _ in left.values()) or (settings.go_on and not nothing):
+        return None
+    is_trained = settings.finish and nothing and (folder / "config.json").exists()
+    return Round(None) if is_trained else Round(folder / form_name(next(iter(left))), left=left)
 
 
 def next_round(settings: AnnotationSettings) -> Round:
     """Makes the next round, or finds the one that waits for labels. Raises InputError."""
     check_places(settings)
+    check_people(settings)
     start, classes = read_start(settings)
     waiting = round_files.waiting_form(settings.run_dir)
     if waiting is not None:
         check_classes(classes, classes_of(waiting))
         is_trained = settings.finish and (waiting.parent / "config.json").exists()
         return Round(None if is_trained else waiting)
-    labelling, classes = open_labelling(settings, start, classes)
+    if found := find_waiting(settings, classes):
+        return found
+    labelling, classes, together = open_labelling(settings, start, classes)
     last = settings.finish or not labelling.unlabelled.any()
     if last and not (labelling.labelled.any() and len(labelling.split.test)):
         if settings.finish:
@@ -276,10 +357,11 @@ def next_round(settings: AnnotationSettings) -> Round:
             "some of them"
         )
     number = round_files.count_rounds(settings.run_dir) + 1
-    state = make_round(settings, labelling, classes, number, last)
-    form = None if last else round_dir(settings.run_dir, number) / round_files.FORM
+    state = make_round(settings, labelling, classes, number, last, together.disputed)
+    left = {} if last else tiles_left(round_dir(settings.run_dir, number))
+    form = None if last else round_dir(settings.run_dir, number) / form_name(next(iter(left), ""))
     scores = None if state is None else score_round(settings, labelling, state, number)
-    return Round(form, state, labelling, scores)
+    return Round(form, state, labelling, scores, left, together.told)
 
 
 def score_round(settings: AnnotationSettings, labelling: Labelling, state: RunState, number: int) -> Metrics:
@@ -290,6 +372,11 @@ def score_round(settings: AnnotationSettings, labelling: Labelling, state: RunSt
     found = read_probabilities(folder, record.trial, record.iteration).test
     threshold = find_threshold(settings.threshold, state.thresholds, folder)
     return evaluate(found, labelling.archive.labels[labelling.split.test], threshold)
+
+
+def count_known(labelling: Labelling) -> int:
+    """Number of test tiles of which something is known."""
+    return int((labelling.archive.labels[labelling.split.test] != UNKNOWN).any(1).sum())
 
 
 def newest_model(run_dir: Path) -> Path | None:
@@ -308,6 +395,7 @@ def main() -> None:
     if jax.process_count() > 1:
         raise InputError("annotation is made by one process, which uses all devices of its machine: start one")
     made = next_round(settings)
+    print(*(f"{line}\n" for line in made.told), sep="", end="")
     if made.state is not None:
         assert made.scores is not None
         assert made.labelling is not None
@@ -315,14 +403,14 @@ def main() -> None:
         print(
             f"round {round_files.count_rounds(settings.run_dir) + (made.form is None)}: trained on "
             f"{made.state.history[-1].num_labeled} tiles; micro F1 {made.scores.micro_f1:.1%}, macro F1 "
-            f"{made.scores.macro_f1:.1%} on {len(made.labelling.split.test)} test tiles{at} "
+            f"{made.scores.macro_f1:.1%} on {count_known(made.labelling)} test tiles{at} "
             f"({settings.run_dir / 'curve.png'})"
         )
         more = min(settings.budget, len(made.state.history[-1].selected))
         args = settings.run_dir, made.labelling, made.state.history, settings.seed, settings.threshold, more
         print(*(f"{line}\n" for line in describe_gains(*args)), sep="", end="")
     if made.form is not None:
-        print_request(made.form)
+        print_left(made.form.parent, made.left) if made.left else print_request(made.form)
         return
     model, labels = newest_model(settings.run_dir), settings.run_dir / round_files.LABELS
     if made.state is None:

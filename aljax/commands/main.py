@@ -11,6 +11,7 @@ from aljax.version import __version__
 COMMANDS = {
     "show": "look at an archive: a sheet of tiles, tiles per class",
     "annotate": "label tiles of your own in rounds: which next, what is learnt",
+    "exchange": "give a round to Label Studio, CVAT or QGIS, take answers back",
     "run": "simulate it on labelled tiles: what would each query save?",
     "compare": "put runs side by side: curves, differences, labels saved",
     "predict": "say what is on new tiles, by what a run or round has learnt",

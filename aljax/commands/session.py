@@ -23,8 +23,6 @@ from aljax.loop.settings import check_settings
 from aljax.runs.inference import load
 from aljax.system.files import write_atomically
 
-ANSWERS = "told.json"  # labels of an incomplete round so far, beside its form
-
 
 class Session:
     """Suggests tiles to label, receives their labels, and predicts other tiles; every step is saved in `run_dir`.
@@ -51,6 +49,8 @@ class Session:
         self._settings = AnnotationSettings(
             run_dir=Path(run_dir), images=Path(images), classes=",".join(classes), **settings
         )
+        if self._settings.annotators:
+            raise InputError("a session is of one annotator: leave out annotators, or use `aljax annotate`")
         self.class_names = tuple(classes)
         check_settings(self._settings)
         prepare_process()
@@ -66,6 +66,10 @@ class Session:
         if count is not None:
             settings = replace(settings, budget=count)
         made = next_round(settings)
+        if made.left and made.form is not None:
+            raise InputError(
+                f"{made.form.parent} waits for several annotators: fill in their forms; a session is of one"
+            )
         return [] if made.form is None else [row[0] for row in self._pending(made.form)]
 
     def tell(self, ids: Iterable[str], labels: Num[np.ndarray, "n c"] | Sequence[Sequence[float | None]]) -> None:
@@ -94,7 +98,7 @@ class Session:
         answers = {**self._read_answers(form), **dict(zip(rows, told, strict=True))}
         header, waiting = read_form(form)
         if len(answers) < len(waiting):
-            write_atomically(form.parent / ANSWERS, json.dumps(answers) + "\n")
+            write_atomically(form.parent / round_files.TOLD, json.dumps(answers) + "\n")
             return
         columns = [self.class_names.index(name) if name in self.class_names else None for name in header]
         known = {tile: ["?" if cell is None else cell for cell in cells] for tile, cells in answers.items()}
@@ -103,7 +107,7 @@ class Session:
             for row in waiting
         )
         write_atomically(form, to_text(header, filled))
-        (form.parent / ANSWERS).unlink(missing_ok=True)
+        (form.parent / round_files.TOLD).unlink(missing_ok=True)
 
     def predict(self, ids: Iterable[str]) -> Float[np.ndarray, "n c"]:
         """Probabilities (n, C) of the classes, in the order of `class_names`, by the network of the newest round.
@@ -128,7 +132,7 @@ class Session:
 
     def _read_answers(self, form: Path) -> dict[str, list[int | None]]:
         """Labels of the incomplete round so far, by tile. Raises InputError for a file that `tell` did not write."""
-        path = form.parent / ANSWERS
+        path = form.parent / round_files.TOLD
         if not path.exists():
             return {}
         try:

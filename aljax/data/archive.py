@@ -41,7 +41,7 @@ class Archive:
     name: str
     images: Images
     labels: UInt8[np.ndarray, "n c"]
-    """0, 1 or UNKNOWN. A tile all of whose cells are unknown is not labelled, and in no part of the split."""
+    """0, 1 or UNKNOWN. A tile all of whose cells are unknown is not labelled, and not in the pool of the split."""
     ids: Sequence[str]
     class_names: tuple[str, ...]
     digest: str = ""
@@ -75,11 +75,10 @@ class Archive:
             self._leave_unlabelled((self.labels == UNKNOWN).all(1))
 
     def _leave_unlabelled(self, rows: Bool[np.ndarray, " n"]) -> None:
-        """Counts tiles as not labelled, and takes them out of the split."""
-        labelled = ~rows if self.labelled is None else self.labelled & ~rows
-        split = self.split and Split(*(part[~rows[part]] for part in self.split))
-        object.__setattr__(self, "labelled", labelled)
-        object.__setattr__(self, "split", split)
+        """Counts tiles as not labelled. Those for validation and test stay there: no score counts an unknown cell."""
+        object.__setattr__(self, "labelled", ~rows if self.labelled is None else self.labelled & ~rows)
+        if self.split is not None:
+            object.__setattr__(self, "split", self.split._replace(pool=self.split.pool[~rows[self.split.pool]]))
 
     def fingerprint(self) -> str:
         """SHA-256 of tiles, labels, ids and class names: the same only for the same data."""

@@ -105,14 +105,9 @@ def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
 
     Raises InputError if the files have different classes, or share a tile.
     """
-    first, class_names = next((path, table.class_names) for path, table in tables.items())
+    class_names = check_same_classes(tables)
     files: dict[str, Path] = {}
     for path, table in tables.items():
-        if sorted(table.class_names) != sorted(class_names):
-            raise InputError(
-                f"{path} has the classes {', '.join(table.class_names)}, and {first} has {', '.join(class_names)}: "
-                "use the same in both"
-            )
         for tile in table.ids:
             if (other := files.setdefault(tile, path)) is not path:
                 raise InputError(f"tile {tile} is in {other} and in {path}: remove one of the rows")
@@ -120,6 +115,18 @@ def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
     parts = [np.zeros(len(table.ids), np.uint8) if table.parts is None else table.parts for table in tables.values()]
     places = tuple(place for table in tables.values() for place in table.places)
     return CsvLabels(tuple(files), class_names, np.concatenate(labels), np.concatenate(parts), places)
+
+
+def check_same_classes(tables: Mapping[Path, CsvLabels]) -> tuple[str, ...]:
+    """The classes in the order of the first file. Raises InputError if another has different ones."""
+    first, class_names = next((path, table.class_names) for path, table in tables.items())
+    for path, table in tables.items():
+        if sorted(table.class_names) != sorted(class_names):
+            raise InputError(
+                f"{path} has the classes {', '.join(table.class_names)}, and {first} has {', '.join(class_names)}: "
+                "use the same in both"
+            )
+    return class_names
 
 
 def to_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

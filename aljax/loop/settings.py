@@ -19,6 +19,7 @@ WHERE_AND_WHEN = (
     *("run_dir", "data_dir", "images", "features", "labels", "label_separator", "tiles_in", "cache_dir"),
     *("head", "width", "network"),  # the configuration describes the network itself
     "checkpoint_seconds",
+    *("annotators", "overlap", "disagreement", "disputed_first", "go_on"),  # of annotation by several people
     *(
         "bands",
         "classes",

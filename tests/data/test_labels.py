@@ -57,12 +57,12 @@ def test_cells_that_are_empty_or_a_question_mark_are_unknown(tmp_path: Path) -> 
     assert find_blanks(path).rows == ((4, "c"),)
 
 
-def test_tile_of_which_nothing_is_known_is_not_labelled_and_in_no_part(tmp_path: Path) -> None:
+def test_tile_of_which_nothing_is_known_is_not_labelled_and_not_in_the_pool(tmp_path: Path) -> None:
     for number, name in enumerate("abc"):
         write_png(tmp_path / "tiles" / f"{name}.png", pixels(seed=number))
-    table = read_csv(write(tmp_path, "id,split,tree,water\na,pool,1,?\nb,test,?,?\nc,test,0,1\n"))
+    table = read_csv(write(tmp_path, "id,split,tree,water\na,pool,1,1\nb,pool,?,?\nc,test,?,?\n"))
     archive = open_folder(tmp_path / "tiles", table, 16)
-    assert archive.labelled.tolist() == [True, False, True]
+    assert archive.labelled.tolist() == [True, False, False]
     assert [part.tolist() for part in archive.split] == [[0], [], [2]]
 
 
