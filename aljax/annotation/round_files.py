@@ -37,8 +37,8 @@ MAP = "to_label.geojson"
 GIVEN = "labels-given.csv"
 FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes a cell that begins so for a formula
 TILES_PER_SHEET = 60
-# Height and width of a tile on a sheet, whatever the image size of the network is.
-SHEET_PIXELS = 256
+# Height and width of a tile on the page and on a sheet, whatever the image size of the network is.
+SHOWN_PIXELS = 256
 
 
 def count_rounds(run_dir: Path) -> int:
@@ -131,15 +131,23 @@ def save_labels(run_dir: Path, labels: CsvLabels) -> None:
 
 
 def write_round(
-    folder: Path, labelling: Labelling, assignment: Assignment, class_names: tuple[str, ...], bands: tuple[int, ...]
+    folder: Path,
+    labelling: Labelling,
+    assignment: Assignment,
+    class_names: tuple[str, ...],
+    bands: tuple[int, ...],
+    sheets: bool = False,
 ) -> None:
-    """Writes sheets, page, a map if tiles have a georeference and, last, the form, with which the round is complete."""
+    """Writes the page, a map if tiles have a georeference and, last, the form, with which the round is complete.
+
+    Contact sheets as well if asked for: drawing one takes as long as twenty pages.
+    """
     archive = labelling.archive
     if isinstance(archive.images, EncodedImages):
-        archive = replace(archive, images=replace(archive.images, size=SHEET_PIXELS))
+        archive = replace(archive, images=replace(archive.images, size=SHOWN_PIXELS))
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for start in range(0, len(assignment.rows), TILES_PER_SHEET):
+        for start in range(0, len(assignment.rows), TILES_PER_SHEET) if sheets else ():
             sheet = folder / f"sheet-{start // TILES_PER_SHEET + 1}.png"
             contact_sheet(sheet, archive, assignment.rows[start : start + TILES_PER_SHEET], bands)
         parts = zip(assignment.rows, assignment.parts, strict=True)

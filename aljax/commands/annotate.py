@@ -8,13 +8,13 @@ second, the first tiles cover the features, and boundary is the query. Without, 
 
 The first call chooses random tiles, some for training and some for the test. Every round is a folder: open its
 label.html in a browser, label its tiles with a few keys, and replace the empty to_label.csv by the one that the page
-saves. (Or look at the sheets and write 0 or 1 into every cell of it; to_label.geojson shows where tiles with a
-georeference are.) Then repeat the same command. It trains on all labels so far, measures F1 on the test tiles, chooses
-the next tiles by the query function, and writes predictions of all other tiles to predictions.csv (not with --query
-random, which needs no predictions; 0 and 1 with --threshold). All labels so far are in labels.csv. A tile that cannot
-be labelled gets the word skip in the column split of its row and never comes back; tiles that cannot be read are listed
-in unreadable.csv and left out until they are repaired. With --finish, or when no tile is left, the command trains on
-all labels and chooses no tiles.
+saves. (Or write 0 or 1 into every cell of it in a spreadsheet; --sheets draws its tiles on contact sheets, and
+to_label.geojson shows where tiles with a georeference are.) Then repeat the same command. It trains on all labels so
+far, measures F1 on the test tiles, chooses the next tiles by the query function, and writes predictions of all other
+tiles to predictions.csv (not with --query random, which needs no predictions; 0 and 1 with --threshold). All labels so
+far are in labels.csv. A tile that cannot be labelled gets the word skip in the column split of its row and never comes
+back; tiles that cannot be read are listed in unreadable.csv and left out until they are repaired. With --finish, or
+when no tile is left, the command trains on all labels and chooses no tiles.
 
 After the training a line says what the last round has gained in percentage points, and the last three, with a 95 %
 interval: how far other test tiles would agree. Another says what the tiles of the new form would likely bring: how far
@@ -24,8 +24,8 @@ with other test tiles, are not compared.
 
 The last columns of to_label.csv say why a tile was chosen, and nothing is read from them: its score by the query, with
 the rank among all tiles without labels; its cluster and the number of candidates in it; the nearest labelled tile and
-the distance to it, of the embeddings that are clustered; and the classes most in doubt with their probabilities. What
-a query does not have is blank, as all is for tiles that were drawn by chance.
+the distance to it, of the embeddings that are clustered; the classes most in doubt with their probabilities; and the
+group of tiles in this form that are alike. What a query does not have is blank, as all is for tiles drawn by chance.
 
 Labels that you already have are given with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
 column split may say test or validation). Repeat the same command to go on with a round that was stopped.
@@ -92,6 +92,7 @@ class AnnotationSettings(FeatureSettings):
     test: int = 100  # random test tiles, unless some of --labels are for the test
     threshold: Asked | None = None  # of printed scores, and of 0 and 1 in predictions.csv; None: 0.5, probabilities
     bands: str = ""  # bands shown as red, green and blue, counted from 1, such as 4,1,2, or one band for grey
+    sheets: bool = False  # also draw the tiles on contact sheets, pictures to print or to look through
     run_dir: Path = Path("runs/annotation")  # folder of the rounds
     trials: tyro.conf.Fixed[int] = 1
     first_trial: tyro.conf.Fixed[int] = 1
@@ -211,7 +212,7 @@ def make_round(
     if not last:
         initial = choose_initial(labelling, settings.seed, number, settings.initial, settings.test, features)
         if initial is not None:
-            round_files.write_round(folder, labelling, initial, classes, bands)
+            round_files.write_round(folder, labelling, initial, classes, bands, settings.sheets)
             return None
     warn_of_unmeasured(labelling)
     trained_on = replace(trained_on, archive=keep_tiles(trained_on.archive, settings.tiles_in, settings.cache_dir))
@@ -230,16 +231,18 @@ def make_round(
     if not last:
         above = None if settings.threshold is None else find_threshold(settings.threshold, state.thresholds, folder)
         round_files.write_predictions(folder, labelling, state, above)
-        round_files.write_round(folder, labelling, chosen_tiles(labelling, state, folder), classes, bands)
+        chosen = chosen_tiles(labelling, state, folder)
+        round_files.write_round(folder, labelling, chosen, classes, bands, settings.sheets)
     return state
 
 
 def print_request(form: Path) -> None:
     """Prints how to label the tiles of a form."""
     page, sheets = form.parent / round_files.PAGE, form.parent / "sheet-*.png"
+    drawn = f", or look at {sheets}" if any(form.parent.glob(sheets.name)) else ", or in a spreadsheet,"
     print(
-        f"{count_tiles(form)} tiles to label: open {page} in a browser and save what it makes as {form}, or look at "
-        f"{sheets} and write 0 or 1 into every cell; then repeat the command"
+        f"{count_tiles(form)} tiles to label: open {page} in a browser and save what it makes as {form}{drawn} "
+        "and write 0 or 1 into every cell; then repeat the command"
     )
 
 

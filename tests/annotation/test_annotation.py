@@ -16,7 +16,6 @@ from tiny import make_archive, tiny_network
 import aljax
 from aljax.commands import annotate, on_features
 from aljax.data.label_rows import REASON_COLUMNS
-from aljax.reports.contact_sheet import contact_sheet
 from aljax.runs.run_dir import RunStore
 
 ARCHIVE = make_archive(60)
@@ -25,7 +24,7 @@ SMALL = ["--test", 8, "--initial", 8, "--budget", 4, "--epochs", 2, "--batch-siz
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch, plain_sheets):
+def call(tmp_path: Path, monkeypatch):
     """The command on a folder of tiles; gives its exit status."""
     monkeypatch.setattr(on_features, "DenseNet121", tiny_network)
     (tmp_path / "tiles").mkdir()
@@ -76,7 +75,6 @@ def rounds(call, run_dir: Path, last: int, *arguments: object) -> list[list[dict
 
 
 def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(annotate.round_files, "contact_sheet", contact_sheet)
     first, second, third = rounds(call, tmp_path / "run", 3)
     assert [row["split"] for row in first] == ["test"] * 8 + ["pool"] * 8
     assert [len(second), len(third)] == [4, 4]
@@ -94,7 +92,7 @@ def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys
     assert len(predicted) == 60 - 8 - 12
     assert predicted >= {row["id"] for row in third}
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"curve.png", "summary.json", "labels.csv"}
-    assert (tmp_path / "run/round-3/sheet-1.png").read_bytes()[:4] == b"\x89PNG"
+    assert not list((tmp_path / "run").rglob("*.png"))[1:]  # the curve alone
     page = (tmp_path / "run/round-3/label.html").read_text()
     assert re.findall(r'"start": "([^"]*),pool"', page) == [row["id"] for row in third]
     said = capsys.readouterr().out
@@ -193,7 +191,7 @@ def test_round_that_was_killed_goes_on_to_the_same_tiles(call, tmp_path, monkeyp
         assert call("--checkpoint-seconds", 0, run_dir="killed") == 130
     assert not (tmp_path / "killed/round-2/to_label.csv").exists()
     assert call(run_dir="killed") == 0
-    for name in ("to_label.csv", "label.html", "predictions.csv", "sheet-1.png"):
+    for name in ("to_label.csv", "label.html", "predictions.csv"):
         assert (tmp_path / "killed/round-2" / name).read_bytes() == (tmp_path / "run/round-2" / name).read_bytes()
 
 
@@ -455,6 +453,19 @@ def test_a_round_that_diverged_is_begun_anew_once_it_is_deleted(call, tmp_path, 
     assert call() == 0
 
 
+def test_sheets_are_drawn_where_they_are_asked_for(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 1)
+    assert re.search(
+        r"label.html in a browser and save what it makes as \S+, or in a spreadsheet, write 0 or 1",
+        capsys.readouterr().out,
+    )
+    fill(tmp_path / "run/round-1/to_label.csv")
+    assert call("--sheets") == 0
+    assert re.search(r"or look at \S+round-2/sheet-\*.png and write 0 or 1", capsys.readouterr().out)
+    assert (tmp_path / "run/round-2/sheet-1.png").read_bytes()[:4] == b"\x89PNG"
+    assert "sheets" not in json.loads((tmp_path / "run/round-2/config.json").read_text())
+
+
 def test_settings_of_the_sheets_do_not_make_another_round(call, tmp_path, monkeypatch) -> None:
     rounds(call, tmp_path / "run", 1)
     fill(tmp_path / "run/round-1/to_label.csv")
@@ -513,6 +524,7 @@ def test_rounds_on_features_cover_them_first_and_learn_a_head(call, tmp_path, ca
     sizes = [int(size) for _, size in clusters[8:]]
     assert sizes == sorted(sizes, reverse=True)
     assert sum(sizes) == 60 - 8
+    assert {int(row["why: group"]) for row in first} == {1, 2, 3}  # six tiles in each on average
     (chance,) = rounds(call, tmp_path / "chance", 1, "--features", features, "--first", "random")
     assert {row["id"] for row in chance if row["split"] == "test"} == {r["id"] for r in first if r["split"] == "test"}
     assert {row["id"] for row in chance if row["split"] == "pool"} != covering

@@ -23,9 +23,9 @@ IDS = ("<i>.png", 'b, "2".png', "ü c.png")
 CLASSES = ("trees", "</script><b>", 'a "quoted", name')
 ARCHIVE = replace(make_archive(3), ids=IDS)
 REASONS = [
-    ("2.5", "1", "1", "7", "other, tile.png", "0.5", '0.48 a "quoted", name, 0.60 trees'),
-    ("1.5", "3", "2", "1", "<i>.png", "0.5", "0.51 trees"),
-    ("",) * 7,
+    ("2.5", "1", "1", "7", "other, tile.png", "0.5", '0.48 a "quoted", name, 0.60 trees', "1"),
+    ("1.5", "3", "2", "1", "<i>.png", "0.5", "0.51 trees", "2"),
+    ("", "", "", "", "", "", "", "1"),
 ]
 
 
@@ -107,7 +107,7 @@ def test_what_the_page_saves_is_read_back_as_it_was_answered(tmp_path) -> None:
     assert saved.parts.tolist() == [0, 0, SKIPPED]
     header, rows = read_form(tmp_path / "saved.csv")
     assert header == ["id", "split", *CLASSES, *REASON_COLUMNS]
-    assert [tuple(row[-7:]) for row in rows] == REASONS
+    assert [tuple(row[-8:]) for row in rows] == REASONS
     # A tile that is switched about but not done counts as not labelled.
     nothing = [{**answer, "done": False, "skipped": False} for answer in answers]
     assert save(nothing) == (tmp_path / "to_label.csv").read_text(encoding="utf-8")
