@@ -81,7 +81,7 @@ def split_labelled(archive: Archive) -> Labelling:
 
 def warn_of_unmeasured(labelling: Labelling) -> None:
     """Warns of classes that no test tile has: their F1 is 0, whatever is predicted."""
-    count = labelling.archive.labels[labelling.split.test].sum(0, dtype=int)
+    count = (labelling.archive.labels[labelling.split.test] == 1).sum(0)
     names = [name for name, tiles in zip(labelling.archive.class_names, count, strict=True) if not tiles]
     if names and len(labelling.split.test):
         message = f"no test tile has the class {', '.join(names)}: macro F1 counts it as 0, whatever is predicted"

@@ -44,7 +44,7 @@ def describe_gains(
     rounds = read_rounds(run_dir, trained, history, asked)
     if len(rounds) < 2:
         return [f"gains: unclear, as the tiles or the scores of {round_dir(run_dir, trained[-2])} are others"]
-    labels = labelling.archive.labels[labelling.split.test].astype(bool)
+    labels = labelling.archive.labels[labelling.split.test]
     key = derive_key(seed, Purpose.RESAMPLING, 0, rounds[-1].number)
     scores = resample(key, labels, [one.predicted for one in rounds])
     named = {"micro F1": scores.micro, "macro F1": scores.macro}

@@ -12,7 +12,9 @@ import numpy as np
 from aljax.annotation.label_page import Form, label_page
 from aljax.annotation.labelling import Assignment, Labelling, round_dir
 from aljax.annotation.reasons import BLANK
+from aljax.arrays import UNKNOWN
 from aljax.data.archive import Archive
+from aljax.data.blanks import find_blanks
 from aljax.data.geojson import geojson_text, read_outlines
 from aljax.data.label_rows import SPLIT_COLUMN
 from aljax.data.labels import (
@@ -63,19 +65,35 @@ def waiting_form(run_dir: Path) -> Path | None:
 def read_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels | None:
     """All labels so far: the rows of the files in `start` and of all forms; None if there are none.
 
-    Raises InputError for a form that is not filled in completely, or damaged, or in the folder of another round.
+    Raises InputError for a form with tiles that nobody has answered for, or damaged, or in the folder of another round.
+    Warns of empty cells of the newest form, which may have been forgotten.
     """
     forms = [round_dir(run_dir, number + 1) / FORM for number in range(count_rounds(run_dir))]
-    read = {form: read_table(form) for form in forms}
-    for form, table in read.items():
-        if table.parts is None:  # test tiles would be trained on
-            raise InputError(
-                f"{form} has lost its column {SPLIT_COLUMN}, which says what each tile is for: bring it back from the "
-                f"page or from {LABELS}"
-            )
+    read = {form: _read_form(form, form == forms[-1]) for form in forms}
     _check_folders(read)
     tables = {**start, **read}
     return merge(tables) if tables else None
+
+
+def _read_form(form: Path, is_newest: bool) -> CsvLabels:
+    """The answers in a form; a tile all of whose classes are unknown (?) is skipped."""
+    table, blanks = read_table(form), find_blanks(form)
+    if table.parts is None:  # test tiles would be trained on
+        raise InputError(
+            f"{form} has lost its column {SPLIT_COLUMN}, which says what each tile is for: bring it back from the "
+            f"page or from {LABELS}"
+        )
+    if blanks.rows:
+        number, tile = blanks.rows[0]
+        raise InputError(
+            f"{form}, row {number}: tile {tile} has no labels ({len(blanks.rows)} such rows): write 0 or 1 into every "
+            f"cell, or skip in the column {SPLIT_COLUMN} if it cannot be labelled"
+        )
+    if is_newest and blanks.cells:
+        warnings.warn(InputWarning(f"{form}: {blanks.told}: fill them in if they were forgotten"), stacklevel=4)
+    untold = (table.labels == UNKNOWN).all(1)
+    labels, parts = np.where(untold[:, None], 0, table.labels), np.where(untold, SKIPPED, table.parts)
+    return table._replace(labels=labels.astype(np.uint8), parts=parts.astype(np.uint8))
 
 
 def _check_folders(forms: Mapping[Path, CsvLabels]) -> None:
@@ -101,7 +119,7 @@ def labels_text(labels: CsvLabels) -> str:
     """The text of a CSV file of the labels, with a column `split`."""
     assert labels.parts is not None
     empty = [""] * len(labels.class_names)
-    rows = zip(labels.ids, labels.parts, labels.labels.tolist(), strict=True)
+    rows = zip(labels.ids, labels.parts, np.where(labels.labels == UNKNOWN, "", labels.labels.astype(str)), strict=True)
     lines = ((tile, PART_NAMES[part], *(empty if part == SKIPPED else cells)) for tile, part, cells in rows)
     return to_text(("id", SPLIT_COLUMN, *labels.class_names), lines)
 

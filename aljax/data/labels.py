@@ -12,17 +12,20 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from aljax.arrays import UNKNOWN
+from aljax.data.blanks import find_blanks
 from aljax.data.label_lists import read_lists
 from aljax.data.label_rows import (
     CELLS,
     LIST_COLUMN,
-    NO_CLASSES,
+    OPEN,
     PARTS,
     REASON_COLUMNS,
     SPLIT_COLUMN,
     Rows,
     check_header,
     check_rows,
+    class_columns,
     class_names_in,
     read_rows,
 )
@@ -43,6 +46,7 @@ class CsvLabels(NamedTuple):
     ids: tuple[str, ...]
     class_names: tuple[str, ...]
     labels: UInt8[np.ndarray, "n c"]
+    """0, 1 or UNKNOWN."""
     parts: UInt8[np.ndarray, " n"] | None
     """Indices into PART_NAMES; None without a column `split`. The labels of a skipped tile are 0, without meaning."""
     places: tuple[str, ...]
@@ -50,8 +54,10 @@ class CsvLabels(NamedTuple):
 
 
 def read_csv(path: Path, separator: str = ";") -> CsvLabels:
-    """Reads a user's file as `read_table` does, and warns of a class that seems to be a column of the split."""
+    """Reads a user's file as `read_table` does. Warns of empty cells, and of a class that seems to be the split."""
     table = read_table(path, separator)
+    if (table.labels == UNKNOWN).any() and (told := find_blanks(path).told):
+        warnings.warn(InputWarning(f"{path}: {told}"), stacklevel=2)
     if suspects := [name for name in table.class_names if name.casefold().removeprefix("is_") in PART_COLUMNS]:
         message = (
             f"{path}: the column {suspects[0]!r} counts as a class: if it says what a tile is for, leave it out or "
@@ -64,11 +70,11 @@ def read_csv(path: Path, separator: str = ";") -> CsvLabels:
 def read_table(path: Path, separator: str = ";") -> CsvLabels:
     """Reads `id,CLASS,CLASS,...` with cells 0 or 1, or `id,labels` with class names between `separator`.
 
-    A column `split` (pool, validation or test; train and val mean pool and validation) is the split; skip in it leaves
-    out a tile, such as one under clouds, whose other cells may be blank. Columns of a form that say why a tile was
-    chosen are not read. Fields are separated by comma, semicolon or tab, whichever is most frequent in the header.
-    Raises InputError with file, row and column. Warns of names in lists that may be several, or that differ only in
-    capitals.
+    A cell that is empty or ? is UNKNOWN; a tile without any label counts as not labelled (`Archive`). A column `split`
+    (pool, validation or test; train and val mean pool and validation) is the split; skip in it leaves out a tile, such
+    as one under clouds, whose other cells may be blank. Columns of a form that say why a tile was chosen are not read.
+    Fields are separated by comma, semicolon or tab, whichever is most frequent in the header. Raises InputError with
+    file, row and column. Warns of names in lists that may be several, or that differ only in capitals.
     """
     if not separator:
         raise InputError("--label-separator is empty: give what stands between the class names of a cell")
@@ -82,7 +88,7 @@ def read_table(path: Path, separator: str = ";") -> CsvLabels:
     if SPLIT_COLUMN in header:
         parts = np.array([PARTS[row[header.index(SPLIT_COLUMN)].strip()] for _, row in rows], np.uint8)
     skipped = np.zeros(len(rows), bool) if parts is None else parts == SKIPPED
-    columns = {name: index for index, name in enumerate(header) if index and name not in NO_CLASSES}
+    columns = class_columns(header)
     places = tuple(f"{path}, row {number}" for number, _ in rows)
     if [*columns] == [LIST_COLUMN]:  # the cell of a skipped tile may be a remark
         cells = ["" if skip else row[columns[LIST_COLUMN]] for skip, (_, row) in zip(skipped, rows, strict=True)]
@@ -172,27 +178,22 @@ def read_form(path: Path) -> tuple[list[str], list[list[str]]]:
 
 def classes_of(path: Path) -> tuple[str, ...]:
     """The classes in the header of a form. Raises InputError if it cannot be read."""
-    return tuple(name for name in class_names_in(read_rows(path)[0][1][1:]) if name not in NO_CLASSES)
+    return tuple(class_columns(class_names_in(read_rows(path)[0][1])))
 
 
 def _read_cells(
     rows: Rows, columns: Mapping[str, int], skipped: Bool[np.ndarray, " n"], path: Path
 ) -> UInt8[np.ndarray, "n c"]:
     labels = np.zeros((len(rows), len(columns)), np.uint8)
-    wanted = [(index, *rows[index]) for index in np.flatnonzero(~skipped)]
-    blank = [number for _, number, row in wanted if not any(row[column].strip() for column in columns.values())]
-    for index, number, row in wanted:
+    for index in np.flatnonzero(~skipped):
+        number, row = rows[index]
         for place, (name, column) in enumerate(columns.items()):
-            label = CELLS.get(row[column].strip())
-            if label is None and number in blank:
-                raise InputError(
-                    f"{path}, row {number}: tile {row[0]} has no labels ({len(blank)} such rows): write 0 or 1 into "
-                    f"every cell, or skip in the column {SPLIT_COLUMN} if it cannot be labelled"
-                )
+            cell = row[column].strip()
+            label = UNKNOWN if cell in OPEN else CELLS.get(cell)
             if label is None:
-                remedy = _remedy(name, row[column].strip(), [*columns])
                 raise InputError(
-                    f"{path}, row {number}, column {name}: label {row[column]!r} is neither 0 nor 1: {remedy}"
+                    f"{path}, row {number}, column {name}: label {row[column]!r} is neither 0 nor 1: "
+                    f"{_remedy(name, cell, [*columns])}"
                 )
             labels[index, place] = label
     return labels

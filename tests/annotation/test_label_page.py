@@ -15,8 +15,10 @@ from PIL import Image
 from tiny import make_archive
 
 from aljax.annotation.label_page import Form, label_page
+from aljax.arrays import UNKNOWN
 from aljax.data.label_rows import REASON_COLUMNS
 from aljax.data.labels import SKIPPED, read_csv, read_form
+from aljax.errors import InputWarning
 from aljax.reports.contact_sheet import stretch
 
 IDS = ("<i>.png", 'b, "2".png', "ü c.png")
@@ -108,6 +110,13 @@ def test_what_the_page_saves_is_read_back_as_it_was_answered(tmp_path) -> None:
     header, rows = read_form(tmp_path / "saved.csv")
     assert header == ["id", "split", *CLASSES, *REASON_COLUMNS]
     assert [tuple(row[-8:]) for row in rows] == REASONS
+    # An open cell stays empty, and a tile of these alone is skipped.
+    opened = [{"done": True, "cells": cells} for cells in ([1, "", 0], ["", "", ""], [0, 0, ""])]
+    (tmp_path / "saved.csv").write_text(save(opened), encoding="utf-8")
+    with pytest.warns(InputWarning, match="2 cells of 2 tiles are empty"):
+        saved = read_csv(tmp_path / "saved.csv")
+    assert saved.labels.tolist() == [[1, UNKNOWN, 0], [0, 0, 0], [0, 0, UNKNOWN]]
+    assert saved.parts.tolist() == [0, SKIPPED, 0]
     # A tile that is switched about but not done counts as not labelled.
     nothing = [{**answer, "done": False, "skipped": False} for answer in answers]
     assert save(nothing) == (tmp_path / "to_label.csv").read_text(encoding="utf-8")
@@ -128,7 +137,10 @@ globalThis.localStorage = {
 };
 const press = (key, more = {}) => listeners.keydown({key, target: make(), preventDefault() {}, ...more});
 """
-MARKS = "answers.map(({done, skipped, cells}) => (skipped ? 'S' : done ? 'D' : '.') + cells.join('')).join(' ')"
+MARKS = (
+    "answers.map(({done, skipped, cells}) => (skipped ? 'S' : done ? 'D' : '.')"
+    " + cells.map((cell) => cell === '' ? '?' : cell).join('')).join(' ')"
+)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="runs the page's script in Node")
@@ -140,6 +152,12 @@ MARKS = "answers.map(({done, skipped, cells}) => (skipped ? 'S' : done ? 'D' : '
         # A key that is held answers for one tile.
         ("for (let i = 0; i < 3; i++) press('Enter', {repeat: i > 0})", "D000 .000 .000"),
         ("press('0'); press('0', {repeat: true}); press('ArrowRight', {repeat: true}); press('1')", "S000 .000 .100"),
+        # A class that nobody is sure of: by ? and its key, by the button, by Shift and a click.
+        ("press('?'); press('2'); press('1'); press('Enter'); press('2')", "D1?0 .010 .000"),
+        ("press('?'); press('2'); press('2'); press('?'); press('3'); press('?'); press('3')", ".010 .000 .000"),
+        ("press('?'); press('?'); press('1'); find('unsure').onclick(); toggles[2].onclick({})", ".10? .000 .000"),
+        ("toggles[0].onclick({shiftKey: true}); toggles[1].onclick({})", ".?10 .000 .000"),
+        ("press('?'); press('ArrowRight'); press('1')", ".000 .100 .000"),
         # The same page in another tab.
         (
             "press('1'); const other = answers.map((one) => ({...one, done: true, cells: [0, 1, 0]}));"
