@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from aljax.annotation.labelling import Labelling, round_dir
+from aljax.arrays import UNKNOWN
 from aljax.errors import InputError, InputWarning
 from aljax.keys import Purpose, derive_key
 from aljax.loop.history import Record
@@ -45,8 +46,9 @@ def describe_gains(
     if len(rounds) < 2:
         return [f"gains: unclear, as the tiles or the scores of {round_dir(run_dir, trained[-2])} are others"]
     labels = labelling.archive.labels[labelling.split.test]
+    known = labels != UNKNOWN  # F1 does not count what is absent in both
     key = derive_key(seed, Purpose.RESAMPLING, 0, rounds[-1].number)
-    scores = resample(key, labels, [one.predicted for one in rounds])
+    scores = resample(key, labels == 1, [one.predicted & known for one in rounds])
     named = {"micro F1": scores.micro, "macro F1": scores.macro}
 
     def since(back: int) -> str:

@@ -56,14 +56,20 @@ def count_rounds(run_dir: Path) -> int:
     return len(numbers)
 
 
+def newest_form(run_dir: Path) -> Path | None:
+    """The form of the newest round; None if there is none."""
+    form = round_dir(run_dir, count_rounds(run_dir)) / FORM
+    return form if form.exists() else None
+
+
 def waiting_form(run_dir: Path) -> Path | None:
     """The form of the newest round if it is not filled in; None otherwise."""
-    form = round_dir(run_dir, count_rounds(run_dir)) / FORM
-    return form if form.exists() and is_blank(form) else None
+    form = newest_form(run_dir)
+    return form if form is not None and is_blank(form) else None
 
 
-def read_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels | None:
-    """All labels so far: the rows of the files in `start` and of all forms; None if there are none.
+def read_tables(run_dir: Path, start: Mapping[Path, CsvLabels]) -> dict[Path, CsvLabels]:
+    """All labels so far, by their file: those in `start` and all forms.
 
     Raises InputError for a form with tiles that nobody has answered for, or damaged, or in the folder of another round.
     Warns of empty cells of the newest form, which may have been forgotten.
@@ -71,8 +77,19 @@ def read_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels | N
     forms = [round_dir(run_dir, number + 1) / FORM for number in range(count_rounds(run_dir))]
     read = {form: _read_form(form, form == forms[-1]) for form in forms}
     _check_folders(read)
-    tables = {**start, **read}
-    return merge(tables) if tables else None
+    _check_classes(read)
+    return {**start, **read}
+
+
+def _check_classes(forms: Mapping[Path, CsvLabels]) -> None:
+    """Raises InputError if the newest form lacks a class of an earlier one: rounds may only add classes."""
+    newest, newer = list(forms.items())[-1] if forms else ("", None)
+    for form, table in forms.items():
+        if newer and not {*table.class_names} <= {*newer.class_names}:
+            raise InputError(
+                f"{newest} has the classes {', '.join(newer.class_names)}, and {form} has "
+                f"{', '.join(table.class_names)}: use the same in both"
+            )
 
 
 def _read_form(form: Path, is_newest: bool) -> CsvLabels:

@@ -28,6 +28,9 @@ the rank among all tiles without labels; its cluster and the number of candidate
 the distance to it, of the embeddings that are clustered; the classes most in doubt with their probabilities; and the
 group of tiles in this form that are alike. What a query does not have is blank, as all is for tiles drawn by chance.
 
+A later round may add classes, by --classes with one more name or by a column more in --labels. On older tiles they are
+unknown, until their forms have such columns as well: without those of test tiles a class cannot be measured.
+
 Labels that you already have are given with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
 column split may say test or validation). Repeat the same command to go on with a round that was stopped.
 """
@@ -60,7 +63,7 @@ from aljax.data.archives.copies import warn_of_copies
 from aljax.data.archives.folder import open_folder
 from aljax.data.features.reader import open_features
 from aljax.data.label_rows import LIST_COLUMN, NO_CLASSES, REASON_COLUMNS, SPLIT_COLUMN, class_names_in
-from aljax.data.labels import CsvLabels, classes_of, count_tiles, read_csv, read_table
+from aljax.data.labels import CsvLabels, classes_of, count_tiles, merge, read_csv, read_table, warn_of_missing
 from aljax.data.storage import keep_tiles
 from aljax.errors import InputError
 from aljax.loop.constant import from_config
@@ -120,8 +123,10 @@ def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tup
             raise InputError(f"{settings.labels} has a class {reserved[0]}, as columns of a form are called: rename it")
         return {settings.labels: labels}, labels.class_names
     if given.exists():
-        labels = read_table(given)
-        return {given: labels}, parse_classes(settings) if settings.classes else labels.class_names
+        labels, newest = read_table(given), round_files.newest_form(settings.run_dir)
+        if settings.classes:
+            return {given: labels}, parse_classes(settings)
+        return {given: labels}, labels.class_names if newest is None else classes_of(newest)
     if not settings.classes:
         raise InputError("give either --labels, a CSV file, or --classes, names between commas")
     return {}, parse_classes(settings)
@@ -154,10 +159,13 @@ def open_labelling(
     settings: AnnotationSettings, start: Mapping[Path, CsvLabels], classes: tuple[str, ...]
 ) -> tuple[Labelling, tuple[str, ...]]:
     """The archive with all labels so far, which it saves to labels.csv, and its classes. Raises InputError."""
-    labels = round_files.read_labels(settings.run_dir, start)
-    if labels is None:
+    tables = round_files.read_tables(settings.run_dir, start)
+    if not tables:
         return split_labelled(open_tiles(settings, None)), classes
-    check_classes(classes, labels.class_names)
+    for table in tables.values():
+        check_classes(classes, table.class_names)
+    warn_of_missing(tables, classes)
+    labels = merge(tables, classes)
     archive = open_tiles(settings, labels)
     round_files.save_labels(settings.run_dir, labels)
     if settings.labels is not None:
@@ -174,10 +182,21 @@ def open_tiles(settings: AnnotationSettings, labels: CsvLabels | None) -> Archiv
 
 
 def check_classes(classes: tuple[str, ...], before: tuple[str, ...]) -> None:
-    """Raises InputError if the classes are not those of the rounds so far."""
-    if sorted(classes) != sorted(before):
+    """Raises InputError if the classes are not those of the rounds so far, or these and new ones."""
+    if not {*classes} >= {*before}:
         raise InputError(
-            f"the classes are {','.join(classes)} and were {','.join(before)}: the rounds of a folder have the same"
+            f"the classes are {','.join(classes)} and were {','.join(before)}: the rounds of a folder have the same, "
+            "and may only add others"
+        )
+
+
+def check_form_classes(classes: tuple[str, ...], form: Path) -> None:
+    """Raises InputError if the classes are not those of a form that waits for labels."""
+    check_classes(classes, waiting := classes_of(form))
+    if added := [name for name in classes if name not in waiting]:
+        raise InputError(
+            f"{form} waits for labels and has no class {added[0]}: fill it in first, and add the class to the round "
+            "after it"
         )
 
 
@@ -266,7 +285,7 @@ def next_round(settings: AnnotationSettings) -> Round:
     start, classes = read_start(settings)
     waiting = round_files.waiting_form(settings.run_dir)
     if waiting is not None:
-        check_classes(classes, classes_of(waiting))
+        check_form_classes(classes, waiting)
         is_trained = settings.finish and (waiting.parent / "config.json").exists()
         return Round(None if is_trained else waiting)
     labelling, classes = open_labelling(settings, start, classes)

@@ -9,9 +9,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
-
-from aljax.arrays import UNKNOWN
+from jaxtyping import Array, Bool, Float, Int
 
 DRAWS = 1000
 CONFIDENCE = 0.95
@@ -50,15 +48,14 @@ class Resampled(NamedTuple):
     macro: Float[np.ndarray, "b k"]
 
 
-def resample(key: Array, labels: UInt8[np.ndarray, "n c"], predictions: Sequence[Bool[np.ndarray, "n c"]]) -> Resampled:
-    """F1 of the predictions of each round in cells that are known, on `DRAWS` draws of the same tiles for all rounds."""
+def resample(key: Array, labels: Bool[np.ndarray, "n c"], predictions: Sequence[Bool[np.ndarray, "n c"]]) -> Resampled:
+    """F1 of the predictions of each round, on `DRAWS` draws of the same tiles for all rounds."""
     count = len(labels)
     drawn = np.asarray(jax.random.randint(key, (DRAWS, count), 0, count))
     weights = np.stack([np.ones(count, np.int64), *(np.bincount(row, minlength=count) for row in drawn)])
     weights = weights.astype(np.float64)  # whole numbers, which products of matrices keep exact
-    truth, known = labels == 1, labels != UNKNOWN
-    present = weights @ truth
-    scores = [_f1(weights @ (truth & found), present + weights @ (found & known)) for found in predictions]
+    present = weights @ labels
+    scores = [_f1(weights @ (labels & predicted), present + weights @ predicted) for predicted in predictions]
     return Resampled(*(np.stack(each, axis=1) for each in zip(*scores, strict=True)))
 
 
