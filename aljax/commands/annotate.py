@@ -259,10 +259,10 @@ def make_round(
 def print_request(form: Path) -> None:
     """Prints how to label the tiles of a form."""
     page, sheets = form.parent / round_files.PAGE, form.parent / "sheet-*.png"
-    drawn = f", or look at {sheets}" if any(form.parent.glob(sheets.name)) else ", or in a spreadsheet,"
+    look = f"look at {sheets} and " if any(form.parent.glob(sheets.name)) else ""
     print(
-        f"{count_tiles(form)} tiles to label: open {page} in a browser and save what it makes as {form}{drawn} "
-        "and write 0 or 1 into every cell; then repeat the command"
+        f"{count_tiles(form)} tiles to label: open {page} in a browser and save what it makes as {form}, or {look}write "
+        "0 or 1 into its cells in a spreadsheet; then repeat the command"
     )
 
 

@@ -507,12 +507,12 @@ def test_a_round_that_diverged_is_begun_anew_once_it_is_deleted(call, tmp_path, 
 def test_sheets_are_drawn_where_they_are_asked_for(call, tmp_path, capsys) -> None:
     rounds(call, tmp_path / "run", 1)
     assert re.search(
-        r"label.html in a browser and save what it makes as \S+, or in a spreadsheet, write 0 or 1",
+        r"label.html in a browser and save what it makes as \S+, or write 0 or 1 into its cells",
         capsys.readouterr().out,
     )
     fill(tmp_path / "run/round-1/to_label.csv")
     assert call("--sheets") == 0
-    assert re.search(r"or look at \S+round-2/sheet-\*.png and write 0 or 1", capsys.readouterr().out)
+    assert re.search(r"or look at \S+round-2/sheet-\*.png and write 0 or 1 into", capsys.readouterr().out)
     assert (tmp_path / "run/round-2/sheet-1.png").read_bytes()[:4] == b"\x89PNG"
     assert "sheets" not in json.loads((tmp_path / "run/round-2/config.json").read_text())
 
