@@ -261,8 +261,8 @@ def print_request(form: Path) -> None:
     page, sheets = form.parent / round_files.PAGE, form.parent / "sheet-*.png"
     look = f"look at {sheets} and " if any(form.parent.glob(sheets.name)) else ""
     print(
-        f"{count_tiles(form)} tiles to label: open {page} in a browser and save what it makes as {form}, or {look}write "
-        "0 or 1 into its cells in a spreadsheet; then repeat the command"
+        f"{count_tiles(form)} tiles to label: open {page} in a browser and save what it makes as {form}, or {look}"
+        "write 0 or 1 into its cells in a spreadsheet; then repeat the command"
     )
 
 
