@@ -130,13 +130,18 @@ def tiles_left(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def check_round(folder: Path, classes: Sequence[str]) -> None:
-    """Raises InputError for a form of a round of several that nobody was dealt, or with other classes than the round's.
+    """Raises InputError for a form of a round of several that nobody was dealt, or with other classes than the others.
 
-    Somebody may have saved a form under another name, or two under one that differ in capitals.
+    Somebody may have saved a form under another name, or two under one that differ in capitals. `classes` are those of
+    the next round, which may have more than this one.
     """
     names = read_dealt(folder)
     expected = sorted(map(form_name, names))
-    for path in sorted(folder.glob("to_label*.csv")) if names else ():
+    forms = sorted(folder.glob("to_label*.csv")) if names else []
+    of_forms = {tuple(sorted(classes_of(path))) for path in forms}
+    if len(of_forms) == 1 and {*next(iter(of_forms))} <= {*classes}:
+        classes = next(iter(of_forms))
+    for path in forms:
         if path.name not in expected:
             raise InputError(
                 f"{path} is the form of nobody, {folder.name} has {', '.join(expected)}: rename or remove it"

@@ -18,9 +18,18 @@ from aljax.annotation.agreement import (
 from aljax.annotation.annotators import DEALT, form_name, read_answers, read_dealt
 from aljax.annotation.labelling import Assignment, Labelling, round_dir
 from aljax.annotation.reasons import BLANK
-from aljax.annotation.round_files import FORM, LABELS, count_rounds, labelled_rows, read_filled, read_labels
+from aljax.annotation.round_files import (
+    FORM,
+    LABELS,
+    check_classes,
+    check_classes_kept,
+    count_rounds,
+    labelled_rows,
+    read_filled,
+    read_tables,
+)
 from aljax.arrays import UNKNOWN
-from aljax.data.labels import PART_NAMES, SKIPPED, CsvLabels, check_same_classes, merge
+from aljax.data.labels import PART_NAMES, SKIPPED, CsvLabels, merge, warn_of_missing
 from aljax.errors import InputError
 
 
@@ -66,14 +75,28 @@ class _Own(NamedTuple):
     table: CsvLabels
 
 
-def read_together(run_dir: Path, start: Mapping[Path, CsvLabels], rule: Disagreement) -> Together:
-    """The labels in `start` and all forms. Raises InputError for files that do not fit together."""
+def read_together(
+    run_dir: Path, start: Mapping[Path, CsvLabels], classes: Sequence[str], rule: Disagreement
+) -> Together:
+    """The labels in `start` and all forms, where those of older rounds may lack some of the classes.
+
+    Raises InputError for files that do not fit together. Warns of classes that files lack.
+    """
     folders = [round_dir(run_dir, number + 1) for number in range(count_rounds(run_dir))]
     if not any((folder / DEALT).exists() for folder in folders):
-        return Together(read_labels(run_dir, start))
+        tables = read_tables(run_dir, start)
+        for table in tables.values():
+            check_classes(classes, table.class_names)
+        warn_of_missing(tables, classes)
+        return Together(merge(tables, classes) if tables else None)
     forms = [*_read_forms(folders)]
-    class_names = forms[0].table.class_names
-    check_same_classes({form.path: form.table for form in forms})
+    tables = {form.path: form.table for form in forms}
+    check_classes_kept({path: table.class_names for path, table in tables.items()})
+    before = {**labelled_rows(start), **tables}
+    for table in before.values():
+        check_classes(classes, table.class_names)
+    warn_of_missing(before, classes)
+    class_names = tuple(dict.fromkeys([*(name for table in tables.values() for name in table.class_names), *classes]))
     people = [*dict.fromkeys(form.name for form in forms)]
     tiles = {tile: row for row, tile in enumerate(dict.fromkeys(tile for form in forms for tile in form.table.ids))}
     parts, places = _parts_and_places(forms)
@@ -90,7 +113,7 @@ def read_together(run_dir: Path, start: Mapping[Path, CsvLabels], rule: Disagree
     disputed = {tile: int(split[row]) for tile, row in tiles.items() if differ[row] and tile not in came_back}
     named = [person for person, name in enumerate(people) if name]
     agreement = votes[named], [people[person] for person in named], class_names
-    labels_of_all = merge({**labelled_rows(start), run_dir / LABELS: joined})
+    labels_of_all = merge({**labelled_rows(start), run_dir / LABELS: joined}, classes)
     told = agreement_text(*agreement), tuple(describe_agreement(*agreement))
     return Together(labels_of_all, held, disputed, *told)
 
@@ -104,7 +127,8 @@ def _collect(
     for name, _, table in forms:
         assert table.parts is not None
         person, rows = people.index(name), [tiles[tile] for tile in table.ids]
-        cells = table.labels[:, [table.class_names.index(each) for each in class_names]]
+        cells = np.full((len(rows), len(class_names)), UNKNOWN, np.uint8)
+        cells[:, [class_names.index(each) for each in table.class_names]] = table.labels
         skips = (table.parts == SKIPPED) | (cells == UNKNOWN).all(1)
         votes[person, rows] = np.where(skips[:, None], UNKNOWN, cells)
         skipped[person, rows] = skips

@@ -67,6 +67,7 @@ def label_page(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], ban
             "id": archive.ids[index],
             "start": _line(row),
             "skipped": _line(form.skipped(row)),
+            "reasons": list(reason),
             "end": f",{_line(reason)}" if reason else "",
             "picture": picture,
         }
@@ -76,6 +77,7 @@ def label_page(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], ban
         "title": f"{archive.name}, {form.path.parent.name}: {len(tiles)} tiles to label",
         "header": _line(form.names),
         "classes": list(form.class_names),
+        "reasons": [name.removeprefix("why: ") for name in REASON_COLUMNS] if form.reasons else [],
         "tiles": tiles,
         "file": form.path.name,
         "place": f"{form.path.parent.name}/{form.path.name}",

@@ -21,7 +21,9 @@ from aljax.data.labels import PART_NAMES
 from aljax.errors import InputError, InputWarning
 from aljax.keys import Purpose, derive_key
 from aljax.loop.iterations import cover_features
+from aljax.loop.reasons import GROUPING, group_alike
 from aljax.loop.state import RunState
+from aljax.networks.head import unit_features
 
 
 class Assignment(NamedTuple):
@@ -117,7 +119,9 @@ def choose_initial(
         key = derive_key(seed, Purpose.COVERAGE, 0, number)
         covering = cover_features(key, features, candidates[rest], count - tests)
         order = np.concatenate([order[:tests], rest[covering.chosen]])
-        reasons[tests:] = covering_cells(covering)
+        vectors = features[candidates[order]].astype(np.float32).reshape(count, -1)
+        groups = group_alike(jax.random.fold_in(key, GROUPING), np.asarray(unit_features(vectors - vectors.mean(0))))
+        reasons = covering_cells(covering, tests, groups)
     parts = np.where(np.arange(count) < tests, PART_NAMES.index("test"), 0)
     return Assignment(candidates[order[:count]], parts, reasons)
 

@@ -24,16 +24,17 @@ def reason_cells(reason: Reason, class_names: Sequence[str], nearest: str) -> Ce
     # A number comes first: a spreadsheet would take a class that begins with a minus for a formula.
     doubts = ", ".join(f"{probability:.2f} {class_names[index]}" for index, probability in reason.in_doubt)
     score, distance = ("" if value is None else f"{value:.4g}" for value in (reason.score, reason.distance))
-    rank, cluster, size = ("" if value is None else str(value) for value in reason[1:4])
-    return score, rank, cluster, size, nearest, distance, doubts
+    rank, cluster, size, group = ("" if value is None else str(value) for value in (*reason[1:4], reason.group))
+    return score, rank, cluster, size, nearest, distance, doubts, group
 
 
-def covering_cells(covering: Covering) -> list[Cells]:
-    """The cells of tiles that were chosen without a model, because they cover the features."""
-    if covering.clusters is None or covering.sizes is None:
-        return [BLANK] * len(covering.chosen)
-    clusters = zip(covering.clusters.tolist(), covering.sizes.tolist(), strict=True)
-    return [reason_cells(Reason(cluster=cluster, cluster_size=size), (), "") for cluster, size in clusters]
+def covering_cells(covering: Covering, tests: int, groups: Sequence[int]) -> list[Cells]:
+    """The cells of the first tiles: `tests` random ones, then those that cover the features, all of them in groups."""
+    reasons = [Reason()] * len(groups)
+    if covering.clusters is not None and covering.sizes is not None:
+        clusters = zip(covering.clusters.tolist(), covering.sizes.tolist(), strict=True)
+        reasons[tests:] = [Reason(cluster=cluster, cluster_size=size) for cluster, size in clusters]
+    return [reason_cells(one._replace(group=group), (), "") for one, group in zip(reasons, groups, strict=True)]
 
 
 def save_reasons(

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Bool
 
-from aljax.annotation.annotators import DEALT, dealt_text, form_name, page_name
+from aljax.annotation.annotators import DEALT, dealt_text, form_name, page_name, read_dealt
 from aljax.annotation.label_page import Form, label_page
 from aljax.annotation.labelling import Assignment, Labelling, round_dir
 from aljax.annotation.reasons import BLANK
@@ -43,8 +43,8 @@ GIVEN, AGREEMENT = "labels-given.csv", "agreement.csv"
 TOLD = "told.json"  # labels that a program has told of an incomplete round so far, beside its form
 FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes a cell that begins so for a formula
 TILES_PER_SHEET = 60
-# Height and width of a tile on a sheet, whatever the image size of the network is.
-SHEET_PIXELS = 256
+# Height and width of a tile on the page and on a sheet, whatever the image size of the network is.
+SHOWN_PIXELS = 256
 
 
 def count_rounds(run_dir: Path) -> int:
@@ -61,14 +61,20 @@ def count_rounds(run_dir: Path) -> int:
     return len(numbers)
 
 
+def newest_form(run_dir: Path) -> Path | None:
+    """A form of the newest round; None if there is none."""
+    folder = round_dir(run_dir, count_rounds(run_dir))
+    return next((path for name in ("", *read_dealt(folder)) if (path := folder / form_name(name)).exists()), None)
+
+
 def waiting_form(run_dir: Path) -> Path | None:
     """The form of the newest round, if it is of one person and not filled in; None otherwise."""
     form = round_dir(run_dir, count_rounds(run_dir)) / FORM
     return form if form.exists() and is_blank(form) else None
 
 
-def read_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels | None:
-    """All labels so far: the rows of the files in `start` and of all forms; None if there are none.
+def read_tables(run_dir: Path, start: Mapping[Path, CsvLabels]) -> dict[Path, CsvLabels]:
+    """All labels so far, by their file: those in `start` and all forms.
 
     Raises InputError for a form with tiles that nobody has answered for, or damaged, or in the folder of another round.
     Warns of empty cells of the newest form, which may have been forgotten.
@@ -76,8 +82,28 @@ def read_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels | N
     forms = [round_dir(run_dir, number + 1) / FORM for number in range(count_rounds(run_dir))]
     read = {form: read_filled(form, form == forms[-1]) for form in forms}
     _check_folders(read)
-    tables = {**labelled_rows(start), **read}
-    return merge(tables) if tables else None
+    check_classes_kept({form: table.class_names for form, table in read.items()})
+    return {**labelled_rows(start), **read}
+
+
+def check_classes(classes: Sequence[str], before: Sequence[str]) -> None:
+    """Raises InputError if the classes are not those of the rounds so far, or these and new ones."""
+    if not {*classes} >= {*before}:
+        raise InputError(
+            f"the classes are {','.join(classes)} and were {','.join(before)}: the rounds of a folder have the same, "
+            "and may only add others"
+        )
+
+
+def check_classes_kept(forms: Mapping[Path, Sequence[str]]) -> None:
+    """Raises InputError if the last form lacks a class of an earlier one: rounds may only add classes."""
+    newest, newer = list(forms.items())[-1] if forms else (Path(), ())
+    for form, classes in forms.items():
+        if not {*classes} <= {*newer}:
+            raise InputError(
+                f"{newest} has the classes {', '.join(newer)}, and {form} has {', '.join(classes)}: use the same "
+                "in both"
+            )
 
 
 def labelled_rows(start: Mapping[Path, CsvLabels]) -> dict[Path, CsvLabels]:
@@ -173,17 +199,19 @@ def write_round(
     class_names: tuple[str, ...],
     bands: tuple[int, ...],
     dealt: Mapping[str, Bool[np.ndarray, " k"]] = MappingProxyType({}),
+    sheets: bool = False,
 ) -> None:
-    """Writes sheets, page, a map if tiles have a georeference and, last, the form, with which the round is complete.
+    """Writes the page, a map if tiles have a georeference and, last, the form, with which the round is complete.
 
-    Of a round of several, to whom tiles are `dealt`, a page and a form for each, and last who was given what.
+    Of a round of several, to whom tiles are `dealt`, a page and a form for each, and last who was given what. Contact
+    sheets as well if asked for: drawing one takes as long as twenty pages.
     """
     archive = labelling.archive
     if isinstance(archive.images, EncodedImages):
-        archive = replace(archive, images=replace(archive.images, size=SHEET_PIXELS))
+        archive = replace(archive, images=replace(archive.images, size=SHOWN_PIXELS))
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for start in range(0, len(assignment.rows), TILES_PER_SHEET):
+        for start in range(0, len(assignment.rows), TILES_PER_SHEET) if sheets else ():
             sheet = folder / f"sheet-{start // TILES_PER_SHEET + 1}.png"
             contact_sheet(sheet, archive, assignment.rows[start : start + TILES_PER_SHEET], bands)
         parts = zip(assignment.rows, assignment.parts, strict=True)

@@ -8,14 +8,14 @@ second, the first tiles cover the features, and boundary is the query. Without, 
 
 The first call chooses random tiles, some for training and some for the test. Every round is a folder: open its
 label.html in a browser, label its tiles with a few keys, and replace the empty to_label.csv by the one that the page
-saves. (Or look at the sheets and write 0 or 1 into its cells; to_label.geojson shows where tiles with a
-georeference are.) Then repeat the same command. It trains on all labels so far, measures F1 on the test tiles, chooses
-the next tiles by the query function, and writes predictions of all other tiles to predictions.csv (not with --query
-random, which needs no predictions; 0 and 1 with --threshold). All labels so far are in labels.csv. A class that nobody
-is sure of is left open, by ? on the page or an empty cell in the row, and the tile's other classes count. A tile that
-cannot be labelled gets the word skip in the column split of its row and never comes back; tiles that cannot be read are
-listed in unreadable.csv and left out until they are repaired. With --finish, or when no tile is left, the command
-trains on all labels and chooses no tiles.
+saves. (Or write 0 or 1 into its cells in a spreadsheet; --sheets draws its tiles on contact sheets, and
+to_label.geojson shows where tiles with a georeference are.) Then repeat the same command. It trains on all labels so
+far, measures F1 on the test tiles, chooses the next tiles by the query function, and writes predictions of all other
+tiles to predictions.csv (not with --query random, which needs no predictions; 0 and 1 with --threshold). All labels so
+far are in labels.csv. A class that nobody is sure of is left open, by ? on the page or an empty cell in the row, and
+the tile's other classes count. A tile that cannot be labelled gets the word skip in the column split of its row and
+never comes back; tiles that cannot be read are listed in unreadable.csv and left out until they are repaired. With
+--finish, or when no tile is left, the command trains on all labels and chooses no tiles.
 
 After the training a line says what the last round has gained in percentage points, and the last three, with a 95 %
 interval: how far other test tiles would agree. Another says what the tiles of the new form would likely bring: how far
@@ -25,8 +25,11 @@ with other test tiles, are not compared.
 
 The last columns of to_label.csv say why a tile was chosen, and nothing is read from them: its score by the query, with
 the rank among all tiles without labels; its cluster and the number of candidates in it; the nearest labelled tile and
-the distance to it, of the embeddings that are clustered; and the classes most in doubt with their probabilities. What
-a query does not have is blank, as all is for tiles that were drawn by chance.
+the distance to it, of the embeddings that are clustered; the classes most in doubt with their probabilities; and the
+group of tiles in this form that are alike. What a query does not have is blank, as all is for tiles drawn by chance.
+
+A later round may add classes, by --classes with one more name or by a column more in --labels. On older tiles they are
+unknown, until their forms have such columns as well: without those of test tiles a class cannot be measured.
 
 With --annotators ana,ben each has a page and a form of their own in the round's folder, label-ana.html and
 to_label-ana.csv. The tiles are dealt evenly, but for the share --overlap, which goes to all. The next round is made
@@ -111,6 +114,7 @@ class AnnotationSettings(FeatureSettings):
     disagreement: Disagreement = "unknown"  # what a cell becomes on which people differ; dawid-skene needs crowd-kit
     disputed_first: bool = False  # tiles on which people differ come back in the next round, before new ones
     go_on: bool = False  # make the next round although some people have not answered for all of their tiles
+    sheets: bool = False  # also draw the tiles on contact sheets, pictures to print or to look through
     run_dir: Path = Path("runs/annotation")  # folder of the rounds
     trials: tyro.conf.Fixed[int] = 1
     first_trial: tyro.conf.Fixed[int] = 1
@@ -137,8 +141,10 @@ def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tup
             raise InputError(f"{settings.labels} has a class {reserved[0]}, as columns of a form are called: rename it")
         return {settings.labels: labels}, labels.class_names
     if given.exists():
-        labels = read_table(given)
-        return {given: labels}, parse_classes(settings) if settings.classes else labels.class_names
+        labels, newest = read_table(given), round_files.newest_form(settings.run_dir)
+        if settings.classes:
+            return {given: labels}, parse_classes(settings)
+        return {given: labels}, labels.class_names if newest is None else classes_of(newest)
     if not settings.classes:
         raise InputError("give either --labels, a CSV file, or --classes, names between commas")
     return {}, parse_classes(settings)
@@ -174,11 +180,10 @@ def open_labelling(
 
     Raises InputError.
     """
-    together = read_together(settings.run_dir, start, settings.disagreement)
+    together = read_together(settings.run_dir, start, classes, settings.disagreement)
     labels = together.labels
     if labels is None:
         return split_labelled(open_tiles(settings, None)), classes, together
-    check_classes(classes, labels.class_names)
     archive = open_tiles(settings, together.for_archive)
     round_files.save_labels(settings.run_dir, labels, together.agreement)
     if settings.labels is not None:
@@ -194,11 +199,13 @@ def open_tiles(settings: AnnotationSettings, labels: CsvLabels | None) -> Archiv
     return archive
 
 
-def check_classes(classes: tuple[str, ...], before: tuple[str, ...]) -> None:
-    """Raises InputError if the classes are not those of the rounds so far."""
-    if sorted(classes) != sorted(before):
+def check_form_classes(classes: tuple[str, ...], form: Path) -> None:
+    """Raises InputError if the classes are not those of a form that waits for labels."""
+    round_files.check_classes(classes, waiting := classes_of(form))
+    if added := [name for name in classes if name not in waiting]:
         raise InputError(
-            f"the classes are {','.join(classes)} and were {','.join(before)}: the rounds of a folder have the same"
+            f"{form} waits for labels and has no class {added[0]}: fill it in first, and add the class to the round "
+            "after it"
         )
 
 
@@ -276,7 +283,7 @@ def ask(
         assignment, common = put_first(labelling, assignment, disputed)
     dealt = deal(settings.seed, number, assignment.parts, names, settings.overlap, common) if names else {}
     folder, bands = round_dir(settings.run_dir, number), parse_bands(settings.bands, labelling.archive)
-    round_files.write_round(folder, labelling, assignment, classes, bands, dealt)
+    round_files.write_round(folder, labelling, assignment, classes, bands, dealt, settings.sheets)
 
 
 def check_people(settings: AnnotationSettings) -> None:
@@ -300,9 +307,10 @@ def print_left(folder: Path, left: Mapping[str, tuple[int, int]]) -> None:
 def print_request(form: Path) -> None:
     """Prints how to label the tiles of a form."""
     page, sheets = form.parent / round_files.PAGE, form.parent / "sheet-*.png"
+    look = f"look at {sheets} and " if any(form.parent.glob(sheets.name)) else ""
     print(
-        f"{count_tiles(form)} tiles to label: open {page} in a browser and save what it makes as {form}, or look at "
-        f"{sheets} and write 0 or 1 into every cell; then repeat the command"
+        f"{count_tiles(form)} tiles to label: open {page} in a browser and save what it makes as {form}, or {look}"
+        "write 0 or 1 into its cells in a spreadsheet; then repeat the command"
     )
 
 
@@ -331,6 +339,7 @@ def find_waiting(settings: AnnotationSettings, classes: tuple[str, ...]) -> Roun
     nothing = all(count == total for count, total in left.values())
     if not left or not any(count for count, _ in left.values()) or (settings.go_on and not nothing):
         return None
+    check_form_classes(classes, folder / form_name(next(iter(left))))
     is_trained = settings.finish and nothing and (folder / "config.json").exists()
     return Round(None) if is_trained else Round(folder / form_name(next(iter(left))), left=left)
 
@@ -342,7 +351,7 @@ def next_round(settings: AnnotationSettings) -> Round:
     start, classes = read_start(settings)
     waiting = round_files.waiting_form(settings.run_dir)
     if waiting is not None:
-        check_classes(classes, classes_of(waiting))
+        check_form_classes(classes, waiting)
         is_trained = settings.finish and (waiting.parent / "config.json").exists()
         return Round(None if is_trained else waiting)
     if found := find_waiting(settings, classes):

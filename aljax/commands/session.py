@@ -118,6 +118,8 @@ class Session:
         if folder is None:
             raise InputError("nothing is learnt yet: tell the labels of the first tiles, and suggest the next ones")
         trained = load(folder)
+        if unlearnt := [name for name in self.class_names if name not in trained.class_names]:
+            raise InputError(f"class {unlearnt[0]} is not learnt yet: tell labels of it, and suggest the next tiles")
         if self._settings.features is not None:
             archive = open_features(self._settings.features, None)
         else:

@@ -21,6 +21,7 @@ REASON_COLUMNS = (
     "why: nearest labelled",
     "why: distance",
     "why: in doubt",
+    "why: group",
 )
 NO_CLASSES = frozenset({SPLIT_COLUMN, *REASON_COLUMNS})
 PARTS = {"pool": 0, "train": 0, "validation": 1, "val": 1, "test": 2, "skip": 3}

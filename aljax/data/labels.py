@@ -100,33 +100,35 @@ def read_table(path: Path, separator: str = ";") -> CsvLabels:
     return CsvLabels(tuple(row[0] for _, row in rows), class_names, labels, parts, places)
 
 
-def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
-    """The rows of several files in one table, with the classes in the order of the first file.
+def merge(tables: Mapping[Path, CsvLabels], also: Iterable[str] = ()) -> CsvLabels:
+    """The rows of several files in one table, with the classes in the order in which they, then `also`, name them.
 
-    Raises InputError if the files have different classes, or share a tile.
+    A class that a file does not have is UNKNOWN on its tiles. Raises InputError if files share a tile.
     """
-    class_names = check_same_classes(tables)
+    class_names = list(dict.fromkeys([*(name for table in tables.values() for name in table.class_names), *also]))
     files: dict[str, Path] = {}
     for path, table in tables.items():
         for tile in table.ids:
             if (other := files.setdefault(tile, path)) is not path:
                 raise InputError(f"tile {tile} is in {other} and in {path}: remove one of the rows")
-    labels = [table.labels[:, [table.class_names.index(name) for name in class_names]] for table in tables.values()]
+    labels = np.full((len(files), len(class_names)), UNKNOWN, np.uint8)
+    ends = np.cumsum([len(table.ids) for table in tables.values()])
+    for table, end in zip(tables.values(), ends, strict=True):
+        columns = [class_names.index(name) for name in table.class_names]
+        labels[end - len(table.ids) : end, columns] = table.labels
     parts = [np.zeros(len(table.ids), np.uint8) if table.parts is None else table.parts for table in tables.values()]
     places = tuple(place for table in tables.values() for place in table.places)
-    return CsvLabels(tuple(files), class_names, np.concatenate(labels), np.concatenate(parts), places)
+    return CsvLabels(tuple(files), tuple(class_names), labels, np.concatenate(parts), places)
 
 
-def check_same_classes(tables: Mapping[Path, CsvLabels]) -> tuple[str, ...]:
-    """The classes in the order of the first file. Raises InputError if another has different ones."""
-    first, class_names = next((path, table.class_names) for path, table in tables.items())
-    for path, table in tables.items():
-        if sorted(table.class_names) != sorted(class_names):
-            raise InputError(
-                f"{path} has the classes {', '.join(table.class_names)}, and {first} has {', '.join(class_names)}: "
-                "use the same in both"
-            )
-    return class_names
+def warn_of_missing(tables: Mapping[Path, CsvLabels], class_names: Iterable[str]) -> None:
+    """Warns of classes that files do not have, in one line each."""
+    for name in class_names:
+        without = {path: len(table.ids) for path, table in tables.items() if name not in table.class_names}
+        if without:
+            message = f"class {name} is unknown on {sum(without.values())} tiles, for want of a column in "
+            message += f"{', '.join(map(str, without))}: add it there to label them, too"
+            warnings.warn(InputWarning(message), stacklevel=3)
 
 
 def to_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

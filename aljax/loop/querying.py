@@ -93,9 +93,9 @@ def choose(
     return state._replace(seconds=state.seconds._replace(select=time.perf_counter() - started)), chosen
 
 
-def clustering_key(settings: Settings, state: RunState) -> jax.Array:
-    """The key of the choice at the end of an iteration."""
-    return derive_key(settings.seed, Purpose.CLUSTERING, state.trial, state.iteration)
+def clustering_key(settings: Settings, state: RunState, number: int = 0) -> jax.Array:
+    """The key of the choice at the end of an iteration or, with a number, of another clustering."""
+    return derive_key(settings.seed, Purpose.CLUSTERING, state.trial, state.iteration, number)
 
 
 def _choose(

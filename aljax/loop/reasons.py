@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from aljax.data.archive import Tiles
 from aljax.loop.metrics import THRESHOLD
@@ -11,11 +11,14 @@ from aljax.loop.querying import clustering_key, labelled_embeddings, multiplier,
 from aljax.loop.settings import Settings
 from aljax.loop.state import Predicted, RunState
 from aljax.networks.model import Model
+from aljax.queries.kmeans import kmeans
 from aljax.queries.selection import number_clusters
 from aljax.queries.shortlist import Shortlist
 from aljax.queries.table import find_query
 
 IN_DOUBT = 3  # classes that are named for each tile
+TOGETHER = 6  # tiles in a group
+GROUPING = 1  # tells the key of the groups from that of the clusters
 
 
 class Reason(NamedTuple):
@@ -35,6 +38,8 @@ class Reason(NamedTuple):
     """Euclidean distance to it."""
     in_doubt: tuple[tuple[int, float], ...] = ()
     """Classes whose probability is nearest to the threshold, and that probability; nearest first."""
+    group: int | None = None
+    """Of the chosen tiles, those with the same number are alike, so that they can be labelled together."""
 
 
 def explain(
@@ -56,10 +61,20 @@ def explain(
     embeddings = shortlist.embeddings[order][[ranks[row] - 1 for row in chosen.tolist()]]
     nearest, distances = _nearest(embeddings, *labelled_embeddings(model, state, pool, embeddings.shape[1]))
     doubts = _in_doubt(state, chosen)
+    groups = group_alike(clustering_key(settings, state, GROUPING), embeddings)
     return tuple(
-        reason._replace(nearest=row, distance=distance, in_doubt=doubt)
-        for reason, row, distance, doubt in zip(reasons, nearest, distances, doubts, strict=True)
+        reason._replace(nearest=row, distance=distance, in_doubt=doubt, group=group)
+        for reason, row, distance, doubt, group in zip(reasons, nearest, distances, doubts, groups, strict=True)
     )
+
+
+def group_alike(key: Array, embeddings: Float[np.ndarray, "b d"]) -> list[int]:
+    """The group of each tile, `TOGETHER` of them in each on average; groups count from 1, that of the first tile first.
+
+    The clusters of a query do not serve for that: of each it chooses one tile.
+    """
+    groups = kmeans(key, embeddings, -(-len(embeddings) // TOGETHER))
+    return number_clusters(np.asarray(groups.assignment)).tolist()
 
 
 def _with_clusters(

@@ -23,6 +23,7 @@ WHERE_AND_WHEN = (
     *(
         "bands",
         "classes",
+        "sheets",
         "test",
         "threshold",
     ),  # of annotation: they change its data, which are compared, or its pictures

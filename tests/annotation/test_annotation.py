@@ -16,7 +16,6 @@ from tiny import make_archive, tiny_network
 import aljax
 from aljax.commands import annotate, on_features
 from aljax.data.label_rows import REASON_COLUMNS
-from aljax.reports.contact_sheet import contact_sheet
 from aljax.runs.run_dir import RunStore
 
 ARCHIVE = make_archive(60)
@@ -25,7 +24,7 @@ SMALL = ["--test", 8, "--initial", 8, "--budget", 4, "--epochs", 2, "--batch-siz
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch, plain_sheets):
+def call(tmp_path: Path, monkeypatch):
     """The command on a folder of tiles; gives its exit status."""
     monkeypatch.setattr(on_features, "DenseNet121", tiny_network)
     (tmp_path / "tiles").mkdir()
@@ -76,7 +75,6 @@ def rounds(call, run_dir: Path, last: int, *arguments: object) -> list[list[dict
 
 
 def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(annotate.round_files, "contact_sheet", contact_sheet)
     first, second, third = rounds(call, tmp_path / "run", 3)
     assert [row["split"] for row in first] == ["test"] * 8 + ["pool"] * 8
     assert [len(second), len(third)] == [4, 4]
@@ -94,7 +92,7 @@ def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys
     assert len(predicted) == 60 - 8 - 12
     assert predicted >= {row["id"] for row in third}
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"curve.png", "summary.json", "labels.csv"}
-    assert (tmp_path / "run/round-3/sheet-1.png").read_bytes()[:4] == b"\x89PNG"
+    assert not list((tmp_path / "run").rglob("*.png"))[1:]  # the curve alone
     page = (tmp_path / "run/round-3/label.html").read_text()
     assert re.findall(r'"start": "([^"]*),pool"', page) == [row["id"] for row in third]
     said = capsys.readouterr().out
@@ -193,7 +191,7 @@ def test_round_that_was_killed_goes_on_to_the_same_tiles(call, tmp_path, monkeyp
         assert call("--checkpoint-seconds", 0, run_dir="killed") == 130
     assert not (tmp_path / "killed/round-2/to_label.csv").exists()
     assert call(run_dir="killed") == 0
-    for name in ("to_label.csv", "label.html", "predictions.csv", "sheet-1.png"):
+    for name in ("to_label.csv", "label.html", "predictions.csv"):
         assert (tmp_path / "killed/round-2" / name).read_bytes() == (tmp_path / "run/round-2" / name).read_bytes()
 
 
@@ -506,6 +504,19 @@ def test_a_round_that_diverged_is_begun_anew_once_it_is_deleted(call, tmp_path, 
     assert call() == 0
 
 
+def test_sheets_are_drawn_where_they_are_asked_for(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 1)
+    assert re.search(
+        r"label.html in a browser and save what it makes as \S+, or write 0 or 1 into its cells",
+        capsys.readouterr().out,
+    )
+    fill(tmp_path / "run/round-1/to_label.csv")
+    assert call("--sheets") == 0
+    assert re.search(r"or look at \S+round-2/sheet-\*.png and write 0 or 1 into", capsys.readouterr().out)
+    assert (tmp_path / "run/round-2/sheet-1.png").read_bytes()[:4] == b"\x89PNG"
+    assert "sheets" not in json.loads((tmp_path / "run/round-2/config.json").read_text())
+
+
 def test_settings_of_the_sheets_do_not_make_another_round(call, tmp_path, monkeypatch) -> None:
     rounds(call, tmp_path / "run", 1)
     fill(tmp_path / "run/round-1/to_label.csv")
@@ -564,6 +575,7 @@ def test_rounds_on_features_cover_them_first_and_learn_a_head(call, tmp_path, ca
     sizes = [int(size) for _, size in clusters[8:]]
     assert sizes == sorted(sizes, reverse=True)
     assert sum(sizes) == 60 - 8
+    assert {int(row["why: group"]) for row in first} == {1, 2, 3}  # six tiles in each on average
     (chance,) = rounds(call, tmp_path / "chance", 1, "--features", features, "--first", "random")
     assert {row["id"] for row in chance if row["split"] == "test"} == {r["id"] for r in first if r["split"] == "test"}
     assert {row["id"] for row in chance if row["split"] == "pool"} != covering
@@ -620,6 +632,74 @@ def test_rounds_on_other_tiles_are_not_compared(call, tmp_path, capsys) -> None:
     assert call("--features", tmp_path / "features.npz", "--start", "cold") == 0
     said = capsys.readouterr().out.splitlines()
     assert said[1] == f"gains: unclear, as the tiles or the scores of {tmp_path / 'run/round-3'} are others"
+
+
+def test_class_can_be_added_in_a_later_round(call, tmp_path, capsys) -> None:
+    options = ["--features", write_features(tmp_path / "features.npz")]
+    two = ["--classes", "class0,class1"]
+
+    def fill_in(number: int, *names: str) -> None:
+        form = tmp_path / f"run/round-{number}/to_label.csv"
+        rows = [
+            [row["id"], row["split"], *(TRUTH[row["id"].removesuffix(".png")][int(name[-1])] for name in names)]
+            for row in read(form)
+        ]
+        form.write_text("\n".join(",".join(map(str, row)) for row in [["id", "split", *names], *rows]))
+
+    assert call(*options, first=two) == 0
+    fill_in(1, "class0", "class1")
+    assert call(*options, first=two) == 0
+    assert call(*options) == 2
+    form = tmp_path / "run/round-2/to_label.csv"
+    message = f"error: {form} waits for labels and has no class class2: fill it in first, and add the class to the "
+    assert message in capsys.readouterr().err
+    fill_in(2, "class0", "class1")
+    assert call(*options) == 0
+    said = capsys.readouterr()
+    first, second = (tmp_path / f"run/round-{number}/to_label.csv" for number in (1, 2))
+    assert f"class class2 is unknown on 20 tiles, for want of a column in {first}, {second}: add it" in said.err
+    assert "no test tile has the class class2" in said.err
+    assert "the round before had fewer classes: this one starts afresh" in said.err
+    assert "gains: unclear" in said.out
+    rows = read(tmp_path / "run/labels.csv")
+    assert {row["class2"] for row in rows} == {""}
+    assert "class2" in read(tmp_path / "run/round-3/to_label.csv")[0]
+    fill_in(3, "class0", "class1", "class2")
+    # The class of older tiles is labelled later: on those of the test, it can be measured.
+    fill_in(1, "class0", "class1", "class2")
+    assert call(*options) == 0
+    said = capsys.readouterr()
+    assert f"class class2 is unknown on 4 tiles, for want of a column in {second}: add it" in said.err
+    assert "no test tile" not in said.err
+    known = {row["id"]: row["class2"] for row in read(tmp_path / "run/labels.csv")}
+    asked = {row["id"] for row in read(second)}
+    assert {tile for tile, cell in known.items() if cell == ""} == asked
+    fill_in(4, "class0", "class1", "class2")
+    assert call(*options, first=two) == 2
+    assert "the classes are class0,class1 and were class0,class1,class2" in capsys.readouterr().err
+    fill_in(4, "class0", "class1")
+    assert call(*options) == 2
+    assert "round-4/to_label.csv has the classes class0, class1, and" in capsys.readouterr().err
+
+
+def test_class_that_is_added_to_brought_labels_is_unknown_on_older_forms(call, tmp_path, capsys) -> None:
+    start = write_start(tmp_path / "start.csv", 18)
+    whole = start.read_text()
+    start.write_text("\n".join(line.rpartition(",")[0] for line in whole.splitlines()))
+    assert call(first=["--labels", start]) == 0
+    form = tmp_path / "run/round-1/to_label.csv"
+    rows = [[row["id"], "pool", *TRUTH[row["id"].removesuffix(".png")][:2]] for row in read(form)]
+    form.write_text("\n".join(",".join(map(str, row)) for row in [["id", "split", "class0", "class1"], *rows]))
+    start.write_text(whole)
+    assert call(first=["--labels", start]) == 0
+    assert f"class class2 is unknown on 4 tiles, for want of a column in {form}: add it" in capsys.readouterr().err
+    assert read(tmp_path / "run/round-2/to_label.csv")[0]["class2"] == ""
+    start.write_text(whole.replace("class1", "classX"))
+    form = tmp_path / "run/round-2/to_label.csv"
+    rows = [[row["id"], "pool", *TRUTH[row["id"].removesuffix(".png")]] for row in read(form)]
+    form.write_text("\n".join(",".join(map(str, row)) for row in [["id", "split", *ARCHIVE.class_names], *rows]))
+    assert call(first=["--labels", start]) == 2
+    assert "the classes are class0,classX,class2 and were class0,class1" in capsys.readouterr().err
 
 
 def test_tiles_without_features_are_named(call, tmp_path, capsys) -> None:

@@ -48,7 +48,7 @@ def test_names_that_give_no_forms_of_their_own_are_refused(text: str) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, plain_sheets) -> Path:
+def folder(tmp_path: Path) -> Path:
     (tmp_path / "tiles").mkdir()
     for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
         Image.fromarray(pixels).save(tmp_path / "tiles" / f"{tile}.png")
@@ -99,6 +99,28 @@ def labels(folder: Path) -> dict[str, list[str]]:
 
 def expected(tile: str) -> list[str]:
     return list(map(str, TRUTH[tile]))
+
+
+def test_a_class_that_is_added_is_unknown_in_what_people_answered_before(call, folder, capsys) -> None:
+    assert call() == 0
+    more = ",".join((*ARCHIVE.class_names, "later"))
+    assert call("--classes", more) == 2
+    assert "waits for labels and has no class later: fill it in first" in capsys.readouterr().err
+    for name in NAMES:
+        fill(form_of(folder, 1, name))
+    assert call("--classes", more) == 0
+    said = capsys.readouterr().err
+    assert "class later is unknown on 12 tiles, for want of a column in" in said or "on 24 tiles" in said
+    assert list(read(form_of(folder, 2, "ana"))[0])[2:6] == [*ARCHIVE.class_names, "later"]
+    rows = read(folder / "run/labels.csv")
+    assert {row["later"] for row in rows} == {""}
+    assert labels(folder)[rows[0]["id"]][1:] == expected(rows[0]["id"])
+    for name in NAMES:
+        form = form_of(folder, 2, name)
+        fill(form)
+        form.write_text(form.read_text().replace("later", "other"))
+    assert call("--classes", more) == 2
+    assert "classes" in capsys.readouterr().err
 
 
 def test_each_has_a_form_and_a_page_and_the_round_goes_on_when_all_have_answered(call, folder, capsys) -> None:

@@ -22,7 +22,7 @@ TRUTH = dict(zip((f"{tile}.png" for tile in ARCHIVE.ids), ARCHIVE.labels, strict
 
 
 @pytest.fixture
-def folder(tmp_path: Path, plain_sheets) -> Path:
+def folder(tmp_path: Path) -> Path:
     (tmp_path / "tiles").mkdir()
     for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
         Image.fromarray(pixels).save(tmp_path / "tiles" / f"{tile}.png")

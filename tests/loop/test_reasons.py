@@ -1,12 +1,13 @@
 """What is told of a chosen tile is what it was chosen by."""
 
+import jax
 import numpy as np
 import pytest
 from test_loop import settings
 from test_querying import fitted
 
 from aljax.loop import querying
-from aljax.loop.reasons import Reason, explain
+from aljax.loop.reasons import Reason, explain, group_alike
 from aljax.loop.state import Predicted, RunState
 from aljax.networks.model import Model, last_layer
 from aljax.queries.kmeans import kmeans
@@ -28,6 +29,13 @@ def everything(model: Model, state: RunState, tiles):
     ((_, batch),) = predict_batches(model, state.variables, tiles.pool, every, len(every))
     scores = mge_scores(last_layer(state.variables), batch.embeddings)
     return np.asarray(batch.embeddings), np.asarray(batch.probabilities), np.asarray(scores)
+
+
+def test_groups_are_of_tiles_that_are_alike() -> None:
+    places = np.array([2, 0, 1, 0, 2, 1] * 3)
+    embeddings = (10.0 * np.eye(3)[places] + np.random.default_rng(0).normal(size=(18, 3))).astype(np.float32)
+    groups = group_alike(jax.random.key(0), embeddings)
+    assert groups == [{2: 1, 0: 2, 1: 3}[place] for place in places.tolist()]
 
 
 def odds(probability):
@@ -74,10 +82,10 @@ def test_classes_in_doubt_are_those_near_the_fitted_threshold(model, tiles, tmp_
     ("query", "clustering", "known"),
     [
         ("random", True, ()),
-        ("mge", False, ("score", "rank", "nearest", "distance", "in_doubt")),
-        ("badge", True, ("score", "rank", "nearest", "distance", "in_doubt")),
-        ("coreset", True, ("nearest", "distance", "in_doubt")),
-        ("tpd", True, ("nearest", "distance", "in_doubt")),  # by chance, in the first iteration
+        ("mge", False, ("score", "rank", "nearest", "distance", "in_doubt", "group")),
+        ("badge", True, ("score", "rank", "nearest", "distance", "in_doubt", "group")),
+        ("coreset", True, ("nearest", "distance", "in_doubt", "group")),
+        ("tpd", True, ("nearest", "distance", "in_doubt", "group")),  # by chance, in the first iteration
     ],
 )
 def test_what_a_query_does_not_choose_by_is_not_told(query, clustering, known, model, tiles, tmp_path) -> None:

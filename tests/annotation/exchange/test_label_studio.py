@@ -12,9 +12,9 @@ from exchanged import CLASSES, TILES, cells, for_two, parts, write_json
 from PIL import Image
 
 from aljax.annotation.label_page import read_pictures
-from aljax.annotation.round_files import read_labels
+from aljax.annotation.round_files import read_tables
 from aljax.arrays import UNKNOWN
-from aljax.data.labels import SKIPPED
+from aljax.data.labels import SKIPPED, merge
 
 TREES, WATER, ONE, BRACKET, SO = CLASSES
 BLANK = [""] * 5
@@ -137,7 +137,7 @@ def test_annotate_reads_what_was_filled_in(take, task, run_dir) -> None:
     answers["e.tif"] = annotation(chosen("unsure", *CLASSES))
     answers["f.tif"] = annotation(chosen("state", "cannot be labelled"))
     assert take([task(*pair) for pair in answers.items()]) == (0, "")
-    read = read_labels(run_dir, {})
+    read = merge(read_tables(run_dir, {}))
     assert read is not None
     rows = dict(zip(read.ids, zip(read.labels.tolist(), read.parts, strict=True), strict=True))
     assert rows["a.tif"] == ([1, 0, 0, 0, 0], 2)
