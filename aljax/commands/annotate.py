@@ -152,7 +152,8 @@ def open_labelling(
 
 def open_tiles(settings: AnnotationSettings, labels: CsvLabels | None) -> Archive:
     """The readable tiles with their labels. Raises InputError."""
-    archive = open_folder(settings.images, labels, settings.image_size, lenient=True)
+    index_file = settings.run_dir / "tiles-index.npz"
+    archive = open_folder(settings.images, labels, settings.image_size, lenient=True, index_file=index_file)
     archive = leave_out_unreadable(settings.run_dir, settings.images, archive)
     warn_of_copies(archive.copy_of, archive.ids, archive.split)
     return archive
