@@ -102,16 +102,18 @@ def match_rows(table: CsvLabels, files: Sequence[Path], folder: Path) -> Int[np.
 
     Raises InputError for ids that match no tile, several tiles, or the same tile.
     """
+    wanted = {key for tile in table.ids for key in _keys(tile)}  # of a million tiles often a few hundred have labels
     named: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for index, path in enumerate(files):
+    for index, path in enumerate(files if wanted else ()):
         whole = relative(path, folder)
         name = whole.rpartition("/")[2]
         for kind, key in enumerate((whole, stem(whole), name, stem(name))):
-            named[kind, key].append(index)
+            if key in wanted:
+                named[kind, key].append(index)
     rows = np.full(len(files), -1)
     missing = []
     for row, tile in enumerate(table.ids):
-        keys = ((kind, key) for key in (normal(tile), normal(tile).strip()) for kind in range(4))
+        keys = ((kind, key) for key in _keys(tile) for kind in range(4))
         found = next((named[key] for key in keys if key in named), None)
         if found is None:
             missing.append(row)
@@ -130,3 +132,8 @@ def match_rows(table: CsvLabels, files: Sequence[Path], folder: Path) -> Int[np.
             f"({few([table.ids[row] for row in missing])}): mend the ids or add the tiles"
         )
     return rows
+
+
+def _keys(tile: str) -> tuple[str, str]:
+    """An id as it may name a tile."""
+    return normal(tile), normal(tile).strip()

@@ -1,6 +1,5 @@
 """Finds the tiles below a folder, among other files that people and geodata software leave there."""
 
-import os
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable
@@ -69,8 +68,9 @@ def find_tiles(folder: Path) -> list[Path]:
 
 def relative(path: Path, folder: Path) -> str:
     """The path relative to the folder, with slashes and in NFC, for comparison with ids."""
-    # Ten times as fast as `Path.relative_to`, which counts for a million tiles.
-    return normal(str(path).removeprefix(os.path.join(folder, "")))
+    # Without pathlib, which takes ten times as long: it counts for a million tiles.
+    whole, above = str(path), str(folder)
+    return normal(whole if above == "." else whole[len(above) :].lstrip("/"))
 
 
 def stem(name: str) -> str:
