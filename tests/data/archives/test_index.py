@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from tiles_on_disk import pixels, write_geotiff, write_png
 
+from aljax.commands.annotate import AnnotationSettings, open_tiles
 from aljax.data.archives import copies, index
 from aljax.data.archives.folder import open_folder
 from aljax.data.archives.index import open_index
+from aljax.errors import InputWarning
 
 
 @pytest.fixture
@@ -84,6 +86,16 @@ def test_nothing_is_written_where_there_is_no_run(tmp_path: Path, read: list[str
     open_folder(tmp_path / "tiles", None, 16, lenient=True, index_file=tmp_path / "run/index.npz")
     shutil.rmtree(tmp_path / "tiles")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_annotation_keeps_an_index_beside_its_rounds(tmp_path: Path, read: list[str]) -> None:
+    settings = AnnotationSettings(images=tmp_path / "tiles", run_dir=tmp_path / "run", image_size=32)
+    (tmp_path / "run/round-1").mkdir(parents=True)
+    for _ in range(2):
+        with pytest.warns(InputWarning, match="1 tiles are copies of others"):
+            open_tiles(settings, None)
+    assert len(read) == 6
+    assert [path.name for path in (tmp_path / "run").iterdir() if path.is_file()] == ["tiles-index.npz"]
 
 
 def test_facts_of_tiles_are_found_by_name_in_any_order(tmp_path: Path, read: list[str]) -> None:
