@@ -26,9 +26,10 @@ from aljax.data.labels import (
     CsvLabels,
     is_blank,
     merge,
-    predictions_text,
+    predictions_to_csv,
     read_table,
     to_text,
+    write_csv,
 )
 from aljax.data.tiles.images import EncodedImages
 from aljax.errors import InputError, InputWarning
@@ -252,10 +253,10 @@ def write_predictions(folder: Path, labelling: Labelling, state: RunState, thres
         return
     ids = [archive.ids[index] for index in labelling.split.pool[rows]]
     found = state.probabilities[rows]
-    if threshold is None:
-        text = predictions_text(ids, archive.class_names, found)
-    else:
-        cells = is_above(found, threshold).astype(int).tolist()
-        text = to_text(("id", *archive.class_names), ((tile, *row) for tile, row in zip(ids, cells, strict=True)))
     with disk_errors(folder):
-        write_atomically(folder / PREDICTIONS, text)
+        if threshold is None:
+            predictions_to_csv(folder / PREDICTIONS, ids, archive.class_names, found)
+        else:
+            cells = is_above(found, threshold).astype(np.uint8)
+            lines = ((tile, *row.tolist()) for tile, row in zip(ids, cells, strict=True))
+            write_csv(folder / PREDICTIONS, ("id", *archive.class_names), lines)

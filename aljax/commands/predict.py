@@ -33,7 +33,7 @@ from aljax.data.archives.folder import open_folder
 from aljax.data.features import open_features
 from aljax.data.features.geometry import read_geometries
 from aljax.data.geojson import Geometry, Outline, geojson_text, read_outlines, require_outline
-from aljax.data.labels import UNREADABLE, predictions_text, to_text
+from aljax.data.labels import UNREADABLE, predictions_to_csv, write_csv
 from aljax.data.tiles.images import Tolerant, Unreadable, name_unreadable
 from aljax.errors import InputError, InputWarning
 from aljax.loop.metrics import Threshold, is_above
@@ -87,7 +87,7 @@ def predict(
         warnings.warn(InputWarning(f"{message} (no numbers for these)"), stacklevel=2)
     predicted = Predicted(archive.ids, trained.class_names, found, unreadable)
     with disk_errors(out):
-        write_atomically(out, _text(predicted, above, outlines))
+        _write(out, predicted, above, outlines)
     by = f"by the network of {run_dir} (trained on {trained.num_labeled} tiles)"
     print(f"{total - len(unreadable)} tiles, {len(trained.class_names)} classes, {by}: {out}")
 
@@ -125,22 +125,24 @@ class Predicted(NamedTuple):
     """Tiles whose probabilities mean nothing."""
 
 
-def _text(
-    predicted: Predicted, threshold: Threshold | None, outlines: Sequence[Outline | Geometry | None] | None
-) -> str:
-    """What is written: probabilities, or 0 and 1, of each class and tile; on a map where there are outlines."""
+def _write(
+    out: Path, predicted: Predicted, threshold: Threshold | None, outlines: Sequence[Outline | Geometry | None] | None
+) -> None:
+    """Writes probabilities, or 0 and 1, of each class and tile; on a map where there are outlines."""
     ids, names, found, unreadable = predicted
     if threshold is None and outlines is None:
-        return predictions_text(ids, names, found, unreadable)
-    cells = found.astype(float).round(4) if threshold is None else is_above(found, threshold).astype(int)
-    rows: list[list[Any]] = cells.tolist()
+        predictions_to_csv(out, ids, names, found, unreadable)
+        return
+    cells = found.astype(float).round(4) if threshold is None else is_above(found, threshold).astype(np.uint8)
     if outlines is None:  # a label file has the tiles that have labels
         known = (row for row in range(len(ids)) if row not in unreadable)
-        return to_text(("id", *names), ((ids[row], *rows[row]) for row in known))
+        write_csv(out, ("id", *names), ((ids[row], *cells[row].tolist()) for row in known))
+        return
+    rows: list[list[Any]] = cells.tolist()
     properties: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in rows]
     for row, reason in unreadable.items():
         properties[row] = {**dict.fromkeys(names), UNREADABLE: str(reason)}
-    return geojson_text(ids, outlines, properties)
+    write_atomically(out, geojson_text(ids, outlines, properties))
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from aljax.data.label_rows import (
     read_rows,
 )
 from aljax.errors import InputError, InputWarning
+from aljax.system.files import replacing
 
 PART_NAMES = ("pool", "validation", "test", "skip")
 SKIPPED = PARTS["skip"]
@@ -134,22 +135,35 @@ def warn_of_missing(tables: Mapping[Path, CsvLabels], class_names: Iterable[str]
 def to_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """The text of a CSV file with commas."""
     text = io.StringIO()
+    _write(text, header, rows)
+    return text.getvalue()
+
+
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Writes `to_text` atomically, row by row: at ten million tiles the text would take gigabytes."""
+    with replacing(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        _write(text, header, rows)
+        text.detach()  # flushes, and leaves the file open
+
+
+def _write(text: io.TextIOBase, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     plain, quoting = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
     names = list(header)
     # Readers that guess the separator from the header would take these for it; csv itself does not quote them.
     (quoting if any(map(re.compile(r"[;\t\r]").search, names)) else plain).writerow(names)
     for row in map(list, rows):
         (quoting if any(isinstance(cell, str) and "\r" in cell for cell in row) else plain).writerow(row)
-    return text.getvalue()
 
 
-def predictions_text(
+def predictions_to_csv(
+    path: Path,
     ids: Iterable[str],
     class_names: Iterable[str],
     probabilities: Float[np.ndarray, "n c"],
     unreadable: Mapping[int, InputError] = MappingProxyType({}),
-) -> str:
-    """The text of a CSV file with the probabilities of the classes, one row per tile.
+) -> None:
+    """Writes a CSV file with the probabilities of the classes, one row per tile.
 
     `unreadable` maps rows to errors: these rows have blank cells, and the reason in an additional last column.
     """
@@ -161,7 +175,7 @@ def predictions_text(
 
     rows = enumerate(zip(ids, probabilities, strict=True))
     header = ("id", *class_names, *([UNREADABLE] if reasons else []))
-    return to_text(header, ((tile, *cells(index, row)) for index, (tile, row) in rows))
+    write_csv(path, header, ((tile, *cells(index, row)) for index, (tile, row) in rows))
 
 
 def count_tiles(path: Path) -> int:

@@ -109,7 +109,7 @@ def _make_call(
     recipe: Recipe,
     start: Fit,
     tiles: Tiles,
-    orders: Int[np.ndarray, "epochs n"],
+    orders: Int[np.ndarray, "epochs k"],
     num_steps: int,
     batch_size: int,
 ) -> Callable[[Carry, Epoch, int, int], tuple[Carry, Array, int]]:
@@ -122,9 +122,9 @@ def _make_call(
         assert tiles.on_device is not None
         stop = min(step + STEPS_PER_CALL, num_steps)
         whole, steps = Batch(tiles.on_device, tiles.labels), np.array([step, stop], np.int32)
-        carry, done = train_on_device(
-            model, recipe, batch_size, *carry, whole, tiles.statistics, epoch, orders[index], steps
-        )
+        order = np.zeros(tiles.num_tiles, np.int32)  # of the same length in all iterations, for the same program
+        order[: orders.shape[1]] = orders[index]
+        carry, done = train_on_device(model, recipe, batch_size, *carry, whole, tiles.statistics, epoch, order, steps)
         return carry, done, stop
 
     def from_host(carry: Carry, epoch: Epoch, index: int, step: int) -> tuple[Carry, Array, int]:

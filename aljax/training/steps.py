@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt8
 
 from aljax.arrays import AnyArray
@@ -150,7 +151,16 @@ def train_on_device(
     return carry, jnp.copy(carry[1].loss)
 
 
-@jax.jit
-def shuffle(key: Array, labelled: Bool[Array, " n"]) -> Int[Array, " n"]:
-    """The labelled indices in random order, then the others."""
-    return jnp.argsort(jnp.where(labelled, jax.random.uniform(key, labelled.shape), 2.0))
+def shuffle(key: Array, labelled: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " k"]:
+    """The k labelled indices in random order.
+
+    Each index of the pool has a number of its own by the key, however many are labelled; only those of the labelled are
+    sorted, which in a pool of a million takes a thirtieth of the time that sorting all would.
+    """
+    rows = np.flatnonzero(labelled).astype(np.int32)
+    return rows[np.argsort(np.asarray(_draw(key, len(labelled)))[rows], kind="stable")]
+
+
+@partial(jax.jit, static_argnums=1)
+def _draw(key: Array, count: int) -> Float[Array, " n"]:
+    return jax.random.uniform(key, (count,))

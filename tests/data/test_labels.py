@@ -10,7 +10,7 @@ from aljax.arrays import UNKNOWN
 from aljax.data.archive import random_split
 from aljax.data.archives.folder import open_folder
 from aljax.data.blanks import find_blanks
-from aljax.data.labels import SKIPPED, read_csv, to_text
+from aljax.data.labels import SKIPPED, read_csv, to_text, write_csv
 from aljax.errors import InputError, InputWarning
 
 
@@ -86,3 +86,13 @@ def test_two_tiles_of_one_name_are_refused(tmp_path: Path) -> None:
         write_png(tmp_path / f"{unicodedata.normalize(form, 'Höhe')}.png", pixels())
     with pytest.raises(InputError, match=r"is there twice, its umlauts or accents written in two ways"):
         open_folder(tmp_path, None, 16)
+
+
+def test_csv_written_row_by_row_has_the_bytes_of_its_text_and_is_whole_or_not_there(tmp_path: Path) -> None:
+    rows = [("ä,b", 1), ("c\rd", 0), ('e"', 0.5)]
+    write_csv(tmp_path / "a.csv", ("id", "x;y"), iter(rows))
+    assert (tmp_path / "a.csv").read_bytes() == to_text(("id", "x;y"), rows).encode()
+    with pytest.raises(ZeroDivisionError):
+        write_csv(tmp_path / "a.csv", ("id", "x"), ((tile, 1 / number) for tile, number in [("new", 1), ("bad", 0)]))
+    assert (tmp_path / "a.csv").read_bytes() == to_text(("id", "x;y"), rows).encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from aljax.data.archive import Split
+from aljax.data.archives.index import TileIndex
 from aljax.data.tiles.images import read_each, read_file
 from aljax.errors import InputError, InputWarning
 
@@ -20,17 +21,18 @@ ROW_BYTES_AT_ONCE = 2**24
 Groups = list[list[int]]
 
 
-def find_copies(files: Sequence[Path]) -> Int[np.ndarray, " n"]:
+def find_copies(index: TileIndex) -> Int[np.ndarray, " n"]:
     """For each file (n,) the index of the first one with the same bytes, which may be its own. Raises InputError.
 
     Only files of the same size are sampled, and only those with equal samples are read completely.
     """
-    groups = _equal([[*range(len(files))]], {row: file.stat().st_size for row, file in enumerate(files)})
-    for read in (_sample, _digest):
-        rows = [row for group in groups for row in group]
-        found = read_each(read, [files[row] for row in rows], "looking for copies")
-        groups = _equal(groups, dict(zip(rows, found, strict=True)))
-    return _first_of_each(groups, len(files))
+    groups = _equal([[*range(len(index.files))]], dict(enumerate(index.facts["size"].tolist())))
+    rows = [row for group in groups for row in group]
+    groups = _equal(groups, dict(zip(rows, index.samples(_sample, rows), strict=True)))
+    rows = [row for group in groups for row in group]
+    found = read_each(_digest, [index.files[row] for row in rows], "looking for copies")
+    groups = _equal(groups, dict(zip(rows, found, strict=True)))
+    return _first_of_each(groups, len(index.files))
 
 
 def find_equal_rows(vectors: Shaped[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]:

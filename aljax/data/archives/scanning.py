@@ -68,7 +68,9 @@ def find_tiles(folder: Path) -> list[Path]:
 
 def relative(path: Path, folder: Path) -> str:
     """The path relative to the folder, with slashes and in NFC, for comparison with ids."""
-    return normal(path.relative_to(folder).as_posix())
+    # Without pathlib, which takes ten times as long: it counts for a million tiles.
+    whole, above = str(path), str(folder)
+    return normal(whole if above == "." else whole[len(above) :].lstrip("/"))
 
 
 def stem(name: str) -> str:

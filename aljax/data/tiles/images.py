@@ -31,6 +31,7 @@ HASHED_BYTES = 2**30
 # For a memory-mapped file: bytes that may stay resident, rows that are copied between two checks of that, and bytes
 # that the system reads for a single row.
 MAPPED_BYTES, MAPPED_ROWS, READ_AROUND = 2**27, 256, 2**19
+FILES_AT_ONCE = 64  # read by a thread; handing one file to a thread takes longer than reading its header
 MOST_NAMED = 50  # broken tiles in one message
 SECONDS_TO_MESSAGE = 10.0  # of reading without a progress bar, until a line says how far it is
 
@@ -146,9 +147,18 @@ def read_file(path: Path) -> bytes:
 
 def read_each(read: Callable[[Path], Found], files: Sequence[Path], purpose: str) -> Generator[Found, None, None]:
     """Results of `read` for each file, in order, by several threads, with a progress bar called `purpose`."""
-    with ThreadPoolExecutor() as pool:
+
+    def read_some(start: int) -> list[Found]:
+        return [read(file) for file in files[start : start + FILES_AT_ONCE]]
+
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(desc=purpose, total=len(files), unit="tile", disable=None, leave=False) as bar,
+    ):
         try:
-            yield from tqdm(pool.map(read, files), purpose, len(files), unit="tile", disable=None, leave=False)
+            for results in pool.map(read_some, range(0, len(files), FILES_AT_ONCE)):
+                yield from results
+                bar.update(len(results))
         finally:
             pool.shutdown(cancel_futures=True)
 

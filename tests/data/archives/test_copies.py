@@ -15,6 +15,7 @@ from aljax.data.archive import Split, random_split
 from aljax.data.archives import copies
 from aljax.data.archives.copies import find_copies, find_equal_rows
 from aljax.data.archives.folder import open_folder
+from aljax.data.archives.index import open_index
 from aljax.data.features import open_features
 from aljax.errors import InputError, InputWarning
 
@@ -38,7 +39,7 @@ def test_copies_are_found_and_others_as_large_are_not_read_whole(tmp_path: Path,
     read = []
     monkeypatch.setattr(copies, "read_file", lambda path: read.append(path.name) or path.read_bytes())
     files = [tmp_path / name for name in contents]
-    assert find_copies(files).tolist() == [0, 1, 0, 3, 4, 4, 6]
+    assert find_copies(open_index(files, [*map(str, files)], None)).tolist() == [0, 1, 0, 3, 4, 4, 6]
     assert sorted(read) == ["a", "c", "e", "f", "g"]
 
 
