@@ -93,7 +93,6 @@ from aljax.system.stopping import StopRequest
 
 ANY = LARGEST
 AUTO = "auto"
-INDEX = "tiles-index.npz"  # in the run's folder; without it headers are read again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,9 +193,7 @@ def open_labelling(
 
 def open_tiles(settings: AnnotationSettings, labels: CsvLabels | None) -> Archive:
     """The readable tiles with their labels. Raises InputError."""
-    archive = open_folder(
-        settings.images, labels, settings.image_size, lenient=True, index_file=settings.run_dir / INDEX
-    )
+    archive = open_folder(settings.images, labels, settings.image_size, lenient=True)
     archive = leave_out_unreadable(settings.run_dir, settings.images, archive)
     warn_of_copies(archive.copy_of, archive.ids, archive.split)
     return archive
