@@ -129,6 +129,7 @@ def choose_initial(
 def chosen_tiles(labelling: Labelling, state: RunState, folder: Path) -> Assignment:
     """The tiles that the round in a folder chose, highest score first, all of them for the pool."""
     chosen = state.history[-1].selected
-    places = {tile: row for row, tile in enumerate(labelling.archive.ids)}
+    wanted = {*chosen}
+    places = {tile: row for row, tile in enumerate(labelling.archive.ids) if tile in wanted}
     rows = np.array([places[tile] for tile in chosen])
     return Assignment(rows, np.zeros(len(rows), int), read_reasons(folder, chosen))

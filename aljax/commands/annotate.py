@@ -214,6 +214,8 @@ def on_features(settings: AnnotationSettings, labelling: Labelling) -> Labelling
     if settings.features is None:
         return labelling
     pictures, features = labelling.archive, open_features(settings.features, None)
+    if tuple(pictures.ids) == tuple(features.ids):
+        return replace(labelling, archive=replace(pictures, images=features.images, digest=features.digest))
     places = {tile: row for row, tile in enumerate(features.ids)}
     if missing := [tile for tile in pictures.ids if tile not in places]:
         raise InputError(
@@ -221,8 +223,7 @@ def on_features(settings: AnnotationSettings, labelling: Labelling) -> Labelling
             "make them with `aljax embed`, or move these tiles away"
         )
     rows = np.array([places[tile] for tile in pictures.ids])
-    same = np.array_equal(rows, np.arange(len(features.ids)))
-    images = features.images if same else np.asarray(features.images)[rows]
+    images = np.asarray(features.images)[rows]
     return replace(labelling, archive=replace(pictures, images=images, digest=features.digest))
 
 

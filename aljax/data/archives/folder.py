@@ -2,6 +2,7 @@
 
 import warnings
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,13 @@ def _images(index: TileIndex, size: int, form: TileForm) -> tuple[EncodedImages,
     digests = (digest.ljust(32, b"\0") for digest in index.digests(np.array(rows)).tolist())  # ends without zeros
     stamp = stamp_files(zip(files.sizes.tolist(), files.modified.tolist(), strict=True), total)
     paths = files.paths
-    images = EncodedImages(lambda row: read_file(Path(paths[row])), paths, size, form, stamp, index.georeferences)
+    images = EncodedImages(lambda row: read_file(Path(paths[row])), paths, size, form, stamp)
+    images = replace(
+        images,
+        georeferences=index.georeferences,
+        readable=index.facts["is_readable"],
+        note_readable=index.note_readable,
+    )
     return images, digest_tiles(digests, len(index.facts), total)
 
 

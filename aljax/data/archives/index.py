@@ -34,6 +34,7 @@ FACTS = np.dtype(
         ("sample", "S8"),  # of SHA-256 of the size and some bytes; empty: not known
         ("digest", "S32"),  # SHA-256 of the file; empty: not known
         ("place", PLACE),
+        ("is_readable", np.bool_),  # whether all of its pixels were read once
     ]
 )
 FORMAT = 2  # of the file; raise it when what a fact means changes
@@ -93,6 +94,12 @@ class TileIndex:
         self.fresh += len(unknown)
         self.save()
         return Georeferences(self.systems, places[rows])
+
+    def note_readable(self, rows: Int[np.ndarray, " k"]) -> None:
+        """Keeps that all pixels of these files were read."""
+        self.facts["is_readable"][rows] = True
+        self.fresh += len(rows)
+        self.save()
 
     def save(self) -> None:
         """Writes the file if there is much that it does not have. Warns if that fails."""

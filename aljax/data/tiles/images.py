@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from tqdm import tqdm
 
 from aljax.arrays import AnyArray, in_native_order
@@ -59,6 +59,10 @@ class EncodedImages:
     """`stamp_files` of files that are hashed only by a sample; it identifies their cache."""
     georeferences: Callable[[Int[np.ndarray, " k"]], Georeferences] | None = None
     """Those of the tiles with these indices, from an index. None: they are read from the files `names`."""
+    readable: Bool[np.ndarray, " n"] | None = field(default=None, compare=False, repr=False)
+    """Tiles that were read once and have not changed since, from an index. None: not known."""
+    note_readable: Callable[[Int[np.ndarray, " k"]], None] | None = None
+    """Has the index keep that the tiles with these indices were read."""
     warned: set[float] = field(default_factory=set, compare=False, repr=False)
     """Undeclared nodata values that were warned of, each once."""
 
@@ -81,12 +85,14 @@ class EncodedImages:
 
     def subset(self, rows: Int[np.ndarray, " k"]) -> "EncodedImages":
         """The tiles `rows`."""
-        read, names, located = self.read, self.names, self.georeferences
+        read, names, located, note = self.read, self.names, self.georeferences, self.note_readable
         return replace(
             self,
             read=lambda index: read(int(rows[index])),
             names=Made(len(rows), lambda index: names[int(rows[index])]),
             georeferences=None if located is None else lambda some: located(rows[some]),
+            readable=None if self.readable is None else self.readable[rows],
+            note_readable=None if note is None else lambda some: note(rows[some]),
         )
 
     def _warn_of_lone_value(self, pixels: Shaped[np.ndarray, "h w bands"], name: str) -> None:
@@ -194,18 +200,32 @@ def in_order(images: Images, purpose: str, batch_size: int = 16) -> Iterator[np.
 
 
 def find_unreadable(images: Images, purpose: str) -> Unreadable:
-    """The unreadable tiles, after reading all once with a progress bar; none, without reading, for a NumPy array."""
-    tolerant = Tolerant(images)
-    if not isinstance(images, np.ndarray):
-        for _ in _read_all(tolerant, purpose):
-            pass
+    """The unreadable tiles, after reading all once with a progress bar; none, without reading, for a NumPy array.
+
+    Tiles that an index says have been read before are not read again.
+    """
+    tolerant, done = Tolerant(images), 0
+    if isinstance(images, np.ndarray):
+        return {}
+    known = images.readable if isinstance(images, EncodedImages) else None
+    rows = np.arange(images.shape[0]) if known is None else np.flatnonzero(~known)
+    try:
+        for batch in _read_all(tolerant, purpose, rows=rows):
+            done += len(batch)
+    finally:  # also of what was read before a Ctrl-C
+        if isinstance(images, EncodedImages) and images.note_readable is not None:
+            images.note_readable(np.setdiff1d(rows[:done], list(tolerant.unreadable)))
     return tolerant.unreadable
 
 
-def _read_all(images: Images, purpose: str, batch_size: int = 16) -> Iterator[np.ndarray]:
-    count, done, started = images.shape[0], 0, time.monotonic()
+def _read_all(
+    images: Images, purpose: str, batch_size: int = 16, rows: Int[np.ndarray, " k"] | None = None
+) -> Iterator[np.ndarray]:
+    """The tiles `rows`, or all."""
+    rows = np.arange(images.shape[0]) if rows is None else rows
+    count, done, started = len(rows), 0, time.monotonic()
     with tqdm(desc=purpose, total=count, unit="tile", disable=None, leave=False) as bar:
-        for batch in _read_ahead(images, np.arange(count), batch_size):
+        for batch in _read_ahead(images, rows, batch_size):
             yield batch
             bar.update(len(batch))
             done += len(batch)

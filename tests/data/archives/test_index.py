@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiles_on_disk import pixels, write_geotiff, write_png
+from tiles_on_disk import cut, pixels, write_geotiff, write_png
 
 from aljax.data.archive import Archive
-from aljax.data.archives import index
+from aljax.data.archives import folder, index
 from aljax.data.archives.folder import open_folder
 from aljax.data.archives.index import index_path, open_index
 from aljax.data.archives.scanning import find_tiles
 from aljax.data.geojson import read_outlines
 from aljax.data.readable import leave_out
 from aljax.data.tiles import georeferences
+from aljax.data.tiles.images import find_unreadable
 from aljax.errors import InputError, InputWarning
 
 
@@ -35,13 +36,13 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def opened(folder: Path):
-    archive = open_folder(folder / "tiles", None, 16, lenient=True)
+def opened(parent: Path):
+    archive = open_folder(parent / "tiles", None, 16, lenient=True)
     return archive.images.form, list(archive.ids), archive.copy_of.tolist(), archive.digest
 
 
-def file_of(folder: Path) -> Path:
-    path = index_path(folder / "tiles")
+def file_of(parent: Path) -> Path:
+    path = index_path(parent / "tiles")
     assert path is not None
     return path
 
@@ -159,6 +160,40 @@ def test_georeferences_are_read_once_and_stay_with_their_tiles(tmp_path: Path, r
     assert {*read} == {"b.tif"}
     assert moved[1:] == first[2:]
     assert moved[0] not in first
+
+
+def test_tiles_that_were_read_whole_are_not_read_whole_again(tmp_path: Path, read: list[str], monkeypatch) -> None:
+    monkeypatch.setattr(folder, "read_file", lambda path: (read.append(path.name), path.read_bytes())[1])
+    broken = write_geotiff(tmp_path / "tiles/d.tif", pixels(seed=9))
+    cut(broken)
+    for expected in (["a.tif", "b.tif", "c.tif", "d.tif"], ["d.tif"]):
+        archive = open_folder(tmp_path / "tiles", None, 16, lenient=True)
+        read.clear()
+        assert [*find_unreadable(archive.images, "reading")] == [3]
+        assert sorted(read) == expected
+    write_geotiff(tmp_path / "tiles/b.tif", pixels(seed=4))
+    write_geotiff(broken, pixels(seed=9))
+    archive = open_folder(tmp_path / "tiles", None, 16, lenient=True)
+    read.clear()
+    assert find_unreadable(archive.images, "reading") == {}
+    assert sorted(read) == ["b.tif", "d.tif"]
+
+
+def test_what_was_read_before_an_interruption_is_kept(tmp_path: Path, read: list[str], monkeypatch) -> None:
+    def stop(path: Path) -> bytes:
+        if path.name == "t39.tif":
+            raise KeyboardInterrupt
+        return path.read_bytes()
+
+    for number in range(40):
+        write_geotiff(tmp_path / f"tiles/t{number:02d}.tif", pixels(seed=number))
+    monkeypatch.setattr(folder, "read_file", stop)
+    archive = open_folder(tmp_path / "tiles", None, 16, lenient=True)
+    with pytest.raises(KeyboardInterrupt):
+        find_unreadable(archive.images, "reading")
+    kept = open_index(find_tiles(tmp_path / "tiles"), file_of(tmp_path)).facts["is_readable"]
+    assert kept.sum() in (16, 32)
+    assert kept[: kept.sum()].all()
 
 
 def test_georeference_of_a_broken_tile_is_looked_for_each_time(tmp_path: Path, read: list[str]) -> None:
