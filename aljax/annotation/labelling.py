@@ -68,13 +68,16 @@ def split_labelled(archive: Archive) -> Labelling:
 
     Without validation tiles the test tiles also serve as validation; annotation makes no decision by them.
     """
-    everything = np.arange(len(archive.ids))
-    labelled = np.ones(len(everything), bool) if archive.labelled is None else archive.labelled
-    _, validation, test = archive.split or (everything, everything[:0], everything[:0])
-    pool = np.setdiff1d(everything, np.concatenate([validation, test]))
-    skipped = labelled & ~np.isin(everything, np.concatenate(archive.split or [everything]))
+    count = len(archive.ids)
+    labelled = np.ones(count, bool) if archive.labelled is None else archive.labelled
+    learnt, validation, test = archive.split or (slice(None), np.arange(0), np.arange(0))
+    held_out, skipped, of_held_out = np.zeros(count, bool), labelled.copy(), np.zeros(count, bool)
+    held_out[validation] = held_out[test] = True
+    skipped[learnt] = skipped[held_out] = False
     if archive.copy_of is not None:  # copies of held-out tiles must not be trained on
-        skipped |= np.isin(archive.copy_of, archive.copy_of[np.setdiff1d(everything, pool)])
+        of_held_out[archive.copy_of[held_out]] = True
+        skipped |= of_held_out[archive.copy_of]
+    pool = np.flatnonzero(~held_out)
     split = Split(pool, validation if len(validation) else test, test)
     return Labelling(archive, split, (labelled & ~skipped)[pool], skipped[pool])
 

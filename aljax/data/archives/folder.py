@@ -69,7 +69,7 @@ def _images(index: TileIndex, size: int, form: TileForm) -> tuple[EncodedImages,
     files, total = index.files, int(index.files.sizes.sum())
     rows = hashed_rows(len(index.facts), total)
     digests = (digest.ljust(32, b"\0") for digest in index.digests(np.array(rows)).tolist())  # ends without zeros
-    stamp = stamp_files(zip(files.sizes.tolist(), files.modified.tolist(), strict=True), total)
+    stamp = stamp_files(map(tuple, np.stack([files.sizes, files.modified], -1)), total)
     paths = files.paths
     images = EncodedImages(lambda row: read_file(Path(paths[row])), paths, size, form, stamp)
     images = replace(
@@ -112,7 +112,9 @@ def match_rows(table: CsvLabels, files: TileFiles) -> Int[np.ndarray, " n"]:
 
     Raises InputError for ids that match no tile, several tiles, or the same tile.
     """
-    wanted = {key for tile in table.ids for key in _keys(tile)}  # of a million tiles often a few hundred have labels
+    wanted = {normal(tile) for tile in table.ids}  # of a million tiles often a few hundred have labels
+    whole_names = {name: index for index, name in enumerate(files.names) if name in wanted}
+    wanted = {key for tile in table.ids if normal(tile) not in whole_names for key in _keys(tile)}
     named: dict[tuple[int, str], list[int]] = defaultdict(list)
     for index, whole in enumerate(files.names if wanted else ()):
         name = whole.rpartition("/")[2]
@@ -123,7 +125,8 @@ def match_rows(table: CsvLabels, files: TileFiles) -> Int[np.ndarray, " n"]:
     missing = []
     for row, tile in enumerate(table.ids):
         keys = ((kind, key) for key in _keys(tile) for kind in range(4))
-        found = next((named[key] for key in keys if key in named), None)
+        exact = whole_names.get(normal(tile))
+        found = [exact] if exact is not None else next((named[key] for key in keys if key in named), None)
         if found is None:
             missing.append(row)
             continue

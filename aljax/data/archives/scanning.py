@@ -80,7 +80,7 @@ def find_tiles(folder: Path) -> TileFiles:
             states.extend(state)
         else:
             others[kind].append(path)
-    files = _in_order(folder, stored, np.array(states, np.int64).reshape(-1, 3))
+    files = _in_order(folder, stored, np.frombuffer(states, np.int64).reshape(-1, 3))
     left_out = defaultdict(list, {kind: _paths(folder, found) for kind, found in others.items()})
     _refuse_unknown(left_out["unknown"], folder)
     _check_names(files)
@@ -154,8 +154,9 @@ def _in_order(folder: Path, stored: list[str], states: Int[np.ndarray, "n 3"]) -
         first = folder / min(stored[row] for row in repeat)
         raise InputError(f"{first} is there twice, its umlauts or accents written in two ways: remove one")
     del places  # before more is made
-    stored = [stored[row] for row in order]
-    return TileFiles(folder, stored, [normal(name) for name in stored], *states[order].T.copy())
+    rows, stored = np.array(order, np.int64), [stored[row] for row in order]
+    sizes, changed, modified = (column[rows] for column in states.T)
+    return TileFiles(folder, stored, [normal(name) for name in stored], sizes, changed, modified)
 
 
 def stem(name: str) -> str:
