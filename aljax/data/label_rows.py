@@ -119,7 +119,8 @@ def check_rows(rows: Rows, header: Sequence[str], path: Path) -> None:
     """Raises InputError for a row of another length, a missing or repeated id, or an unknown part of the split."""
     part = header.index(SPLIT_COLUMN) if SPLIT_COLUMN in header else None
     first: dict[str, tuple[int, list[str]]] = {}
-    for number, row in rows:
+    for line in rows:
+        number, row = line
         where = f"{path}, row {number}"
         if len(row) != len(header):
             is_list = len(row) > len(header) and header[1:] == [LIST_COLUMN]
@@ -133,7 +134,7 @@ def check_rows(rows: Rows, header: Sequence[str], path: Path) -> None:
             raise InputError(f"{where}: tile {row[0]} is there already in row {before}{remedy}")
         if part is not None and row[part].strip() not in PARTS:
             raise InputError(f"{where}: split {row[part]!r} is not one of {', '.join(PARTS)}: mend it")
-        first[row[0]] = number, row
+        first[row[0]] = line
 
 
 def _which_to_keep(row: Sequence[str], other: Sequence[str], part: int | None) -> str:

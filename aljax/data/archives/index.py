@@ -112,7 +112,7 @@ class TileIndex:
             remove_leftovers(self.path.parent)
             with replacing(self.path) as file:
                 names, systems = map(_joined, (self.files.names, self.systems))
-                np.savez(file, format=FORMAT, names=names, systems=systems, facts=facts)
+                np.savez(file, format=FORMAT, names=names, systems=systems, facts=facts, beside=self.files.beside)
         except OSError as error:
             message = f"{self.path} cannot be written ({error.strerror}): headers of tiles will be read again"
             warnings.warn(InputWarning(message), stacklevel=2)
@@ -141,7 +141,9 @@ def open_index(files: TileFiles, path: Path | None = None) -> TileIndex:
     stored = _read_index(path) if path is not None else None
     if stored is None:
         return TileIndex(files, _forgotten(np.zeros(len(files.names), FACTS), files), path=path)
-    joined, systems, facts = stored
+    joined, systems, facts, beside = stored
+    if beside != files.beside:
+        facts["place"] = np.zeros(1, PLACE)
     if np.array_equal(joined, _joined(files.names)):  # as nearly always: no need to look each up
         return TileIndex(files, _forgotten(facts, files), systems, path)
     place_of = dict(zip(_parted(joined), range(len(facts)), strict=True))
@@ -165,18 +167,19 @@ def _forgotten(facts: Shaped[np.ndarray, " n"], files: TileFiles) -> Shaped[np.n
     return facts
 
 
-def _read_index(path: Path) -> tuple[UInt8[np.ndarray, " bytes"], list[str], Shaped[np.ndarray, " n"]] | None:
-    """Joined names, reference systems and facts of the file of an index; None if it is of no use."""
+def _read_index(path: Path) -> tuple[UInt8[np.ndarray, " bytes"], list[str], Shaped[np.ndarray, " n"], int] | None:
+    """Joined names, reference systems, facts and `TileFiles.beside` of an index; None if it is of no use."""
     try:
         with path.open("rb") as file, np.load(file) as stored:
             joined, systems, facts = stored["names"], _parted(stored["systems"]), stored["facts"]
+            beside = int(stored["beside"])
             is_sound = stored["format"] == FORMAT and facts.dtype == FACTS
             is_sound &= len(facts) == np.count_nonzero(joined == 0) and int(facts["place"]["system"].max()) <= len(
                 systems
             )
     except Exception:  # damage raises many types, and costs no more than reading the headers again
         return None
-    return (joined, systems, facts) if is_sound else None
+    return (joined, systems, facts, beside) if is_sound else None
 
 
 def _joined(texts: Sequence[str]) -> UInt8[np.ndarray, " bytes"]:

@@ -1,5 +1,6 @@
 """Finds the tiles below a folder, among other files that people and geodata software leave there."""
 
+import hashlib
 import os
 import warnings
 from array import array
@@ -20,21 +21,26 @@ from aljax.data.tiles.images import IMAGE_SUFFIXES
 from aljax.data.tiles.made import Made
 from aljax.errors import InputError, InputWarning
 
-# Files that accompany tiles, and documents. A file with any other suffix is refused: it may be a tile.
-OTHER_SUFFIXES = {
-    *("", ".csv", ".txt", ".md", ".pdf", ".json", ".geojson", ".xml", ".zip", ".db", ".lst", ".ini", ".log", ".html"),
-    *(".tsv", ".xls", ".xlsx", ".ods", ".yaml", ".yml", ".py", ".ipynb", ".md5", ".sha256"),
+# Files that may say where a tile lies.
+LOCATING = {
     # world files: a georeference as text
     *(".wld", ".tfw", ".tifw", ".tiffw", ".tfwx", ".pgw", ".pngw", ".pgwx", ".jgw", ".jpgw", ".jpegw", ".jgwx"),
-    # reference systems, ground control points, statistics and pyramids
-    *(".prj", ".qpj", ".points", ".tab", ".rpb", ".aux", ".hdr", ".clr", ".ovr", ".rrd", ".msk"),
+    # reference systems, ground control points, and metadata that have both
+    *(".prj", ".qpj", ".points", ".tab", ".rpb", ".aux", ".hdr", ".xml"),
+}
+# Files that accompany tiles, and documents. A file with any other suffix is refused: it may be a tile.
+OTHER_SUFFIXES = {
+    *LOCATING,
+    *("", ".csv", ".txt", ".md", ".pdf", ".json", ".geojson", ".zip", ".db", ".lst", ".ini", ".log", ".html"),
+    *(".tsv", ".xls", ".xlsx", ".ods", ".yaml", ".yml", ".py", ".ipynb", ".md5", ".sha256"),
+    *(".clr", ".ovr", ".rrd", ".msk"),  # colours, pyramids and masks
     # projects, styles and vectors
     *(".qgz", ".qgs", ".qml", ".lyr", ".lyrx", ".shp", ".shx", ".dbf", ".cpg", ".sbn", ".sbx", ".qix", ".gpkg"),
     *(".kml", ".kmz", ".gml", ".xsd", ".gfs"),
 }
 DOWNLOADED = "zone.identifier"  # ending of the files that Windows writes beside downloaded ones
 MOST_KINDS = 10  # of files in a message
-TILE, FOLDER = "tile", "folder"
+TILE, FOLDER, MASK, COMPANION = "tile", "folder", "mask", "companion"
 
 State = tuple[int, int, int]
 NO_STATE: State = (0, 0, 0)
@@ -55,6 +61,8 @@ class TileFiles:
     """Time of the last change in ns: of content, name or rights."""
     modified: Int[np.ndarray, " n"]
     """Time of the last change of content in ns."""
+    beside: int = 0
+    """Another number if any file has changed that may say where a tile lies."""
 
     @property
     def paths(self) -> Made:
@@ -73,20 +81,22 @@ def find_tiles(folder: Path) -> TileFiles:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give the one that holds the tiles")
-    stored, states, others = list[str](), array("q"), defaultdict[str, list[str]](list)
+    stored, states, others, beside = list[str](), array("q"), defaultdict[str, list[str]](list), 0
     for kind, path, state in _scan(folder):
         if kind == TILE:
             stored.append(path)
             states.extend(state)
-        else:
+        elif kind != COMPANION:
             others[kind].append(path)
-    files = _in_order(folder, stored, np.frombuffer(states, np.int64).reshape(-1, 3))
+        if kind in (MASK, COMPANION):
+            beside ^= int.from_bytes(hashlib.sha256(f"{path} {state}".encode(errors="surrogateescape")).digest()[:8])
+    files = _in_order(folder, stored, np.frombuffer(states, np.int64).reshape(-1, 3), beside)
     left_out = defaultdict(list, {kind: _paths(folder, found) for kind, found in others.items()})
     _refuse_unknown(left_out["unknown"], folder)
     _check_names(files)
     _refuse_twins(files)
     warn_of_links(left_out["outside"], folder)
-    masks, virtual = left_out["mask"], left_out["virtual"]
+    masks, virtual = left_out[MASK], left_out["virtual"]
     _warn_of(masks, "say which pixels of a tile have no data", "store the mask or the nodata value in the tile")
     _warn_of(virtual, "refer to pixels of other files", "make GeoTIFFs of those that are tiles, with gdal_translate")
     if not stored:
@@ -95,7 +105,7 @@ def find_tiles(folder: Path) -> TileFiles:
 
 
 def _scan(folder: Path, below: str = "") -> Iterator[tuple[str, str, State]]:
-    """Kind, path below the folder and, of tiles, the state of all files that count, in no order."""
+    """Kind, path below the folder and, of tiles and their companions, state of all files that count, in no order."""
     try:
         with os.scandir(folder / below) as entries:
             for entry in entries:
@@ -103,7 +113,7 @@ def _scan(folder: Path, below: str = "") -> Iterator[tuple[str, str, State]]:
                 if kind == FOLDER:
                     yield from _scan(folder, path + "/")
                 elif kind:
-                    yield kind, path, _state(entry) if kind == TILE else NO_STATE
+                    yield kind, path, _state(entry) if kind in (TILE, MASK, COMPANION) else NO_STATE
     except OSError as error:
         raise InputError(f"{error.filename} is not readable ({error.strerror}): check its permissions") from error
 
@@ -121,7 +131,7 @@ def _kind(entry: os.DirEntry[str], folder: Path) -> str:
         return TILE if is_inside else "outside"
     suffix = PurePath(name).suffix
     if is_hidden or suffix in OTHER_SUFFIXES or name.endswith(DOWNLOADED):
-        return "mask" if _hides_pixels(Path(entry)) else ""
+        return MASK if _hides_pixels(Path(entry)) else COMPANION if suffix in LOCATING else ""
     return "virtual" if suffix == ".vrt" else "unknown"
 
 
@@ -143,7 +153,7 @@ def _paths(folder: Path, stored: Iterable[str]) -> list[Path]:
     return [folder / name for name in sorted(stored, key=lambda name: (_place(normal(name)), name))]
 
 
-def _in_order(folder: Path, stored: list[str], states: Int[np.ndarray, "n 3"]) -> TileFiles:
+def _in_order(folder: Path, stored: list[str], states: Int[np.ndarray, "n 3"], beside: int) -> TileFiles:
     """The files sorted by NFC names, the same on every file system, because the random split depends on this order.
 
     Raises InputError for names that differ only in Unicode form.
@@ -156,7 +166,7 @@ def _in_order(folder: Path, stored: list[str], states: Int[np.ndarray, "n 3"]) -
     del places  # before more is made
     rows, stored = np.array(order, np.int64), [stored[row] for row in order]
     sizes, changed, modified = (column[rows] for column in states.T)
-    return TileFiles(folder, stored, [normal(name) for name in stored], sizes, changed, modified)
+    return TileFiles(folder, stored, [normal(name) for name in stored], sizes, changed, modified, beside)
 
 
 def stem(name: str) -> str:

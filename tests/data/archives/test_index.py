@@ -209,6 +209,21 @@ def test_what_was_read_before_an_interruption_is_kept(tmp_path: Path, read: list
     assert kept[: kept.sum()].all()
 
 
+def test_file_beside_a_tile_that_says_where_it_is_counts(tmp_path: Path, read: list[str]) -> None:
+    write_geotiff(tmp_path / "tiles/b.tif", pixels(seed=1), crs="EPSG:25832", transform=None)
+    assert outlines(open_folder(tmp_path / "tiles", None, 16, lenient=True))[1] is None
+    beside, found = tmp_path / "tiles/b.tfw", []
+    for west in ("500000", "600000"):
+        beside.write_text("\n".join(("0.2", "0", "0", "-0.2", west, "5800000")) + "\n")
+        found.append(outlines(open_folder(tmp_path / "tiles", None, 16, lenient=True))[1])
+    assert None not in found
+    assert found[0] != found[1]
+    beside.unlink()
+    read.clear()
+    assert outlines(open_folder(tmp_path / "tiles", None, 16, lenient=True))[1] is None
+    assert sorted(read) == ["a.tif", "b.tif", "c.tif"]  # georeferences alone
+
+
 def test_georeference_of_a_broken_tile_is_looked_for_each_time(tmp_path: Path, read: list[str]) -> None:
     (tmp_path / "tiles/b.tif").write_bytes(b"II*\0")
     for _ in range(2):
