@@ -11,6 +11,7 @@ import numpy as np
 
 from aljax.annotation.label_page import Form, label_page
 from aljax.annotation.labelling import Assignment, Labelling, round_dir
+from aljax.annotation.round_map import map_page
 from aljax.data.archive import Archive
 from aljax.data.geojson import geojson_text, read_outlines
 from aljax.data.label_rows import SPLIT_COLUMN
@@ -32,7 +33,7 @@ from aljax.reports.contact_sheet import contact_sheet
 from aljax.system.files import disk_errors, make_folder, write_atomically
 
 FORM, PAGE, PREDICTIONS, LABELS = "to_label.csv", "label.html", "predictions.csv", "labels.csv"
-MAP = "to_label.geojson"
+MAP, MAP_PAGE = "to_label.geojson", "round.html"
 GIVEN = "labels-given.csv"
 FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes a cell that begins so for a formula
 TILES_PER_SHEET = 60
@@ -132,7 +133,7 @@ def save_labels(run_dir: Path, labels: CsvLabels) -> None:
 def write_round(
     folder: Path, labelling: Labelling, assignment: Assignment, class_names: tuple[str, ...], bands: tuple[int, ...]
 ) -> None:
-    """Writes sheets, page, a map if tiles have a georeference and, last, the form, with which the round is complete."""
+    """Writes sheets, page, maps if tiles have a georeference and, last, the form, with which the round is complete."""
     archive = labelling.archive
     if isinstance(archive.images, EncodedImages):
         archive = replace(archive, images=replace(archive.images, size=SHEET_PIXELS))
@@ -145,6 +146,7 @@ def write_round(
         _write_map(folder / MAP, archive, assignment, rows)
         form = Form(folder / FORM, ("id", SPLIT_COLUMN), rows, class_names)
         _warn_of_formulas(form)
+        map_page(folder / MAP_PAGE, labelling, assignment)
         label_page(folder / PAGE, archive, assignment.rows, bands, form)
         write_atomically(form.path, form.blank())
 

@@ -35,17 +35,22 @@ from aljax.annotation.labelling import (
     Labelling,
     choose_initial,
     chosen_rows,
+    learnt_and_held,
     round_dir,
     split_labelled,
     warn_of_unmeasured,
 )
 from aljax.annotation.rounds import run_round
+from aljax.annotation.test_blocks import find_metres, keep_metres
 from aljax.annotation.unreadable import leave_out_unreadable
 from aljax.commands.on_features import FeatureSettings, choose_network
 from aljax.commands.process import parse_settings, prepare_process
+from aljax.data.apart import check_metres, require_places
 from aljax.data.archive import Archive
 from aljax.data.archives.copies import warn_of_copies
 from aljax.data.archives.folder import open_folder
+from aljax.data.archives.near_copies import warn_of_near_copies
+from aljax.data.features.geometry import with_footprints
 from aljax.data.features.reader import open_features
 from aljax.data.label_rows import SPLIT_COLUMN, class_names_in
 from aljax.data.labels import CsvLabels, classes_of, count_tiles, read_csv, read_table
@@ -79,6 +84,7 @@ class AnnotationSettings(FeatureSettings):
     label_separator: str = ";"  # between the class names of a cell, in a CSV with the columns id,labels
     finish: bool = False  # train on all labels so far, and choose no more tiles
     test: int = 100  # random test tiles, unless some of --labels are for the test
+    test_blocks: float = 0.0  # metres: draw test tiles in blocks, and train on no tile nearer to them
     threshold: Asked | None = None  # of printed scores, and of 0 and 1 in predictions.csv; None: 0.5, probabilities
     bands: str = ""  # bands shown as red, green and blue, counted from 1, such as 4,1,2, or one band for grey
     run_dir: Path = Path("runs/annotation")  # folder of the rounds
@@ -141,19 +147,22 @@ def open_labelling(
     """The archive with all labels so far, which it saves to labels.csv, and its classes. Raises InputError."""
     labels = round_files.read_labels(settings.run_dir, start)
     if labels is None:
-        return split_labelled(open_tiles(settings, None)), classes
+        return split_labelled(open_tiles(settings, None), settings.test_blocks), classes
     check_classes(classes, labels.class_names)
     archive = open_tiles(settings, labels)
     round_files.save_labels(settings.run_dir, labels)
     if settings.labels is not None:
         round_files.save_start(settings.run_dir, start)
-    return split_labelled(archive), labels.class_names
+    return split_labelled(archive, settings.test_blocks), labels.class_names
 
 
 def open_tiles(settings: AnnotationSettings, labels: CsvLabels | None) -> Archive:
     """The readable tiles with their labels. Raises InputError."""
     archive = open_folder(settings.images, labels, settings.image_size, lenient=True)
     archive = leave_out_unreadable(settings.run_dir, settings.images, archive)
+    flags = {"test_blocks": settings.test_blocks, "min_distance": settings.min_distance}
+    archive = with_footprints(archive, settings.features, any(flags.values()))
+    require_places(archive, **flags)
     warn_of_copies(archive.copy_of, archive.ids, archive.split)
     return archive
 
@@ -194,13 +203,18 @@ def make_round(
     trained_on = on_features(settings, labelling)
     covers = settings.features is not None and settings.first == "coverage"
     features = np.asarray(trained_on.archive.images) if covers else None
+    keep_metres(settings.run_dir, settings.test_blocks)
     if not last:
-        initial = choose_initial(labelling, settings.seed, number, settings.initial, settings.test, features)
+        blocks, apart = settings.test_blocks, settings.min_distance
+        initial = choose_initial(
+            labelling, settings.seed, number, settings.initial, settings.test, features, blocks, apart
+        )
         if initial is not None:
             round_files.write_round(folder, labelling, initial, classes, bands)
             return None
     warn_of_unmeasured(labelling)
     trained_on = replace(trained_on, archive=keep_tiles(trained_on.archive, settings.tiles_in, settings.cache_dir))
+    warn_of_near_copies(trained_on.archive, *learnt_and_held(labelling))
     if settings.features is not None:
         settings = replace(settings, image_size=FEATURES)
     if isinstance(settings.threshold, str) and np.array_equal(labelling.split.validation, labelling.split.test):
@@ -246,6 +260,8 @@ class Round(NamedTuple):
 def next_round(settings: AnnotationSettings) -> Round:
     """Makes the next round, or finds the one that waits for labels. Raises InputError."""
     check_places(settings)
+    check_metres(test_blocks=settings.test_blocks)
+    settings = replace(settings, test_blocks=find_metres(settings.run_dir, settings.test_blocks))
     start, classes = read_start(settings)
     waiting = round_files.waiting_form(settings.run_dir)
     if waiting is not None:

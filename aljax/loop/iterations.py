@@ -10,16 +10,17 @@ from jaxtyping import Int, Shaped
 
 from aljax.data.archive import SplitTiles, Tiles
 from aljax.data.augmentation import BandStatistics
-from aljax.errors import DivergedError
+from aljax.errors import DivergedError, InputError
 from aljax.keys import Purpose, derive_key
 from aljax.loop.history import Record
 from aljax.loop.pool import Pool
 from aljax.loop.querying import choose, predict
 from aljax.loop.settings import Settings
+from aljax.loop.spacing import spaced
 from aljax.loop.state import Fitted, Measured, Predicted, RunState, Seconds, Training
 from aljax.networks.head import Head, unit_features
 from aljax.networks.model import Model, init_variables
-from aljax.queries.diversity import coverage
+from aljax.queries.diversity import coverage_order
 from aljax.queries.table import find_query
 from aljax.training.fitting import Fit, begin_fit, fit
 from aljax.training.weights import Weights, start_from
@@ -102,9 +103,17 @@ def first_tiles(pool: Tiles, settings: Settings, trial: int) -> Int[np.ndarray, 
     In a pool of more than `COVERED` tiles they cover a random sample of so many.
     """
     if settings.first == "random":
-        return initial_labels(settings.seed, trial, pool.num_tiles, settings.initial)
-    key = derive_key(settings.seed, Purpose.COVERAGE, trial)
-    return cover(key, np.asarray(pool.images), pool.indices, settings.initial, pool.statistics)
+        order = initial_labels(settings.seed, trial, pool.num_tiles, pool.num_tiles)
+    else:
+        key = derive_key(settings.seed, Purpose.COVERAGE, trial)
+        order = cover(key, np.asarray(pool.images), pool.indices, settings.initial, pool.statistics)
+    first = spaced(order, settings.initial, pool.footprints, settings.min_distance)
+    if len(first) < settings.initial:
+        raise InputError(
+            f"only {len(first)} tiles are {settings.min_distance:g} m from each other, and --initial is "
+            f"{settings.initial}: lower it, or --min-distance"
+        )
+    return first
 
 
 def cover(
@@ -114,7 +123,7 @@ def cover(
     count: int,
     statistics: BandStatistics | None = None,
 ) -> Int[np.ndarray, " k"]:
-    """Positions in `rows` of `count` tiles that cover the features of all of them, or of a sample of `COVERED`.
+    """Positions in `rows` of all tiles, or of a sample of `COVERED`; the first `count` of them cover the features.
 
     The features are centred by the mean of `statistics` or, without it, by their mean over the sample.
     """
@@ -123,7 +132,7 @@ def cover(
         sample = np.sort(np.asarray(jax.random.permutation(key, len(sample))[:COVERED]))
     vectors = features[rows[sample]].astype(np.float32).reshape(len(sample), -1)
     mean = vectors.mean(0) if statistics is None else statistics.mean
-    return sample[coverage(key, unit_features(vectors - mean), count)]
+    return sample[coverage_order(key, unit_features(vectors - mean), count)]
 
 
 def initial_labels(seed: int, trial: int, pool_size: int, count: int) -> Int[np.ndarray, " k"]:

@@ -143,7 +143,11 @@ def coverage(key: Array | int, features: Float[AnyArray, "n d"], budget: int) ->
     pool. Returns `budget` distinct indices, largest cluster first, so that any first part of the batch covers the most;
     or all N if N <= budget. Raises ValueError for a budget below 1.
     """
-    features = _float32(features)
+    return coverage_order(key, _float32(features), budget)[:budget]
+
+
+def coverage_order(key: Array | int, features: Float[AnyArray, "n d"], budget: int) -> Int[np.ndarray, " n"]:
+    """All tiles: first those of `coverage`, then the others, those farthest from the centres of their clusters first."""
     _check(features, budget)
     if len(features) <= budget:
         return np.arange(len(features))
@@ -156,7 +160,7 @@ def coverage(key: Array | int, features: Float[AnyArray, "n d"], budget: int) ->
     chosen = nearest[np.argsort(-sizes, kind="stable")]
     # Empty clusters, as in a pool with many copies, are replaced by the tiles farthest from their centres.
     others = np.setdiff1d(np.arange(len(features)), chosen)
-    return np.concatenate([chosen, others[np.argsort(-distances[others], kind="stable")]])[:budget]
+    return np.concatenate([chosen, others[np.argsort(-distances[others], kind="stable")]])
 
 
 def _float32(values: Any) -> Float[np.ndarray, "..."]:
