@@ -39,7 +39,9 @@ def map_page(path: Path, labelling: Labelling, assignment: Assignment) -> None:
     unit = max(float(np.median(archive.footprints.radii)) / STEPS, float(np.abs(corners).max()) / LARGEST, 1e-3)
     content = {
         "title": f"{archive.name}, {path.parent.name}: {len(assignment.rows)} tiles to label",
-        "states": [{"name": name, "colour": colour} for name, colour in STATES.items()],
+        "states": [
+            {"name": name, "colour": colour, "asked": name.endswith("to label")} for name, colour in STATES.items()
+        ],
         "ids": [archive.ids[row] for row in rows.tolist()],
         "without": len(archive.ids) - len(rows),
         "state": _encoded(states[rows]),

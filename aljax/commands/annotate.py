@@ -8,13 +8,19 @@ second, the first tiles cover the features, and boundary is the query. Without, 
 
 The first call chooses random tiles, some for training and some for the test. Every round is a folder: open its
 label.html in a browser, label its tiles with a few keys, and replace the empty to_label.csv by the one that the page
-saves. (Or look at the sheets and write 0 or 1 into every cell of it; to_label.geojson shows where tiles with a
-georeference are.) Then repeat the same command. It trains on all labels so far, measures F1 on the test tiles, chooses
-the next tiles by the query function, and writes predictions of all other tiles to predictions.csv (not with --query
-random, which needs no predictions; 0 and 1 with --threshold). All labels so far are in labels.csv. A tile that cannot
-be labelled gets the word skip in the column split of its row and never comes back; tiles that cannot be read are listed
-in unreadable.csv and left out until they are repaired. With --finish, or when no tile is left, the command trains on
-all labels and chooses no tiles.
+saves. (Or look at the sheets and write 0 or 1 into every cell of it; where tiles have a georeference, round.html is a
+map of all of them, and to_label.geojson one of the round's for a GIS.) Then repeat the same command. It trains on all
+labels so far, measures F1 on the test tiles, chooses the next tiles by the query function, and writes predictions of
+all other tiles to predictions.csv (not with --query random, which needs no predictions; 0 and 1 with --threshold). All
+labels so far are in labels.csv. A tile that cannot be labelled gets the word skip in the column split of its row and
+never comes back; tiles that cannot be read are listed in unreadable.csv and left out until they are repaired. With
+--finish, or when no tile is left, the command trains on all labels and chooses no tiles.
+
+Neighbours in a mosaic look alike, and scores on test tiles beside tiles to learn from flatter: --test-blocks METRES
+draws the test tiles in blocks (a random tile and those around it) and never trains on a tile nearer to them, in later
+rounds too. --min-distance METRES keeps the tiles of a batch apart. Both are distances on the ground between the nearest
+points of two tiles, right at any latitude and over the borders of zones; neighbours are 0 m apart. A tile that shares
+more than half of the ground of a test tile, of another year maybe, is not trained on either.
 
 Labels that you already have are given with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
 column split may say test or validation). Repeat the same command to go on with a round that was stopped.
@@ -187,7 +193,8 @@ def on_features(settings: AnnotationSettings, labelling: Labelling) -> Labelling
             "make them with `aljax embed`, or move these tiles away"
         )
     rows = np.array([places[tile] for tile in pictures.ids])
-    images = features.images if (rows == np.arange(len(features.ids))).all() else np.asarray(features.images)[rows]
+    as_they_are = np.array_equal(rows, np.arange(len(features.ids)))
+    images = features.images if as_they_are else np.asarray(features.images)[rows]
     return replace(labelling, archive=replace(pictures, images=images, digest=features.digest))
 
 

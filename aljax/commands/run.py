@@ -10,6 +10,12 @@ second. The CSV has a row per tile: `id,CLASS,CLASS,...` with cells 0 or 1, or `
 semicolons; a column `split` (pool, validation, test) fixes the split, otherwise it is random. So you can find
 out, before you label your own tiles with `aljax annotate`, how many labels each query function saves on a similar
 archive. Repeat the same command to go on with a run that was stopped.
+
+Where tiles have a georeference (GeoTIFF; with --features, the geometry of GeoParquet), those that share more than half
+of their ground are in one part of a random split. --test-blocks METRES draws test and validation tiles in blocks, a
+random tile and those around it, and leaves tiles nearer to them out of the pool (with a column split, only the latter).
+--min-distance METRES keeps the tiles of a batch apart; if there are not so many, the batch has fewer. Both are
+distances on the ground between the nearest points of two tiles: neighbours are 0 m apart.
 """
 
 import warnings

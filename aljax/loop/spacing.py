@@ -26,11 +26,13 @@ def choose_spaced(
     `best` gives as many as asked for; a query that is greedy goes on in its own order, as far as `LONGER`. Warns if the
     shortlist has too few.
     """
-    chosen = spaced(best(wanted), wanted, footprints, metres)
+    order = best(wanted)
+    chosen = spaced(order, wanted, footprints, metres)
     if metres > 0.0 and len(chosen) < wanted:
-        first = best(min(LONGER * wanted, len(shortlist.rows)) if is_greedy else wanted)
+        longer = best(min(LONGER * wanted, len(shortlist.rows))) if is_greedy else order
         by_score = shortlist.rows[np.lexsort((shortlist.rows, -shortlist.scores))]
-        order = np.concatenate([first, by_score[~np.isin(by_score, first)]])
+        for more in (longer, by_score):
+            order = np.concatenate([order, more[~np.isin(more, order)]])
         chosen = spaced(order, wanted, footprints, metres)
         warn_of_fewer(len(chosen), wanted, metres)
     return chosen

@@ -147,7 +147,8 @@ def coverage(key: Array | int, features: Float[AnyArray, "n d"], budget: int) ->
 
 
 def coverage_order(key: Array | int, features: Float[AnyArray, "n d"], budget: int) -> Int[np.ndarray, " n"]:
-    """All tiles: first those of `coverage`, then the others, those farthest from the centres of their clusters first."""
+    """All tiles: first those of `coverage`, then the others, the one farthest from the centre of its cluster first."""
+    features = _float32(features)
     _check(features, budget)
     if len(features) <= budget:
         return np.arange(len(features))

@@ -27,8 +27,9 @@ def locate(outlines: Sequence[Float[np.ndarray, "5 2"] | None]) -> Footprints:
     corners = to_earth_centred(np.stack([outline[:4] for outline in outlines if outline is not None]))
     rounded = np.rint(corners / SAME).reshape(len(corners), -1)
     _, first, index = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
-    of[placed] = index.ravel()
-    found = Footprints(of, corners[first], none)
+    order = np.argsort(first)  # that of the tiles
+    of[placed] = np.argsort(order)[index.ravel()]
+    found = Footprints(of, corners[first[order]], none)
     return found._replace(same=_same_places(found))
 
 
