@@ -34,6 +34,9 @@ def said(archive, learnt=LEARNT, held=HELD) -> list[str]:
 def test_different_scenes_are_not_told() -> None:
     assert said(SCENES) == []
     assert said(SCENES, LEARNT[:0]) == said(SCENES, held=HELD[:0]) == []
+    mixed = np.array(SCENES.images)
+    mixed[20] = (0.8 * mixed[3] + 0.2 * mixed[4]).astype(np.uint8)  # alike, but not the same
+    assert said(replace(SCENES, images=mixed)) == []
     flat = replace(SCENES, images=np.full((24, 64, 64, 3), 7, np.uint8))
     assert said(flat) == []  # nothing is in them to be alike
 
