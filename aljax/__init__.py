@@ -7,6 +7,7 @@ the loop and its checkpoints are in the submodules. `load` opens what a run has 
 
 from typing import TYPE_CHECKING, Any
 
+from aljax.arrays import UNKNOWN
 from aljax.loop.metrics import Metrics, evaluate
 from aljax.networks.densenet import DenseNet, DenseNet121, Outputs
 from aljax.networks.loss_head import LossHead
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from aljax.runs.inference import Classifier, load
 
 __all__ = [
+    "UNKNOWN",
     "Classifier",
     "DenseNet",
     "DenseNet121",

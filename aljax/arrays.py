@@ -10,6 +10,9 @@ from jaxtyping import Array
 # Public functions take NumPy and JAX arrays alike.
 AnyArray = jax.Array | np.ndarray
 
+# In a table of labels (uint8) a cell of which nobody knows whether it is 1 or 0.
+UNKNOWN = 255
+
 
 def in_native_order(array: np.ndarray) -> np.ndarray:
     """The array in the byte order of the machine.
@@ -18,6 +21,11 @@ def in_native_order(array: np.ndarray) -> np.ndarray:
     a word (JAX 0.10 to 0.12).
     """
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def are_labels(cells: AnyArray) -> Any:
+    """Which cells are 0, 1 or UNKNOWN; the latter in uint8 alone, as tables of labels are."""
+    return (cells == 0) | (cells == 1) | ((cells == UNKNOWN) & (cells.dtype == np.uint8))
 
 
 def as_array(values: Any) -> AnyArray:

@@ -71,8 +71,8 @@ def _first_reached(labels: Sequence[int], values: np.ndarray, level: float) -> f
 
 def rare_tiles(history: Sequence[Record], archive: Archive, split: Split) -> float:
     """Share of the pool's tiles with a rare class that a query chose after the first batch; mean over trials."""
-    share = archive.labels[split.pool].mean(0)
-    rare = np.asarray(archive.labels[:, (share > 0.0) & (share < RARE)].any(1))
+    share = (archive.labels[split.pool] == 1).mean(0)
+    rare = np.asarray((archive.labels[:, (share > 0.0) & (share < RARE)] == 1).any(1))
     places = {tile: index for index, tile in enumerate(archive.ids)}
     trials = {record.trial for record in history}
     chosen = [places[tile] for record in history for tile in record.selected]

@@ -22,7 +22,6 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 hook = install_import_hook("aljax", "typechecking.typechecker")
 
 import jax  # noqa: E402
-import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from tiny import make_archive, tiny_network  # noqa: E402
 
@@ -108,18 +107,6 @@ def traces() -> Callable[[Callable], int]:
 @pytest.fixture(scope="session")
 def key() -> jax.Array:
     return jax.random.key(0)
-
-
-@pytest.fixture
-def plain_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounds of annotation with sheets that are the tiles alone: drawing captions takes longer than the round."""
-    from PIL import Image
-
-    def draw(path: Path, archive: Archive, indices: np.ndarray, bands: tuple[int, ...]) -> None:
-        pixels = [archive.images[index][..., list(bands)] for index in indices.tolist()]
-        Image.fromarray(np.concatenate(pixels)).save(path)
-
-    monkeypatch.setattr("aljax.annotation.round_files.contact_sheet", draw)
 
 
 @pytest.fixture

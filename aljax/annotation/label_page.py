@@ -14,7 +14,7 @@ from jaxtyping import Int
 from PIL import Image
 
 from aljax.data.archive import Archive
-from aljax.data.label_rows import SPLIT_COLUMN
+from aljax.data.label_rows import REASON_COLUMNS, SPLIT_COLUMN
 from aljax.data.labels import PART_NAMES, SKIPPED, to_text
 from aljax.reports.contact_sheet import show
 from aljax.system.files import write_atomically
@@ -24,12 +24,19 @@ QUALITY = 92  # of JPEG; without chroma subsampling, artefacts are not visible
 
 
 class Form(NamedTuple):
-    """A CSV file to fill in: a row per tile, with the cells of `rows` and then one per class."""
+    """A CSV file to fill in: a row per tile, with the cells of `rows`, then one per class, then those of `reasons`."""
 
     path: Path
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     class_names: Sequence[str]
+    reasons: Sequence[Sequence[str]] = ()
+    """Why each tile was chosen: cells of `REASON_COLUMNS`; empty: without these columns."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all columns."""
+        return [*self.header, *self.class_names, *(REASON_COLUMNS if self.reasons else ())]
 
     def skipped(self, row: Sequence[str]) -> list[str]:
         """The row of a tile that cannot be labelled: with skip in the column `split`."""
@@ -39,8 +46,9 @@ class Form(NamedTuple):
 
     def blank(self) -> str:
         """The text of the form with empty class cells."""
-        empty = [""] * len(self.class_names)
-        return to_text((*self.header, *self.class_names), ((*row, *empty) for row in self.rows))
+        empty, reasons = [""] * len(self.class_names), self.reasons or [()] * len(self.rows)
+        rows = zip(self.rows, reasons, strict=True)
+        return to_text(self.names, ((*row, *empty, *reason) for row, reason in rows))
 
 
 def label_page(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], bands: Sequence[int], form: Form) -> None:
@@ -48,14 +56,24 @@ def label_page(path: Path, archive: Archive, indices: Int[np.ndarray, " n"], ban
 
     `bands` are shown as red, green and blue (one band: grey), stretched as on a contact sheet.
     """
+    reasons = form.reasons or [()] * len(form.rows)
+    pictures = encoded(archive, indices, bands)
     tiles = [
-        {"id": archive.ids[index], "start": _line(row), "skipped": _line(form.skipped(row)), "picture": picture}
-        for index, row, picture in zip(indices, form.rows, encoded(archive, indices, bands), strict=True)
+        {
+            "id": archive.ids[index],
+            "start": _line(row),
+            "skipped": _line(form.skipped(row)),
+            "reasons": list(reason),
+            "end": f",{_line(reason)}" if reason else "",
+            "picture": picture,
+        }
+        for index, row, reason, picture in zip(indices, form.rows, reasons, pictures, strict=True)
     ]
     content = {
         "title": f"{archive.name}, {form.path.parent.name}: {len(tiles)} tiles to label",
-        "header": _line((*form.header, *form.class_names)),
+        "header": _line(form.names),
         "classes": list(form.class_names),
+        "reasons": [name.removeprefix("why: ") for name in REASON_COLUMNS] if form.reasons else [],
         "tiles": tiles,
         "file": form.path.name,
         "place": f"{form.path.parent.name}/{form.path.name}",

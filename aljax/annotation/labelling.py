@@ -6,6 +6,7 @@ train on has random or covering tiles and no run.
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,15 +15,18 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
+from aljax.annotation.reasons import BLANK, Cells, covering_cells, read_reasons
 from aljax.data.apart import too_near, warn_of_left_out
 from aljax.data.archive import Archive, Split
 from aljax.data.labels import PART_NAMES
 from aljax.data.space.blocks import in_blocks
 from aljax.errors import InputError, InputWarning
 from aljax.keys import Purpose, derive_key
-from aljax.loop.iterations import cover
+from aljax.loop.iterations import cover_features
+from aljax.loop.reasons import GROUPING, group_alike
 from aljax.loop.spacing import spaced, warn_of_fewer
 from aljax.loop.state import RunState
+from aljax.networks.head import unit_features
 
 
 class Assignment(NamedTuple):
@@ -32,6 +36,8 @@ class Assignment(NamedTuple):
     """Indices in the archive."""
     parts: Int[np.ndarray, " k"]
     """Indices into PART_NAMES."""
+    reasons: Sequence[Cells] = ()
+    """Why each was chosen; empty where nothing is known of any."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def split_labelled(archive: Archive, metres: float = 0.0) -> Labelling:
 
 def warn_of_unmeasured(labelling: Labelling) -> None:
     """Warns of classes that no test tile has: their F1 is 0, whatever is predicted."""
-    count = labelling.archive.labels[labelling.split.test].sum(0, dtype=int)
+    count = (labelling.archive.labels[labelling.split.test] == 1).sum(0)
     names = [name for name, tiles in zip(labelling.archive.class_names, count, strict=True) if not tiles]
     if names and len(labelling.split.test):
         message = f"no test tile has the class {', '.join(names)}: macro F1 counts it as 0, whatever is predicted"
@@ -126,13 +132,22 @@ def choose_initial(
             f"{len(rest)} tiles are not too near to the {tests} test tiles, and {count - tests} are to begin with: "
             "lower --test, --test-blocks or --initial"
         )
+    key = derive_key(seed, Purpose.COVERAGE, 0, number)
+    covering = None
     if features is not None and count > tests:
         rest = np.sort(rest)
-        rest = rest[cover(derive_key(seed, Purpose.COVERAGE, 0, number), features, candidates[rest], count - tests)]
-    first = spaced(rest, count - tests, footprints, min_distance)
+        covering = cover_features(key, features, candidates[rest], count - tests, everything=min_distance > 0.0)
+        rest = rest[covering.chosen]
+    first = spaced(np.arange(len(rest)), count - tests, footprints and footprints.take(rest), min_distance)
     warn_of_fewer(len(first), count - tests, min_distance)
-    rows = candidates[np.concatenate([order[:tests], first])]
-    return Assignment(rows, np.where(np.arange(len(rows)) < tests, PART_NAMES.index("test"), 0))
+    rows = candidates[np.concatenate([order[:tests], rest[first]])]
+    parts = np.where(np.arange(len(rows)) < tests, PART_NAMES.index("test"), 0)
+    reasons = [BLANK] * len(rows)
+    if features is not None and covering is not None:
+        vectors = features[rows].astype(np.float32).reshape(len(rows), -1)
+        groups = group_alike(jax.random.fold_in(key, GROUPING), np.asarray(unit_features(vectors - vectors.mean(0))))
+        reasons = covering_cells(covering.take(first), tests, groups)
+    return Assignment(rows, parts, reasons)
 
 
 def _not_beside(
@@ -150,7 +165,9 @@ def learnt_and_held(labelling: Labelling) -> tuple[Int[np.ndarray, " m"], Int[np
     return split.pool[labelling.labelled], np.union1d(split.validation, split.test)
 
 
-def chosen_rows(labelling: Labelling, state: RunState) -> Int[np.ndarray, " k"]:
-    """Indices (k,) in the archive of the tiles that a round chose, highest score first."""
+def chosen_tiles(labelling: Labelling, state: RunState, folder: Path) -> Assignment:
+    """The tiles that the round in a folder chose, highest score first, all of them for the pool."""
+    chosen = state.history[-1].selected
     places = {tile: row for row, tile in enumerate(labelling.archive.ids)}
-    return np.array([places[tile] for tile in state.history[-1].selected])
+    rows = np.array([places[tile] for tile in chosen])
+    return Assignment(rows, np.zeros(len(rows), int), read_reasons(folder, chosen))

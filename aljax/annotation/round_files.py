@@ -11,8 +11,11 @@ import numpy as np
 
 from aljax.annotation.label_page import Form, label_page
 from aljax.annotation.labelling import Assignment, Labelling, round_dir
+from aljax.annotation.reasons import BLANK
 from aljax.annotation.round_map import map_page
+from aljax.arrays import UNKNOWN
 from aljax.data.archive import Archive
+from aljax.data.blanks import find_blanks
 from aljax.data.geojson import geojson_text, read_outlines
 from aljax.data.label_rows import SPLIT_COLUMN
 from aljax.data.labels import (
@@ -37,8 +40,8 @@ MAP, MAP_PAGE = "to_label.geojson", "round.html"
 GIVEN = "labels-given.csv"
 FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes a cell that begins so for a formula
 TILES_PER_SHEET = 60
-# Height and width of a tile on a sheet, whatever the image size of the network is.
-SHEET_PIXELS = 256
+# Height and width of a tile on the page and on a sheet, whatever the image size of the network is.
+SHOWN_PIXELS = 256
 
 
 def count_rounds(run_dir: Path) -> int:
@@ -54,28 +57,61 @@ def count_rounds(run_dir: Path) -> int:
     return len(numbers)
 
 
+def newest_form(run_dir: Path) -> Path | None:
+    """The form of the newest round; None if there is none."""
+    form = round_dir(run_dir, count_rounds(run_dir)) / FORM
+    return form if form.exists() else None
+
+
 def waiting_form(run_dir: Path) -> Path | None:
     """The form of the newest round if it is not filled in; None otherwise."""
-    form = round_dir(run_dir, count_rounds(run_dir)) / FORM
-    return form if form.exists() and is_blank(form) else None
+    form = newest_form(run_dir)
+    return form if form is not None and is_blank(form) else None
 
 
-def read_labels(run_dir: Path, start: Mapping[Path, CsvLabels]) -> CsvLabels | None:
-    """All labels so far: the rows of the files in `start` and of all forms; None if there are none.
+def read_tables(run_dir: Path, start: Mapping[Path, CsvLabels]) -> dict[Path, CsvLabels]:
+    """All labels so far, by their file: those in `start` and all forms.
 
-    Raises InputError for a form that is not filled in completely, or damaged, or in the folder of another round.
+    Raises InputError for a form with tiles that nobody has answered for, or damaged, or in the folder of another round.
+    Warns of empty cells of the newest form, which may have been forgotten.
     """
     forms = [round_dir(run_dir, number + 1) / FORM for number in range(count_rounds(run_dir))]
-    read = {form: read_table(form) for form in forms}
-    for form, table in read.items():
-        if table.parts is None:  # test tiles would be trained on
-            raise InputError(
-                f"{form} has lost its column {SPLIT_COLUMN}, which says what each tile is for: bring it back from the "
-                f"page or from {LABELS}"
-            )
+    read = {form: _read_form(form, form == forms[-1]) for form in forms}
     _check_folders(read)
-    tables = {**start, **read}
-    return merge(tables) if tables else None
+    _check_classes(read)
+    return {**start, **read}
+
+
+def _check_classes(forms: Mapping[Path, CsvLabels]) -> None:
+    """Raises InputError if the newest form lacks a class of an earlier one: rounds may only add classes."""
+    newest, newer = list(forms.items())[-1] if forms else ("", None)
+    for form, table in forms.items():
+        if newer and not {*table.class_names} <= {*newer.class_names}:
+            raise InputError(
+                f"{newest} has the classes {', '.join(newer.class_names)}, and {form} has "
+                f"{', '.join(table.class_names)}: use the same in both"
+            )
+
+
+def _read_form(form: Path, is_newest: bool) -> CsvLabels:
+    """The answers in a form; a tile all of whose classes are unknown (?) is skipped."""
+    table, blanks = read_table(form), find_blanks(form)
+    if table.parts is None:  # test tiles would be trained on
+        raise InputError(
+            f"{form} has lost its column {SPLIT_COLUMN}, which says what each tile is for: bring it back from the "
+            f"page or from {LABELS}"
+        )
+    if blanks.rows:
+        number, tile = blanks.rows[0]
+        raise InputError(
+            f"{form}, row {number}: tile {tile} has no labels ({len(blanks.rows)} such rows): write 0 or 1 into every "
+            f"cell, or skip in the column {SPLIT_COLUMN} if it cannot be labelled"
+        )
+    if is_newest and blanks.cells:
+        warnings.warn(InputWarning(f"{form}: {blanks.told}: fill them in if they were forgotten"), stacklevel=4)
+    untold = (table.labels == UNKNOWN).all(1)
+    labels, parts = np.where(untold[:, None], 0, table.labels), np.where(untold, SKIPPED, table.parts)
+    return table._replace(labels=labels.astype(np.uint8), parts=parts.astype(np.uint8))
 
 
 def _check_folders(forms: Mapping[Path, CsvLabels]) -> None:
@@ -101,7 +137,7 @@ def labels_text(labels: CsvLabels) -> str:
     """The text of a CSV file of the labels, with a column `split`."""
     assert labels.parts is not None
     empty = [""] * len(labels.class_names)
-    rows = zip(labels.ids, labels.parts, labels.labels.tolist(), strict=True)
+    rows = zip(labels.ids, labels.parts, np.where(labels.labels == UNKNOWN, "", labels.labels.astype(str)), strict=True)
     lines = ((tile, PART_NAMES[part], *(empty if part == SKIPPED else cells)) for tile, part, cells in rows)
     return to_text(("id", SPLIT_COLUMN, *labels.class_names), lines)
 
@@ -131,20 +167,29 @@ def save_labels(run_dir: Path, labels: CsvLabels) -> None:
 
 
 def write_round(
-    folder: Path, labelling: Labelling, assignment: Assignment, class_names: tuple[str, ...], bands: tuple[int, ...]
+    folder: Path,
+    labelling: Labelling,
+    assignment: Assignment,
+    class_names: tuple[str, ...],
+    bands: tuple[int, ...],
+    sheets: bool = False,
 ) -> None:
-    """Writes sheets, page, maps if tiles have a georeference and, last, the form, with which the round is complete."""
+    """Writes the page, maps if tiles have a georeference and, last, the form, with which the round is complete.
+
+    Contact sheets as well if asked for: drawing one takes as long as twenty pages.
+    """
     archive = labelling.archive
     if isinstance(archive.images, EncodedImages):
-        archive = replace(archive, images=replace(archive.images, size=SHEET_PIXELS))
+        archive = replace(archive, images=replace(archive.images, size=SHOWN_PIXELS))
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for start in range(0, len(assignment.rows), TILES_PER_SHEET):
+        for start in range(0, len(assignment.rows), TILES_PER_SHEET) if sheets else ():
             sheet = folder / f"sheet-{start // TILES_PER_SHEET + 1}.png"
             contact_sheet(sheet, archive, assignment.rows[start : start + TILES_PER_SHEET], bands)
-        rows = [(archive.ids[row], PART_NAMES[part]) for row, part in zip(*assignment, strict=True)]
+        parts = zip(assignment.rows, assignment.parts, strict=True)
+        rows = [(archive.ids[row], PART_NAMES[part]) for row, part in parts]
         _write_map(folder / MAP, archive, assignment, rows)
-        form = Form(folder / FORM, ("id", SPLIT_COLUMN), rows, class_names)
+        form = Form(folder / FORM, ("id", SPLIT_COLUMN), rows, class_names, assignment.reasons or [BLANK] * len(rows))
         _warn_of_formulas(form)
         map_page(folder / MAP_PAGE, labelling, assignment)
         label_page(folder / PAGE, archive, assignment.rows, bands, form)

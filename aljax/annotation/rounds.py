@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import numpy as np
+from jaxtyping import Int
 
 from aljax.annotation.labelling import Labelling, round_dir
+from aljax.annotation.reasons import save_reasons
 from aljax.errors import InputError, InputWarning
 from aljax.loop.constant import score_constant
 from aljax.loop.iterations import advance, begin_iteration
 from aljax.loop.pool import Pool
+from aljax.loop.reasons import explain
 from aljax.loop.settings import Settings
 from aljax.loop.state import RunState
 from aljax.queries.table import find_query, series_name
@@ -49,6 +52,12 @@ def run_round(
     remedy = f"delete {run_dir} to begin that round anew"
     initial_state = _begin(settings, labelling, _read_earlier(settings, config, number))
     name = series_name(settings.query, settings.clustering)
+
+    def keep_reasons(state: RunState, chosen: Int[np.ndarray, " b"]) -> None:
+        if len(chosen):  # before the checkpoint of the round's end, like the probabilities
+            reasons = explain(settings, state, model, tiles.pool, chosen)
+            save_reasons(run_dir, tiles.pool_ids, labelling.archive.class_names, chosen, reasons)
+
     with (
         RunStore(run_dir, config, settings.recipe, settings.checkpoint_seconds, stop, remedy) as store,
         Progress(replace(settings, max_labels=count), name) as progress,
@@ -59,7 +68,7 @@ def run_round(
         if state.stage is None:
             state = begin_iteration(model, tiles.pool, settings, state, published)
         progress.begin_iteration(state)
-        state = advance(model, tiles, settings, state, store, progress)
+        state = advance(model, tiles, settings, state, store, progress, keep_reasons)
         store.save(state)
         progress.end_iteration(state.history[-1])
     return state
@@ -71,6 +80,8 @@ class Earlier(NamedTuple):
     state: RunState
     same_pool: bool
     """Whether its pool had the same tiles in the same order."""
+    same_classes: bool
+    """False where classes were added."""
 
 
 def _read_earlier(settings: Settings, config: Mapping[str, Any], number: int) -> Earlier | None:
@@ -88,13 +99,15 @@ def _read_earlier(settings: Settings, config: Mapping[str, Any], number: int) ->
         raise InputError(f"{folder} has no checkpoint of its end to go on from: bring its checkpoints back")
     same = ("class_names", "image_size", "depths", "network", "normalisation", "pixel_type", "mean", "deviation")
     for name in (name for name in same if name in before or name not in MAY_LACK):
+        if name == "class_names" and config[name][: len(before[name])] == before[name]:
+            continue  # with classes that were added the round starts afresh
         if before.get(name) != config.get(name) and settings.start == "warm":
             change = f"{name} was {before.get(name)} in {folder} and is {config.get(name)}"
             if name in ("mean", "deviation"):  # too many numbers for a message
                 change = f"the pool has other tiles than in {folder}, and its bands another mean or deviation"
             raise InputError(f"{change}: a warm start goes on with the same; use --start cold")
     state = unpack(newest.vectors, newest.facts, Recipe())
-    return Earlier(state, before.get("pool") == config["pool"])
+    return Earlier(state, before.get("pool") == config["pool"], before["class_names"] == config["class_names"])
 
 
 def _begin(settings: Settings, labelling: Labelling, earlier: Earlier | None) -> RunState:
@@ -111,19 +124,28 @@ def _begin(settings: Settings, labelling: Labelling, earlier: Earlier | None) ->
         return RunState(0, 0, pool, None, probabilities, ())
     state = earlier.state
     needs_previous = find_query(settings.query).needs_previous
-    if (
-        earlier.same_pool and needs_previous and state.probabilities is not None
-    ):  # other queries must not carry over older ones
+    comparable = earlier.same_pool and earlier.same_classes and needs_previous
+    if comparable and state.probabilities is not None:  # other queries must not carry over older ones
         probabilities = state.probabilities
     if needs_previous and np.isnan(probabilities[labelling.unlabelled]).any():
         raise InputError(
             "TPD compares with the probabilities of the round before, and they are not there for all tiles without "
-            "labels (other tiles, other test tiles, labels withdrawn, or chosen by chance): use --query mge this time"
+            "labels (other tiles, test tiles or classes, labels withdrawn, or chosen by chance): use --query mge this "
+            "time"
         )
     variables = state.variables
-    if variables is not None and find_query(settings.query).needs_loss_head != ("loss_head" in variables["params"]):
+    if variables is not None and (change := _other_network(settings, earlier)):
         variables = None
         if settings.start == "warm":
-            message = "the round before had another network (with or without a loss head): this one starts afresh"
-            warnings.warn(InputWarning(message), stacklevel=2)
+            warnings.warn(InputWarning(f"the round before had {change}: this one starts afresh"), stacklevel=2)
     return RunState(0, len(state.history), pool, variables, probabilities, state.history)
+
+
+def _other_network(settings: Settings, earlier: Earlier) -> str:
+    """What was different in the network of the round before, so that its variables do not fit; empty if they do."""
+    assert earlier.state.variables is not None
+    if not earlier.same_classes:
+        return "fewer classes"
+    had_loss_head = "loss_head" in earlier.state.variables["params"]
+    needs_loss_head = find_query(settings.query).needs_loss_head
+    return "another network (with or without a loss head)" if needs_loss_head != had_loss_head else ""

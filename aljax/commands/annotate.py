@@ -8,13 +8,29 @@ second, the first tiles cover the features, and boundary is the query. Without, 
 
 The first call chooses random tiles, some for training and some for the test. Every round is a folder: open its
 label.html in a browser, label its tiles with a few keys, and replace the empty to_label.csv by the one that the page
-saves. (Or look at the sheets and write 0 or 1 into every cell of it; where tiles have a georeference, round.html is a
-map of all of them, and to_label.geojson one of the round's for a GIS.) Then repeat the same command. It trains on all
-labels so far, measures F1 on the test tiles, chooses the next tiles by the query function, and writes predictions of
-all other tiles to predictions.csv (not with --query random, which needs no predictions; 0 and 1 with --threshold). All
-labels so far are in labels.csv. A tile that cannot be labelled gets the word skip in the column split of its row and
-never comes back; tiles that cannot be read are listed in unreadable.csv and left out until they are repaired. With
---finish, or when no tile is left, the command trains on all labels and chooses no tiles.
+saves. (Or write 0 or 1 into its cells in a spreadsheet; --sheets draws its tiles on contact sheets. Where tiles have a
+georeference, round.html is a map of all of them, and to_label.geojson one of the round's for a GIS.) Then repeat the
+same command. It trains on all labels so far, measures F1 on the test tiles, chooses the next tiles by the query
+function, and writes predictions of all other tiles to predictions.csv (not with --query random, which needs no
+predictions; 0 and 1 with --threshold). All labels so far are in labels.csv. A class that nobody is sure of is left
+open, by ? on the page or an empty cell in the row, and the tile's other classes count. A tile that cannot be labelled
+gets the word skip in the column split of its row and never comes back; tiles that cannot be read are listed in
+unreadable.csv and left out until they are repaired. With --finish, or when no tile is left, the command trains on all
+labels and chooses no tiles.
+
+After the training a line says what the last round has gained in percentage points, and the last three, with a 95 %
+interval: how far other test tiles would agree. Another says what the tiles of the new form would likely bring: how far
+the curve through the last rounds would rise, with an interval for the test tiles, the chance of each training and the
+form of the curve. It is called unclear where it may be nothing as well as more than a point. Rounds on other tiles, or
+with other test tiles, are not compared.
+
+The last columns of to_label.csv say why a tile was chosen, and nothing is read from them: its score by the query, with
+the rank among all tiles without labels; its cluster and the number of candidates in it; the nearest labelled tile and
+the distance to it, of the embeddings that are clustered; the classes most in doubt with their probabilities; and the
+group of tiles in this form that are alike. What a query does not have is blank, as all is for tiles drawn by chance.
+
+A later round may add classes, by --classes with one more name or by a column more in --labels. On older tiles they are
+unknown, until their forms have such columns as well: without those of test tiles a class cannot be measured.
 
 Neighbours in a mosaic look alike, and scores on test tiles beside tiles to learn from flatter: --test-blocks METRES
 draws the test tiles in blocks (a random tile and those around it) and never trains on a tile nearer to them, in later
@@ -37,15 +53,15 @@ import tyro
 
 from aljax.annotation import round_files
 from aljax.annotation.labelling import (
-    Assignment,
     Labelling,
     choose_initial,
-    chosen_rows,
+    chosen_tiles,
     learnt_and_held,
     round_dir,
     split_labelled,
     warn_of_unmeasured,
 )
+from aljax.annotation.outlook import describe_gains
 from aljax.annotation.rounds import run_round
 from aljax.annotation.test_blocks import find_metres, keep_metres
 from aljax.annotation.unreadable import leave_out_unreadable
@@ -58,8 +74,8 @@ from aljax.data.archives.folder import open_folder
 from aljax.data.archives.near_copies import warn_of_near_copies
 from aljax.data.features.geometry import with_footprints
 from aljax.data.features.reader import open_features
-from aljax.data.label_rows import SPLIT_COLUMN, class_names_in
-from aljax.data.labels import CsvLabels, classes_of, count_tiles, read_csv, read_table
+from aljax.data.label_rows import LIST_COLUMN, NO_CLASSES, REASON_COLUMNS, SPLIT_COLUMN, class_names_in
+from aljax.data.labels import CsvLabels, classes_of, count_tiles, merge, read_csv, read_table, warn_of_missing
 from aljax.data.storage import keep_tiles
 from aljax.errors import InputError
 from aljax.loop.constant import from_config
@@ -93,6 +109,7 @@ class AnnotationSettings(FeatureSettings):
     test_blocks: float = 0.0  # metres: draw test tiles in blocks, and train on no tile nearer to them
     threshold: Asked | None = None  # of printed scores, and of 0 and 1 in predictions.csv; None: 0.5, probabilities
     bands: str = ""  # bands shown as red, green and blue, counted from 1, such as 4,1,2, or one band for grey
+    sheets: bool = False  # also draw the tiles on contact sheets, pictures to print or to look through
     run_dir: Path = Path("runs/annotation")  # folder of the rounds
     trials: tyro.conf.Fixed[int] = 1
     first_trial: tyro.conf.Fixed[int] = 1
@@ -105,7 +122,7 @@ class AnnotationSettings(FeatureSettings):
             object.__setattr__(self, "query", "mge" if self.features is None else "boundary")
 
 
-RESERVED = frozenset({"id", SPLIT_COLUMN, "labels"})  # column names that no class in a form can have
+RESERVED = frozenset({"id", LIST_COLUMN, *NO_CLASSES})  # column names that no class in a form can have
 
 
 def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tuple[str, ...]]:
@@ -119,8 +136,10 @@ def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tup
             raise InputError(f"{settings.labels} has a class {reserved[0]}, as columns of a form are called: rename it")
         return {settings.labels: labels}, labels.class_names
     if given.exists():
-        labels = read_table(given)
-        return {given: labels}, parse_classes(settings) if settings.classes else labels.class_names
+        labels, newest = read_table(given), round_files.newest_form(settings.run_dir)
+        if settings.classes:
+            return {given: labels}, parse_classes(settings)
+        return {given: labels}, labels.class_names if newest is None else classes_of(newest)
     if not settings.classes:
         raise InputError("give either --labels, a CSV file, or --classes, names between commas")
     return {}, parse_classes(settings)
@@ -129,6 +148,8 @@ def read_start(settings: AnnotationSettings) -> tuple[dict[Path, CsvLabels], tup
 def parse_classes(settings: AnnotationSettings) -> tuple[str, ...]:
     """The names in --classes. Raises InputError."""
     classes = tuple(class_names_in(settings.classes.split(",")))
+    if reasons := [name for name in classes if name in REASON_COLUMNS]:
+        raise InputError(f"--classes has a class {reasons[0]!r}, as columns of a form are called: rename it")
     if "" in classes or len(set(classes)) < len(classes) or RESERVED.intersection(classes):
         raise InputError(f"--classes is {settings.classes!r}: give different names, none of them id, split or labels")
     if any(character in settings.classes for character in ';"\t\r\n'):
@@ -151,10 +172,13 @@ def open_labelling(
     settings: AnnotationSettings, start: Mapping[Path, CsvLabels], classes: tuple[str, ...]
 ) -> tuple[Labelling, tuple[str, ...]]:
     """The archive with all labels so far, which it saves to labels.csv, and its classes. Raises InputError."""
-    labels = round_files.read_labels(settings.run_dir, start)
-    if labels is None:
+    tables = round_files.read_tables(settings.run_dir, start)
+    if not tables:
         return split_labelled(open_tiles(settings, None), settings.test_blocks), classes
-    check_classes(classes, labels.class_names)
+    for table in tables.values():
+        check_classes(classes, table.class_names)
+    warn_of_missing(tables, classes)
+    labels = merge(tables, classes)
     archive = open_tiles(settings, labels)
     round_files.save_labels(settings.run_dir, labels)
     if settings.labels is not None:
@@ -174,10 +198,21 @@ def open_tiles(settings: AnnotationSettings, labels: CsvLabels | None) -> Archiv
 
 
 def check_classes(classes: tuple[str, ...], before: tuple[str, ...]) -> None:
-    """Raises InputError if the classes are not those of the rounds so far."""
-    if sorted(classes) != sorted(before):
+    """Raises InputError if the classes are not those of the rounds so far, or these and new ones."""
+    if not {*classes} >= {*before}:
         raise InputError(
-            f"the classes are {','.join(classes)} and were {','.join(before)}: the rounds of a folder have the same"
+            f"the classes are {','.join(classes)} and were {','.join(before)}: the rounds of a folder have the same, "
+            "and may only add others"
+        )
+
+
+def check_form_classes(classes: tuple[str, ...], form: Path) -> None:
+    """Raises InputError if the classes are not those of a form that waits for labels."""
+    check_classes(classes, waiting := classes_of(form))
+    if added := [name for name in classes if name not in waiting]:
+        raise InputError(
+            f"{form} waits for labels and has no class {added[0]}: fill it in first, and add the class to the round "
+            "after it"
         )
 
 
@@ -193,8 +228,8 @@ def on_features(settings: AnnotationSettings, labelling: Labelling) -> Labelling
             "make them with `aljax embed`, or move these tiles away"
         )
     rows = np.array([places[tile] for tile in pictures.ids])
-    as_they_are = np.array_equal(rows, np.arange(len(features.ids)))
-    images = features.images if as_they_are else np.asarray(features.images)[rows]
+    same = np.array_equal(rows, np.arange(len(features.ids)))
+    images = features.images if same else np.asarray(features.images)[rows]
     return replace(labelling, archive=replace(pictures, images=images, digest=features.digest))
 
 
@@ -217,7 +252,7 @@ def make_round(
             labelling, settings.seed, number, settings.initial, settings.test, features, blocks, apart
         )
         if initial is not None:
-            round_files.write_round(folder, labelling, initial, classes, bands)
+            round_files.write_round(folder, labelling, initial, classes, bands, settings.sheets)
             return None
     warn_of_unmeasured(labelling)
     trained_on = replace(trained_on, archive=keep_tiles(trained_on.archive, settings.tiles_in, settings.cache_dir))
@@ -237,17 +272,18 @@ def make_round(
     if not last:
         above = None if settings.threshold is None else find_threshold(settings.threshold, state.thresholds, folder)
         round_files.write_predictions(folder, labelling, state, above)
-        rows = chosen_rows(labelling, state)
-        round_files.write_round(folder, labelling, Assignment(rows, np.zeros(len(rows), int)), classes, bands)
+        chosen = chosen_tiles(labelling, state, folder)
+        round_files.write_round(folder, labelling, chosen, classes, bands, settings.sheets)
     return state
 
 
 def print_request(form: Path) -> None:
     """Prints how to label the tiles of a form."""
     page, sheets = form.parent / round_files.PAGE, form.parent / "sheet-*.png"
+    look = f"look at {sheets} and " if any(form.parent.glob(sheets.name)) else ""
     print(
-        f"{count_tiles(form)} tiles to label: open {page} in a browser and save what it makes as {form}, or look at "
-        f"{sheets} and write 0 or 1 into every cell; then repeat the command"
+        f"{count_tiles(form)} tiles to label: open {page} in a browser and save what it makes as {form}, or {look}"
+        "write 0 or 1 into its cells in a spreadsheet; then repeat the command"
     )
 
 
@@ -258,8 +294,8 @@ class Round(NamedTuple):
     """The form to fill in; None after the last round."""
     state: RunState | None = None
     """The state after the training; None if there was none in this call."""
-    tests: int = 0
-    """Number of test tiles."""
+    labelling: Labelling | None = None
+    """The labels that it was trained on."""
     scores: Metrics | None = None
     """Scores of the round, at the threshold that was asked for."""
 
@@ -272,7 +308,7 @@ def next_round(settings: AnnotationSettings) -> Round:
     start, classes = read_start(settings)
     waiting = round_files.waiting_form(settings.run_dir)
     if waiting is not None:
-        check_classes(classes, classes_of(waiting))
+        check_form_classes(classes, waiting)
         is_trained = settings.finish and (waiting.parent / "config.json").exists()
         return Round(None if is_trained else waiting)
     labelling, classes = open_labelling(settings, start, classes)
@@ -288,7 +324,7 @@ def next_round(settings: AnnotationSettings) -> Round:
     state = make_round(settings, labelling, classes, number, last)
     form = None if last else round_dir(settings.run_dir, number) / round_files.FORM
     scores = None if state is None else score_round(settings, labelling, state, number)
-    return Round(form, state, len(labelling.split.test), scores)
+    return Round(form, state, labelling, scores)
 
 
 def score_round(settings: AnnotationSettings, labelling: Labelling, state: RunState, number: int) -> Metrics:
@@ -319,12 +355,17 @@ def main() -> None:
     made = next_round(settings)
     if made.state is not None:
         assert made.scores is not None
+        assert made.labelling is not None
         at = "" if settings.threshold is None else f", threshold {settings.threshold}"
         print(
             f"round {round_files.count_rounds(settings.run_dir) + (made.form is None)}: trained on "
             f"{made.state.history[-1].num_labeled} tiles; micro F1 {made.scores.micro_f1:.1%}, macro F1 "
-            f"{made.scores.macro_f1:.1%} on {made.tests} test tiles{at} ({settings.run_dir / 'curve.png'})"
+            f"{made.scores.macro_f1:.1%} on {len(made.labelling.split.test)} test tiles{at} "
+            f"({settings.run_dir / 'curve.png'})"
         )
+        more = min(settings.budget, len(made.state.history[-1].selected))
+        args = settings.run_dir, made.labelling, made.state.history, settings.seed, settings.threshold, more
+        print(*(f"{line}\n" for line in describe_gains(*args)), sep="", end="")
     if made.form is not None:
         print_request(made.form)
         return

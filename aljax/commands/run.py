@@ -6,9 +6,9 @@
 DIR holds GeoTIFF, PNG or JPEG tiles of any band count in uint8, uint16 or float32, nested or not; DenseNet121 is
 trained on them. FILE holds features of the tiles from a network that was trained elsewhere: a `.npy`, a `.npz` with
 `ids` and `embeddings`, or Parquet with a column of ids and one of lists of floats; a head is trained on them in a
-second. The CSV has a row per tile: `id,CLASS,CLASS,...` with cells 0 or 1, or `id,labels` with class names between
-semicolons; a column `split` (pool, validation, test) fixes the split, otherwise it is random. So you can find
-out, before you label your own tiles with `aljax annotate`, how many labels each query function saves on a similar
+second. The CSV has a row per tile: `id,CLASS,CLASS,...` with cells 0, 1 or empty (unknown), or `id,labels` with class
+names between semicolons; a column `split` (pool, validation, test) fixes the split, otherwise it is random. So you can
+find out, before you label your own tiles with `aljax annotate`, how many labels each query function saves on a similar
 archive. Repeat the same command to go on with a run that was stopped.
 
 Where tiles have a georeference (GeoTIFF; with --features, the geometry of GeoParquet), those that share more than half
@@ -75,7 +75,7 @@ def choose_split(settings: OwnArchiveSettings, archive: Archive) -> Split:
     if archive.labelled is not None:
         without = [tile for tile, has_labels in zip(archive.ids, archive.labelled, strict=True) if not has_labels]
         raise InputError(
-            f"{len(without)} of {len(archive.ids)} tiles have no row in {settings.labels}, as {without[0]}: "
+            f"{len(without)} of {len(archive.ids)} tiles have no labels in {settings.labels}, as {without[0]}: "
             "a simulated run needs labels for all; add them, move the tiles away, or label them with `aljax annotate`"
         )
     if archive.split is not None:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Num
 
 from aljax.annotation import round_files
 from aljax.commands.annotate import AnnotationSettings, newest_model, next_round
 from aljax.commands.process import prepare_process
 from aljax.data.archives.folder import open_folder
 from aljax.data.features.reader import open_features
-from aljax.data.label_rows import SPLIT_COLUMN
 from aljax.data.labels import read_form, to_text
 from aljax.errors import InputError
 from aljax.loop.settings import check_settings
@@ -32,7 +31,7 @@ class Session:
 
     >>> session = Session("runs/mine", images="tiles", classes=["trees", "water"], features="f.npz")  # doctest: +SKIP
     >>> ids = session.suggest(20)  # doctest: +SKIP
-    >>> session.tell(ids, my_labels(ids))  # (n, C) of 0 and 1                                       # doctest: +SKIP
+    >>> session.tell(ids, my_labels(ids))  # (n, C) of 0, 1 and NaN, where nobody knows              # doctest: +SKIP
     >>> session.predict(["a.tif", "b.tif"])  # (2, C)                                                # doctest: +SKIP
     """
 
@@ -69,30 +68,40 @@ class Session:
         made = next_round(settings)
         return [] if made.form is None else [row[0] for row in self._pending(made.form)]
 
-    def tell(self, ids: Iterable[str], labels: UInt8[np.ndarray, "n c"] | Sequence[Sequence[int]]) -> None:
+    def tell(self, ids: Iterable[str], labels: Num[np.ndarray, "n c"] | Sequence[Sequence[float | None]]) -> None:
         """Records the labels (n, C), 0 or 1, of suggested tiles; a round is complete when all its tiles have labels.
 
-        Raises InputError for tiles that were not suggested, or labels that are not 0 and 1.
+        NaN, or None in lists, is a class of which nobody knows whether the tile has it; a tile of these alone is
+        skipped. Raises InputError for tiles that were not suggested, or labels that are none of these.
         """
         form = round_files.waiting_form(self._settings.run_dir)
         if form is None:
             raise InputError("no tiles wait for labels: call suggest first")
         rows, names = list(ids), [row[0] for row in read_form(form)[1]]
-        cells = np.asarray(labels)
-        if cells.shape != (len(rows), len(self.class_names)) or not np.isin(cells, (0, 1)).all():
+        try:
+            cells = np.ma.filled(np.ma.array(labels, dtype=np.float64), np.nan)  # in which None is NaN
+        except (TypeError, ValueError) as error:
+            raise InputError(f"labels are no table of numbers ({error}): give a row of 0 and 1 for each tile") from None
+        is_label = np.isin(cells, (0, 1)) | np.isnan(cells)
+        if cells.shape != (len(rows), len(self.class_names)) or not is_label.all():
             raise InputError(
                 f"labels have the shape {cells.shape}: give 0 or 1 for {len(rows)} tiles and {len(self.class_names)} "
-                "classes"
+                "classes, or NaN where nobody knows"
             )
-        if unknown := [tile for tile in rows if tile not in names]:
-            raise InputError(f"tile {unknown[0]} is not among the {len(names)} that wait for labels")
-        answers = {**self._read_answers(form), **dict(zip(rows, cells.astype(int).tolist(), strict=True))}
+        if others := [tile for tile in rows if tile not in names]:
+            raise InputError(f"tile {others[0]} is not among the {len(names)} that wait for labels")
+        told = [[None if cell != cell else int(cell) for cell in row] for row in cells.tolist()]
+        answers = {**self._read_answers(form), **dict(zip(rows, told, strict=True))}
         header, waiting = read_form(form)
         if len(answers) < len(waiting):
             write_atomically(form.parent / ANSWERS, json.dumps(answers) + "\n")
             return
-        order = [self.class_names.index(name) for name in header if name not in ("id", SPLIT_COLUMN)]
-        filled = ([tile, part, *(answers[tile][place] for place in order)] for tile, part, *_ in waiting)
+        columns = [self.class_names.index(name) if name in self.class_names else None for name in header]
+        known = {tile: ["?" if cell is None else cell for cell in cells] for tile, cells in answers.items()}
+        filled = (
+            [cell if column is None else known[row[0]][column] for cell, column in zip(row, columns, strict=True)]
+            for row in waiting
+        )
         write_atomically(form, to_text(header, filled))
         (form.parent / ANSWERS).unlink(missing_ok=True)
 
@@ -105,6 +114,8 @@ class Session:
         if folder is None:
             raise InputError("nothing is learnt yet: tell the labels of the first tiles, and suggest the next ones")
         trained = load(folder)
+        if unlearnt := [name for name in self.class_names if name not in trained.class_names]:
+            raise InputError(f"class {unlearnt[0]} is not learnt yet: tell labels of it, and suggest the next tiles")
         if self._settings.features is not None:
             archive = open_features(self._settings.features, None)
         else:
@@ -117,7 +128,7 @@ class Session:
         order = [trained.class_names.index(name) for name in self.class_names]
         return trained.predict(images)[:, order]
 
-    def _read_answers(self, form: Path) -> dict[str, list[int]]:
+    def _read_answers(self, form: Path) -> dict[str, list[int | None]]:
         """Labels of the incomplete round so far, by tile. Raises InputError for a file that `tell` did not write."""
         path = form.parent / ANSWERS
         if not path.exists():
@@ -128,8 +139,8 @@ class Session:
             raise InputError(f"{path} is damaged ({error}): bring it back, or remove it and tell again") from error
         waiting, count = {row[0] for row in read_form(form)[1]}, len(self.class_names)
         for tile, cells in answers.items():
-            is_valid = isinstance(cells, list) and len(cells) == count and all(type(cell) is int for cell in cells)
-            if tile not in waiting or not is_valid or not {*cells} <= {0, 1}:
+            is_valid = isinstance(cells, list) and len(cells) == count
+            if tile not in waiting or not is_valid or not all(json.dumps(cell) in ("0", "1", "null") for cell in cells):
                 raise InputError(f"{path} is damaged (tile {tile}): bring it back, or remove it and tell again")
         return answers
 

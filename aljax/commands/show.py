@@ -56,7 +56,7 @@ def choose_tiles(settings: ShowSettings, archive: Archive) -> np.ndarray:
         if settings.label not in archive.class_names:
             known = ", ".join(archive.class_names) or "none"
             raise InputError(f"--label {settings.label} is not a class of {archive.name} ({known}): name one of them")
-        candidates = np.flatnonzero(archive.labels[:, archive.class_names.index(settings.label)])
+        candidates = np.flatnonzero(archive.labels[:, archive.class_names.index(settings.label)] == 1)
         if not len(candidates):
             raise InputError(f"no tile of {archive.name} has the label {settings.label}: name another --label")
     order = np.random.default_rng(settings.seed).permutation(candidates)

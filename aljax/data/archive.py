@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Int, Shaped, UInt8
 
-from aljax.arrays import AnyArray, as_array, in_native_order
+from aljax.arrays import UNKNOWN, AnyArray, are_labels, as_array, in_native_order
 from aljax.data.augmentation import BandStatistics, Normalisation
 from aljax.data.space.distances import Footprints
 from aljax.data.tiles.images import Images, stream
@@ -42,6 +42,7 @@ class Archive:
     name: str
     images: Images
     labels: UInt8[np.ndarray, "n c"]
+    """0, 1 or UNKNOWN. A tile all of whose cells are unknown is not labelled, and in no part of the split."""
     ids: Sequence[str]
     class_names: tuple[str, ...]
     digest: str = ""
@@ -49,14 +50,14 @@ class Archive:
     split: Split | None = None
     """The split that comes with the archive, if any."""
     labelled: Bool[np.ndarray, " n"] | None = None
-    """Which tiles have labels; the rows of the others are 0. None: all have."""
+    """Which tiles have labels; the rows of the others are 0 or UNKNOWN. None: all have."""
     copy_of: Int[np.ndarray, " n"] | None = None
     """Index of the first tile with the same bytes (its own index if it is no copy). None: not determined."""
     footprints: Footprints | None = None
     """Where the tiles are. None: not determined."""
 
     def __post_init__(self) -> None:
-        """Raises InputError for parts of different lengths, or labels other than 0 and 1."""
+        """Raises InputError for parts of different lengths, or labels other than 0, 1 and (in uint8) UNKNOWN."""
         object.__setattr__(self, "labels", as_array(self.labels))
         if self.labels.ndim != 2:
             raise InputError(f"archive {self.name}: labels have the shape {self.labels.shape}: give (tiles, classes)")
@@ -67,12 +68,21 @@ class Archive:
                 f"{self.labels.shape[1]} labels, {len(self.ids)} ids and {len(self.class_names)} class names do not "
                 "fit together"
             )
-        if not (is_binary := (self.labels == 0) | (self.labels == 1)).all():
-            row, column = np.argwhere(~is_binary)[0]
+        if not (are_sound := are_labels(self.labels)).all():
+            row, column = np.argwhere(~are_sound)[0]
             raise InputError(
                 f"archive {self.name}: tile {self.ids[row]} has the label {self.labels[row, column]} for class "
                 f"{self.class_names[column]}: labels are 0 or 1"
             )
+        if self.class_names and (self.labels == UNKNOWN).all(1).any():
+            self._leave_unlabelled((self.labels == UNKNOWN).all(1))
+
+    def _leave_unlabelled(self, rows: Bool[np.ndarray, " n"]) -> None:
+        """Counts tiles as not labelled, and takes them out of the split."""
+        labelled = ~rows if self.labelled is None else self.labelled & ~rows
+        split = self.split and Split(*(part[~rows[part]] for part in self.split))
+        object.__setattr__(self, "labelled", labelled)
+        object.__setattr__(self, "split", split)
 
     def fingerprint(self) -> str:
         """SHA-256 of tiles, labels, ids and class names: the same only for the same data."""

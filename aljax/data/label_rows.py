@@ -12,8 +12,21 @@ from aljax.errors import InputError
 
 DELIMITERS = ",;\t"
 SPLIT_COLUMN, LIST_COLUMN = "split", "labels"
+# Columns of a form that say why a tile was chosen; nothing is read from them.
+REASON_COLUMNS = (
+    "why: score",
+    "why: rank",
+    "why: cluster",
+    "why: cluster size",
+    "why: nearest labelled",
+    "why: distance",
+    "why: in doubt",
+    "why: group",
+)
+NO_CLASSES = frozenset({SPLIT_COLUMN, *REASON_COLUMNS})
 PARTS = {"pool": 0, "train": 0, "validation": 1, "val": 1, "test": 2, "skip": 3}
 CELLS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}  # pandas writes the latter two for a column with blanks
+OPEN = ("", "?")  # cells of classes of which nobody knows whether the tile has them
 # Usual headers of a column of ids; another first cell may be the id of a tile, in a file without header.
 ID_NAMES = frozenset({"id", "ids", "tile", "tile_id", "name", "file", "filename", "image", "image_id", "path"})
 ZIP_SIGNATURE = b"PK\3\4"  # spreadsheets are zips
@@ -29,6 +42,11 @@ def normal(name: str) -> str:
 def class_names_in(cells: Iterable[str]) -> list[str]:
     """Class names in NFC, without spaces around them and with single spaces within."""
     return [" ".join(normal(cell).split()) for cell in cells]
+
+
+def class_columns(header: Sequence[str]) -> dict[str, int]:
+    """The column of each class, in a header of names as `class_names_in` gives them."""
+    return {name: index for index, name in enumerate(header) if index and name not in NO_CLASSES}
 
 
 def read_rows(path: Path) -> Rows:
@@ -122,6 +140,6 @@ def _which_to_keep(row: Sequence[str], other: Sequence[str], part: int | None) -
     if row == other:
         return ": remove one"
     labels = [cell.strip() for column, cell in enumerate((*row, *other)) if column % len(row) not in (0, part)]
-    if all(cell in CELLS or not cell for cell in labels):
+    if all(cell in CELLS or cell in OPEN for cell in labels):
         return " with other cells: keep the one that is right"
     return f" with another label: give a tile one row, with its classes between semicolons in a column {LIST_COLUMN!r}"

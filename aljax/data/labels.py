@@ -12,15 +12,20 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from aljax.arrays import UNKNOWN
+from aljax.data.blanks import find_blanks
 from aljax.data.label_lists import read_lists
 from aljax.data.label_rows import (
     CELLS,
     LIST_COLUMN,
+    OPEN,
     PARTS,
+    REASON_COLUMNS,
     SPLIT_COLUMN,
     Rows,
     check_header,
     check_rows,
+    class_columns,
     class_names_in,
     read_rows,
 )
@@ -41,6 +46,7 @@ class CsvLabels(NamedTuple):
     ids: tuple[str, ...]
     class_names: tuple[str, ...]
     labels: UInt8[np.ndarray, "n c"]
+    """0, 1 or UNKNOWN."""
     parts: UInt8[np.ndarray, " n"] | None
     """Indices into PART_NAMES; None without a column `split`. The labels of a skipped tile are 0, without meaning."""
     places: tuple[str, ...]
@@ -48,8 +54,10 @@ class CsvLabels(NamedTuple):
 
 
 def read_csv(path: Path, separator: str = ";") -> CsvLabels:
-    """Reads a user's file as `read_table` does, and warns of a class that seems to be a column of the split."""
+    """Reads a user's file as `read_table` does. Warns of empty cells, and of a class that seems to be the split."""
     table = read_table(path, separator)
+    if (table.labels == UNKNOWN).any() and (told := find_blanks(path).told):
+        warnings.warn(InputWarning(f"{path}: {told}"), stacklevel=2)
     if suspects := [name for name in table.class_names if name.casefold().removeprefix("is_") in PART_COLUMNS]:
         message = (
             f"{path}: the column {suspects[0]!r} counts as a class: if it says what a tile is for, leave it out or "
@@ -62,10 +70,11 @@ def read_csv(path: Path, separator: str = ";") -> CsvLabels:
 def read_table(path: Path, separator: str = ";") -> CsvLabels:
     """Reads `id,CLASS,CLASS,...` with cells 0 or 1, or `id,labels` with class names between `separator`.
 
-    A column `split` (pool, validation or test; train and val mean pool and validation) is the split; skip in it leaves
-    out a tile, such as one under clouds, whose other cells may be blank. Fields are separated by comma, semicolon or
-    tab, whichever is most frequent in the header. Raises InputError with file, row and column. Warns of names in lists
-    that may be several, or that differ only in capitals.
+    A cell that is empty or ? is UNKNOWN; a tile without any label counts as not labelled (`Archive`). A column `split`
+    (pool, validation or test; train and val mean pool and validation) is the split; skip in it leaves out a tile, such
+    as one under clouds, whose other cells may be blank. Columns of a form that say why a tile was chosen are not read.
+    Fields are separated by comma, semicolon or tab, whichever is most frequent in the header. Raises InputError with
+    file, row and column. Warns of names in lists that may be several, or that differ only in capitals.
     """
     if not separator:
         raise InputError("--label-separator is empty: give what stands between the class names of a cell")
@@ -79,7 +88,7 @@ def read_table(path: Path, separator: str = ";") -> CsvLabels:
     if SPLIT_COLUMN in header:
         parts = np.array([PARTS[row[header.index(SPLIT_COLUMN)].strip()] for _, row in rows], np.uint8)
     skipped = np.zeros(len(rows), bool) if parts is None else parts == SKIPPED
-    columns = {name: index for index, name in enumerate(header) if index and name != SPLIT_COLUMN}
+    columns = class_columns(header)
     places = tuple(f"{path}, row {number}" for number, _ in rows)
     if [*columns] == [LIST_COLUMN]:  # the cell of a skipped tile may be a remark
         cells = ["" if skip else row[columns[LIST_COLUMN]] for skip, (_, row) in zip(skipped, rows, strict=True)]
@@ -91,26 +100,35 @@ def read_table(path: Path, separator: str = ";") -> CsvLabels:
     return CsvLabels(tuple(row[0] for _, row in rows), class_names, labels, parts, places)
 
 
-def merge(tables: Mapping[Path, CsvLabels]) -> CsvLabels:
-    """The rows of several files in one table, with the classes in the order of the first file.
+def merge(tables: Mapping[Path, CsvLabels], also: Iterable[str] = ()) -> CsvLabels:
+    """The rows of several files in one table, with the classes in the order in which they, then `also`, name them.
 
-    Raises InputError if the files have different classes, or share a tile.
+    A class that a file does not have is UNKNOWN on its tiles. Raises InputError if files share a tile.
     """
-    first, class_names = next((path, table.class_names) for path, table in tables.items())
+    class_names = list(dict.fromkeys([*(name for table in tables.values() for name in table.class_names), *also]))
     files: dict[str, Path] = {}
     for path, table in tables.items():
-        if sorted(table.class_names) != sorted(class_names):
-            raise InputError(
-                f"{path} has the classes {', '.join(table.class_names)}, and {first} has {', '.join(class_names)}: "
-                "use the same in both"
-            )
         for tile in table.ids:
             if (other := files.setdefault(tile, path)) is not path:
                 raise InputError(f"tile {tile} is in {other} and in {path}: remove one of the rows")
-    labels = [table.labels[:, [table.class_names.index(name) for name in class_names]] for table in tables.values()]
+    labels = np.full((len(files), len(class_names)), UNKNOWN, np.uint8)
+    ends = np.cumsum([len(table.ids) for table in tables.values()])
+    for table, end in zip(tables.values(), ends, strict=True):
+        columns = [class_names.index(name) for name in table.class_names]
+        labels[end - len(table.ids) : end, columns] = table.labels
     parts = [np.zeros(len(table.ids), np.uint8) if table.parts is None else table.parts for table in tables.values()]
     places = tuple(place for table in tables.values() for place in table.places)
-    return CsvLabels(tuple(files), class_names, np.concatenate(labels), np.concatenate(parts), places)
+    return CsvLabels(tuple(files), tuple(class_names), labels, np.concatenate(parts), places)
+
+
+def warn_of_missing(tables: Mapping[Path, CsvLabels], class_names: Iterable[str]) -> None:
+    """Warns of classes that files do not have, in one line each."""
+    for name in class_names:
+        without = {path: len(table.ids) for path, table in tables.items() if name not in table.class_names}
+        if without:
+            message = f"class {name} is unknown on {sum(without.values())} tiles, for want of a column in "
+            message += f"{', '.join(map(str, without))}: add it there to label them, too"
+            warnings.warn(InputWarning(message), stacklevel=3)
 
 
 def to_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -155,8 +173,10 @@ def is_blank(path: Path) -> bool:
     """Whether a form has rows, but no class cell is filled in and no tile skipped. Raises InputError if unreadable."""
     (_, header), *rows = read_rows(path)
     blank = ("", *PART_NAMES[:SKIPPED])
-    cells = ((name.strip(), cell.strip()) for _, row in rows for name, cell in list(zip(header, row, strict=False))[1:])
-    return bool(rows) and all(cell in blank if name == SPLIT_COLUMN else not cell for name, cell in cells)
+    names = class_names_in(header)
+    cells = ((name, cell.strip()) for _, row in rows for name, cell in list(zip(names, row, strict=False))[1:])
+    asked = ((name, cell) for name, cell in cells if name not in REASON_COLUMNS)
+    return bool(rows) and all(cell in blank if name == SPLIT_COLUMN else not cell for name, cell in asked)
 
 
 def read_form(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -167,27 +187,22 @@ def read_form(path: Path) -> tuple[list[str], list[list[str]]]:
 
 def classes_of(path: Path) -> tuple[str, ...]:
     """The classes in the header of a form. Raises InputError if it cannot be read."""
-    return tuple(name for name in class_names_in(read_rows(path)[0][1][1:]) if name != SPLIT_COLUMN)
+    return tuple(class_columns(class_names_in(read_rows(path)[0][1])))
 
 
 def _read_cells(
     rows: Rows, columns: Mapping[str, int], skipped: Bool[np.ndarray, " n"], path: Path
 ) -> UInt8[np.ndarray, "n c"]:
     labels = np.zeros((len(rows), len(columns)), np.uint8)
-    wanted = [(index, *rows[index]) for index in np.flatnonzero(~skipped)]
-    blank = [number for _, number, row in wanted if not any(row[column].strip() for column in columns.values())]
-    for index, number, row in wanted:
+    for index in np.flatnonzero(~skipped):
+        number, row = rows[index]
         for place, (name, column) in enumerate(columns.items()):
-            label = CELLS.get(row[column].strip())
-            if label is None and number in blank:
-                raise InputError(
-                    f"{path}, row {number}: tile {row[0]} has no labels ({len(blank)} such rows): write 0 or 1 into "
-                    f"every cell, or skip in the column {SPLIT_COLUMN} if it cannot be labelled"
-                )
+            cell = row[column].strip()
+            label = UNKNOWN if cell in OPEN else CELLS.get(cell)
             if label is None:
-                remedy = _remedy(name, row[column].strip(), [*columns])
                 raise InputError(
-                    f"{path}, row {number}, column {name}: label {row[column]!r} is neither 0 nor 1: {remedy}"
+                    f"{path}, row {number}, column {name}: label {row[column]!r} is neither 0 nor 1: "
+                    f"{_remedy(name, cell, [*columns])}"
                 )
             labels[index, place] = label
     return labels

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from aljax.arrays import UNKNOWN
 from aljax.loop.metrics import f1_scores
 
 # Keys of config.json, which older runs lack.
@@ -42,11 +43,12 @@ def from_config(config: Mapping[str, Any]) -> Constant | None:
 def best_constant(labels: UInt8[np.ndarray, "n c"]) -> Int[np.ndarray, " k"]:
     """Indices of the classes that always to predict has the best micro F1 on these tiles, commonest first.
 
-    They are the k commonest of some k: a commoner class in place of another adds hits and takes none.
+    They are the k commonest of some k, by their shares of the known cells: a class brings hits and false alarms, and of
+    two the one with more hits to a false alarm is better.
     """
-    counts = labels.sum(0, dtype=np.int64)
-    order = np.argsort(-counts, kind="stable")
-    predicted = len(labels) * np.arange(1, len(order) + 1)
+    counts, known = (labels == 1).sum(0), (labels != UNKNOWN).sum(0)
+    order = np.argsort(-counts / np.maximum(known, 1), kind="stable")
+    predicted = np.cumsum(known[order])
     f1 = 2.0 * np.cumsum(counts[order]) / np.maximum(predicted + counts.sum(), 1)
     return order[: int(f1.argmax()) + 1]
 

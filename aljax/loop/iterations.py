@@ -1,6 +1,7 @@
 """The active-learning loop: fit, evaluate, predict, score, select, label, save."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -20,7 +21,7 @@ from aljax.loop.spacing import spaced
 from aljax.loop.state import Fitted, Measured, Predicted, RunState, Seconds, Training
 from aljax.networks.head import Head, unit_features
 from aljax.networks.model import Model, init_variables
-from aljax.queries.diversity import coverage_order
+from aljax.queries.diversity import Covering, cover
 from aljax.queries.table import find_query
 from aljax.training.fitting import Fit, begin_fit, fit
 from aljax.training.weights import Weights, start_from
@@ -105,8 +106,9 @@ def first_tiles(pool: Tiles, settings: Settings, trial: int) -> Int[np.ndarray, 
     if settings.first == "random":
         order = initial_labels(settings.seed, trial, pool.num_tiles, pool.num_tiles)
     else:
-        key = derive_key(settings.seed, Purpose.COVERAGE, trial)
-        order = cover(key, np.asarray(pool.images), pool.indices, settings.initial, pool.statistics)
+        key, is_apart = derive_key(settings.seed, Purpose.COVERAGE, trial), settings.min_distance > 0.0
+        features, count = np.asarray(pool.images), settings.initial
+        order = cover_features(key, features, pool.indices, count, pool.statistics, is_apart).chosen
     first = spaced(order, settings.initial, pool.footprints, settings.min_distance)
     if len(first) < settings.initial:
         raise InputError(
@@ -116,14 +118,17 @@ def first_tiles(pool: Tiles, settings: Settings, trial: int) -> Int[np.ndarray, 
     return first
 
 
-def cover(
+def cover_features(
     key: jax.Array,
     features: Shaped[np.ndarray, "n h w d"],
     rows: Int[np.ndarray, " m"],
     count: int,
     statistics: BandStatistics | None = None,
-) -> Int[np.ndarray, " k"]:
-    """Positions in `rows` of all tiles, or of a sample of `COVERED`; the first `count` of them cover the features.
+    everything: bool = False,
+) -> Covering:
+    """The covering of the features of the tiles `rows`, or of a sample of `COVERED` of these, as positions in `rows`.
+
+    With `everything` the other tiles follow, as in `cover`.
 
     The features are centred by the mean of `statistics` or, without it, by their mean over the sample.
     """
@@ -132,7 +137,8 @@ def cover(
         sample = np.sort(np.asarray(jax.random.permutation(key, len(sample))[:COVERED]))
     vectors = features[rows[sample]].astype(np.float32).reshape(len(sample), -1)
     mean = vectors.mean(0) if statistics is None else statistics.mean
-    return sample[coverage_order(key, unit_features(vectors - mean), count)]
+    covering = cover(key, unit_features(vectors - mean), count, everything)
+    return covering._replace(chosen=sample[covering.chosen])
 
 
 def initial_labels(seed: int, trial: int, pool_size: int, count: int) -> Int[np.ndarray, " k"]:
@@ -161,9 +167,18 @@ def begin_iteration(
 
 
 def advance(
-    model: Model, tiles: SplitTiles, settings: Settings, state: RunState, store: Store, watcher: Watcher
+    model: Model,
+    tiles: SplitTiles,
+    settings: Settings,
+    state: RunState,
+    store: Store,
+    watcher: Watcher,
+    on_choice: Callable[[RunState, Int[np.ndarray, " b"]], None] = lambda state, chosen: None,
 ) -> RunState:
-    """Does the rest of an iteration: trains, evaluates and, unless the trial ends, chooses and labels new tiles."""
+    """Does the rest of an iteration: trains, evaluates and, unless the trial ends, chooses and labels new tiles.
+
+    `on_choice` is called with the state that the tiles were chosen from, and the tiles.
+    """
     if isinstance(state.stage, Training):
         state = train(model, tiles, settings, state, store, watcher)
         store.offer(state)
@@ -171,6 +186,7 @@ def advance(
         state = predict(model, tiles, settings, state, partial(store.offer, state), partial(store.keep, state))
         store.offer(state)
     state, chosen = choose(settings, state, model, tiles.pool)
+    on_choice(state, chosen)
     return label(state, chosen, tiles.pool_ids(chosen))
 
 

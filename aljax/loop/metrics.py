@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
-from aljax.arrays import AnyArray, as_array
+from aljax.arrays import UNKNOWN, AnyArray, are_labels, as_array
 
 THRESHOLD = 0.5
 
@@ -27,23 +27,24 @@ Threshold = float | Float[np.ndarray, " c"]
 def evaluate(
     probabilities: Float[AnyArray, "n c"], labels: Num[AnyArray, "n c"], threshold: Threshold = THRESHOLD
 ) -> Metrics:
-    """Micro and macro F1 at a threshold, and the mean over classes of the average precision.
+    """Micro and macro F1 at a threshold, and the mean over classes of the average precision; all of known cells alone.
 
     A class without a positive tile has F1 0 and counts in the macro mean; the mean average precision, which
-    has no value for such a class, leaves it out. Raises ValueError for other shapes, labels other than 0 and 1, or
-    probabilities that are not finite.
+    has no value for such a class, leaves it out. Raises ValueError for other shapes, labels other than 0, 1 and (in
+    uint8) UNKNOWN, or probabilities that are not finite.
     """
     from sklearn.metrics import average_precision_score
 
     probabilities, labels = np.asarray(as_array(probabilities)), np.asarray(as_array(labels))
     if labels.ndim != 2 or labels.shape != probabilities.shape:
         raise ValueError(f"labels have the shape {labels.shape} and probabilities {probabilities.shape}: give (N, C)")
-    if not ((labels == 0) | (labels == 1)).all() or not np.isfinite(probabilities).all():
+    if not are_labels(labels).all() or not np.isfinite(probabilities).all():
         raise ValueError("labels are not all 0 or 1, or probabilities not all finite: mend them")
     micro, each = f1_scores(is_above(probabilities, threshold), labels)
-    present = labels.any(0)
-    precision = average_precision_score(labels[:, present], probabilities[:, present]) if present.any() else 0.0
-    return Metrics(micro, float(each.mean()), float(precision), tuple(each.tolist()))
+    known, present = labels != UNKNOWN, np.flatnonzero((labels == 1).any(0))
+    rows = [(known[:, index], index) for index in present]
+    precisions = [average_precision_score(labels[cells], probabilities[cells]) for cells in rows]
+    return Metrics(micro, float(each.mean()), float(np.mean(precisions or [0.0])), tuple(each.tolist()))
 
 
 def is_above(probabilities: Float[np.ndarray, "n c"], threshold: Threshold) -> Bool[np.ndarray, "n c"]:
@@ -55,9 +56,11 @@ def is_above(probabilities: Float[np.ndarray, "n c"], threshold: Threshold) -> B
 def f1_scores(
     predicted: Bool[np.ndarray, "n c"], labels: Num[np.ndarray, "n c"]
 ) -> tuple[float, Float[np.ndarray, " c"]]:
-    """Micro F1, and the F1 of each class."""
+    """Micro F1, and the F1 of each class, of the known cells."""
     from sklearn.metrics import f1_score
 
+    # F1 does not count what is rightly called absent, so as such an unknown cell is left out.
+    predicted, labels = predicted & (labels != UNKNOWN), np.where(labels == UNKNOWN, 0, labels)
     # Micro F1 counts all cells together; scikit-learn would take a single column for two classes, absent and present.
     micro = float(f1_score(labels.ravel(), predicted.ravel(), zero_division=0))
     each = f1_score(labels, predicted, average=None, zero_division=0) if labels.shape[1] > 1 else np.array([micro])

@@ -96,12 +96,16 @@ def choose(
     return state._replace(seconds=state.seconds._replace(select=time.perf_counter() - started)), chosen
 
 
+def clustering_key(settings: Settings, state: RunState, number: int = 0) -> jax.Array:
+    """The key of the choice at the end of an iteration or, with a number, of another clustering."""
+    return derive_key(settings.seed, Purpose.CLUSTERING, state.trial, state.iteration, number)
+
+
 def _choose(
     settings: Settings, state: RunState, shortlist: Shortlist, model: Model | None, pool: Tiles | None, wanted: int
 ) -> Int[np.ndarray, " b"]:
     assert isinstance(state.stage, Predicted)
-    key = derive_key(settings.seed, Purpose.CLUSTERING, state.trial, state.iteration)
-    choice = find_query(settings.query).choice
+    key, choice = clustering_key(settings, state), find_query(settings.query).choice
     order = np.argsort(shortlist.rows)
     rows, embeddings = shortlist.rows[order], shortlist.embeddings[order]
     if choice == "gradients":
@@ -111,13 +115,20 @@ def _choose(
     if choice == "centres":
         assert model is not None
         assert pool is not None
-        assert state.variables is not None
-        labelled = np.sort(state.pool.labelled)
-        of_labelled = np.empty((len(labelled), embeddings.shape[1]), np.float32)
-        for batch_rows, batch in predict_batches(model, state.variables, pool, labelled):
-            of_labelled[np.searchsorted(labelled, batch_rows)] = batch.embeddings
-        return rows[coreset(embeddings, of_labelled, wanted)]
-    return shortlist.select(key, wanted, _multiplier(settings, state))
+        return rows[coreset(embeddings, labelled_embeddings(model, state, pool, embeddings.shape[1])[1], wanted)]
+    return shortlist.select(key, wanted, multiplier(settings, state))
+
+
+def labelled_embeddings(
+    model: Model, state: RunState, pool: Tiles, width: int
+) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, "m d"]]:
+    """The labelled tiles of the pool, in ascending order, and their embeddings of that width."""
+    assert state.variables is not None
+    labelled = np.sort(state.pool.labelled)
+    found = np.empty((len(labelled), width), np.float32)
+    for rows, batch in predict_batches(model, state.variables, pool, labelled):
+        found[np.searchsorted(labelled, rows)] = batch.embeddings
+    return labelled, found
 
 
 def make_score(
@@ -192,7 +203,13 @@ def _without_reference(settings: Settings, state: RunState) -> bool:
     return find_query(settings.query).needs_previous and state.iteration == 1
 
 
-def _multiplier(settings: Settings, state: RunState) -> int:
+def scores_say_why(settings: Settings, state: RunState) -> bool:
+    """Whether tiles are chosen for their scores: not by chance, nor, as by core-set, for their distances alone."""
+    query = find_query(settings.query)
+    return not (query.score is None or query.choice == "centres" or _without_reference(settings, state))
+
+
+def multiplier(settings: Settings, state: RunState) -> int:
     """m: candidates for the clustering per tile to choose; 1 where tiles are chosen without clustering."""
     is_random = find_query(settings.query).score is None or _without_reference(settings, state)
     return settings.multiplier if settings.clustering and not is_random else 1
@@ -202,7 +219,7 @@ def _candidates(settings: Settings, state: RunState, wanted: int) -> int:
     """Number of tiles of the highest scores from which the selection chooses `wanted`."""
     if find_query(settings.query).is_pool_wide or settings.min_distance > 0.0:
         return POOL_WIDE
-    return _multiplier(settings, state) * wanted
+    return multiplier(settings, state) * wanted
 
 
 def _random_scores(settings: Settings, state: RunState) -> Float[np.ndarray, " n"]:

@@ -23,6 +23,7 @@ WHERE_AND_WHEN = (
     *(
         "bands",
         "classes",
+        "sheets",
         "test",
         "test_blocks",
         "threshold",

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from aljax.arrays import UNKNOWN
 from aljax.errors import InputError
 from aljax.loop.metrics import THRESHOLD, Threshold, f1_scores, is_above
 
@@ -14,13 +15,14 @@ SHRINKAGE = 10
 
 
 def fit_threshold(probabilities: Float[np.ndarray, "n c"], labels: UInt8[np.ndarray, "n c"]) -> float:
-    """The threshold with the best micro F1 on these tiles: the same for all classes.
+    """The threshold with the best micro F1 on the known cells of these tiles: the same for all classes.
 
     Networks that have seen few labels dare too little, and the threshold of the best F1 is half of that F1 (Lipton et
     al., ECML 2014), so it lies below one half. Exact: all thresholds are tried. Where several are best, the one nearest
     to one half; one half if there is nothing to fit it to.
     """
-    cells, truth = np.ravel(probabilities).astype(np.float64), np.ravel(labels)
+    known = labels != UNKNOWN
+    cells, truth = probabilities[known].astype(np.float64), labels[known]
     if not truth.any():
         return THRESHOLD
     order = np.argsort(-cells, kind="stable")
@@ -45,7 +47,7 @@ def fit_class_thresholds(
     """
     common, classes = fit_threshold(probabilities, labels), range(labels.shape[1])
     own = np.array([fit_threshold(probabilities[:, [each]], labels[:, [each]]) for each in classes], np.float64)
-    positives = labels.sum(0, dtype=np.int64)
+    positives = (labels == 1).sum(0)
     return (positives * own + SHRINKAGE * common) / (positives + SHRINKAGE)
 
 

@@ -5,19 +5,23 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Num
 
-from aljax.arrays import AnyArray, as_key, at_least_float32
+from aljax.arrays import UNKNOWN, AnyArray, as_key, at_least_float32
 
 
 def bce_loss(logits: Float[AnyArray, "b c"], labels: Num[AnyArray, "b c"]) -> Float[Array, " b"]:
-    """Binary cross-entropy of each tile, summed over its classes (eq. 1).
+    """Binary cross-entropy of each tile, summed over its classes (eq. 1), of which only the known ones count.
 
-    `logits` (B, C) before the sigmoid, `labels` (B, C) of 0 and 1; returns (B,), in float32 or better. Raises
-    ValueError for other shapes.
+    `logits` (B, C) before the sigmoid, `labels` (B, C) of 0, 1 and UNKNOWN; returns (B,), in float32 or better. The
+    mean over a batch stays one over its tiles: a tile with few known classes weighs less. No gradient, and nothing that
+    is not finite, comes from an unknown cell. Raises ValueError for other shapes.
     """
     logits, labels = at_least_float32(logits), at_least_float32(labels)
     if logits.ndim != 2 or logits.shape != labels.shape:
         raise ValueError(f"logits have the shape {logits.shape} and labels {labels.shape}: give (B, C) for both")
-    return optax.sigmoid_binary_cross_entropy(logits, labels).sum(-1)
+    known = labels != UNKNOWN
+    # The logit is replaced too: its derivative times zero would be NaN where it is not finite.
+    logits, labels = jnp.where(known, logits, 0.0), jnp.where(known, labels, 0.0)
+    return jnp.where(known, optax.sigmoid_binary_cross_entropy(logits, labels), 0.0).sum(-1)
 
 
 def ranking_loss(

@@ -4,7 +4,7 @@ Core-set and BADGE are greedy; their memory is N distances, never N x N.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from aljax.arrays import AnyArray, as_array, as_key
 from aljax.queries.kmeans import kmeans
+from aljax.queries.selection import number_clusters
 
 ROWS_AT_ONCE = 1024  # unlabelled tiles that are compared with all labelled ones at once
 
@@ -143,15 +144,35 @@ def coverage(key: Array | int, features: Float[AnyArray, "n d"], budget: int) ->
     pool. Returns `budget` distinct indices, largest cluster first, so that any first part of the batch covers the most;
     or all N if N <= budget. Raises ValueError for a budget below 1.
     """
-    return coverage_order(key, _float32(features), budget)[:budget]
+    return cover(key, _float32(features), budget).chosen
 
 
-def coverage_order(key: Array | int, features: Float[AnyArray, "n d"], budget: int) -> Int[np.ndarray, " n"]:
-    """All tiles: first those of `coverage`, then the others, the one farthest from the centre of its cluster first."""
+class Covering(NamedTuple):
+    """A batch that covers a pool."""
+
+    chosen: Int[np.ndarray, " b"]
+    """Indices of the tiles, largest cluster first."""
+    clusters: Int[np.ndarray, " b"] | None
+    """The number of each tile's cluster, counted from 1; None where all tiles of the pool are chosen."""
+    sizes: Int[np.ndarray, " b"] | None
+    """The size of each tile's cluster in the pool."""
+
+    def take(self, places: Int[np.ndarray, " k"]) -> "Covering":
+        """The tiles at these places of `chosen`."""
+        if self.clusters is None or self.sizes is None:
+            return Covering(self.chosen[places], None, None)
+        return Covering(self.chosen[places], self.clusters[places], self.sizes[places])
+
+
+def cover(key: Array | int, features: Float[AnyArray, "n d"], budget: int, everything: bool = False) -> Covering:
+    """What `coverage` chooses, which has the same arguments, and from which clusters.
+
+    With `everything` the other tiles of the pool follow, the one farthest from the centre of its cluster first.
+    """
     features = _float32(features)
     _check(features, budget)
     if len(features) <= budget:
-        return np.arange(len(features))
+        return Covering(np.arange(len(features)), None, None)
     clusters = kmeans(as_key(key), features, budget)
     assignment = np.asarray(clusters.assignment)
     distances = np.square(features - np.asarray(clusters.centers)[assignment]).sum(1)
@@ -161,7 +182,9 @@ def coverage_order(key: Array | int, features: Float[AnyArray, "n d"], budget: i
     chosen = nearest[np.argsort(-sizes, kind="stable")]
     # Empty clusters, as in a pool with many copies, are replaced by the tiles farthest from their centres.
     others = np.setdiff1d(np.arange(len(features)), chosen)
-    return np.concatenate([chosen, others[np.argsort(-distances[others], kind="stable")]])
+    farthest = others[np.argsort(-distances[others], kind="stable")]
+    chosen = np.concatenate([chosen, farthest])[: None if everything else budget]
+    return Covering(chosen, number_clusters(assignment[chosen]), np.bincount(assignment)[assignment[chosen]])
 
 
 def _float32(values: Any) -> Float[np.ndarray, "..."]:

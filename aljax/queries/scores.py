@@ -76,9 +76,10 @@ def rarity_scores(
     """Binary entropy of each class, divided by the square root of the class's frequency, summed over the classes.
 
     A label of a rare class is worth more, because the standard deviation of an estimate from n examples falls with the
-    square root of n. `probabilities` are (N, C); `positives` (C,) counts the labelled tiles with each class, out of
-    `num_labelled`. The frequency is smoothed: (positives + 2) / num_labelled, so a class without examples counts as one
-    with two. The score is of this project, not from a paper.
+    square root of n. `probabilities` are (N, C); `positives` (C,) counts the labelled tiles that are known to have
+    each class, out of `num_labelled`: a class that is unknown on most of them has few examples, too. The frequency is
+    smoothed: (positives + 2) / num_labelled, so a class without examples counts as one with two. The score is of this
+    project, not from a paper.
 
     `threshold` is the probability above which a class is predicted as present, and where its entropy is to be highest:
     for other values than 0.5 the odds of p are divided by the odds of the threshold first. Returns (N,). Raises

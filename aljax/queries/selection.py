@@ -1,10 +1,21 @@
 """Selection of a diverse batch: the most uncertain tiles are clustered, and the best of each cluster is chosen."""
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from aljax.arrays import AnyArray, as_array, as_key
 from aljax.queries.kmeans import kmeans
+
+
+class Clustered(NamedTuple):
+    """The tiles that a batch is chosen from."""
+
+    candidates: Int[np.ndarray, " k"]
+    """Indices of the tiles with the highest scores, highest first."""
+    assignment: Int[np.ndarray, " k"] | None
+    """The cluster of each; None if the batch is chosen without clustering."""
 
 
 def select(
@@ -34,11 +45,34 @@ def select(
         raise ValueError(f"budget is {budget} and multiplier is {multiplier}: both must be at least 1")
     if len(unranked := np.flatnonzero(np.isnan(scores))):
         raise ValueError(f"score {unranked[0]} is NaN: every tile needs a score to be ranked")
-    candidates = np.argsort(-scores, kind="stable")[: multiplier * budget]
-    if len(candidates) <= budget or multiplier == 1:
+    candidates, assignment = cluster(key, scores, features, budget, multiplier)
+    if assignment is None:
         return candidates[:budget]
-    assignment = np.asarray(kmeans(as_key(key), features[candidates], budget).assignment)
     # Candidates are sorted, so the first member of a cluster is its most uncertain one.
     best = np.unique(assignment, return_index=True)[1]
     refill = np.setdiff1d(np.arange(len(candidates)), best)[: budget - len(best)]
     return candidates[np.sort(np.concatenate([best, refill]))]
+
+
+def cluster(
+    key: Array | int,
+    scores: Float[np.ndarray, " n"],
+    features: Float[AnyArray, "n d"],
+    budget: int,
+    multiplier: int,
+) -> Clustered:
+    """The candidates of `select`, which has the same arguments, and their clusters."""
+    candidates = np.argsort(-scores, kind="stable")[: multiplier * budget]
+    if len(candidates) <= budget or multiplier == 1:
+        return Clustered(candidates, None)
+    return Clustered(candidates, np.asarray(kmeans(as_key(key), features[candidates], budget).assignment))
+
+
+def number_clusters(assignment: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """The clusters (n,), counted from 1 in the order of their first members.
+
+    >>> number_clusters(np.array([7, 2, 7, 0])).tolist()
+    [1, 2, 1, 3]
+    """
+    _, first, cluster = np.unique(assignment, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[cluster] + 1

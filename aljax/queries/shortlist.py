@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from aljax.arrays import AnyArray, as_array
-from aljax.queries.selection import select
+from aljax.queries.selection import Clustered, cluster, select
 
 
 class Shortlist:
@@ -68,6 +68,12 @@ class Shortlist:
         order = np.argsort(self.rows)
         chosen = select(key, self.scores[order], self.embeddings[order], budget, multiplier)
         return self.rows[order][chosen]
+
+    def cluster(self, key: Array | int, budget: int, multiplier: int) -> Clustered:
+        """The rows that `select` chooses from, highest score first, and their clusters."""
+        order = np.argsort(self.rows)
+        candidates, assignment = cluster(key, self.scores[order], self.embeddings[order], budget, multiplier)
+        return Clustered(self.rows[order][candidates], assignment)
 
 
 def _placed(old: np.ndarray, places: np.ndarray, new: np.ndarray, size: int) -> np.ndarray:

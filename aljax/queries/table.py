@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from aljax.arrays import AnyArray
 from aljax.errors import InputError
@@ -45,7 +45,7 @@ class Candidates(NamedTuple):
     previous: Float[AnyArray, "b c"] | None
     """Probabilities in the last iteration; None unless the query `needs_previous`."""
     labels: UInt8[np.ndarray, "n c"]
-    """Labels (n, C) of the labelled tiles, 0 or 1."""
+    """Labels (n, C) of the labelled tiles: 0, 1 or UNKNOWN (255)."""
     key: Array
     """The same for all batches of an iteration."""
     threshold: float = 0.5
@@ -94,13 +94,17 @@ def _mge(candidates: Candidates) -> Float[Array, " b"]:
 
 
 def _rarity(candidates: Candidates) -> Float[Array, " b"]:
-    labels = candidates.labels
-    return rarity_scores(candidates.probabilities, labels.sum(0, dtype=int), len(labels))
+    return rarity_scores(candidates.probabilities, _positives(candidates), len(candidates.labels))
 
 
 def _boundary(candidates: Candidates) -> Float[Array, " b"]:
-    labels, threshold = candidates.labels, float(np.clip(candidates.threshold, 0.01, 0.99))
-    return rarity_scores(candidates.probabilities, labels.sum(0, dtype=int), len(labels), threshold)
+    threshold = float(np.clip(candidates.threshold, 0.01, 0.99))
+    return rarity_scores(candidates.probabilities, _positives(candidates), len(candidates.labels), threshold)
+
+
+def _positives(candidates: Candidates) -> Int[np.ndarray, " c"]:
+    """Number (C,) of labelled tiles that are known to have each class."""
+    return (candidates.labels == 1).sum(0)
 
 
 def _bald(candidates: Candidates) -> Float[Array, " b"]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
+from aljax.arrays import UNKNOWN
 from aljax.data.archive import Archive
 from aljax.data.archives import treesatai
 from aljax.errors import InputError, printable
@@ -75,7 +76,8 @@ def _caption(archive: Archive, index: int, labelled: bool) -> str:
     if not labelled:
         names = "not labelled"
     else:
-        present = [name for name, value in zip(archive.class_names, archive.labels[index], strict=True) if value]
+        cells = zip(archive.class_names, archive.labels[index].tolist(), strict=True)
+        present = [f"{name}?" if value == UNKNOWN else name for name, value in cells if value]
         names = printable(", ".join(present)) or "no class"
     tile = printable(archive.ids[index])
     if len(tile) > 2 * CHARACTERS_PER_LINE:
@@ -96,7 +98,7 @@ def _has_labels(archive: Archive) -> Bool[np.ndarray, " n"]:
 def class_table(archive: Archive) -> str:
     """Number of tiles of each class, in all and in each part of the split, as text; most frequent class first."""
     parts = {"tiles": np.arange(len(archive.ids))} | (archive.split._asdict() if archive.split else {})
-    counts = np.array([archive.labels[indices].sum(0, dtype=np.int64) for indices in parts.values()])
+    counts = np.array([(archive.labels[indices] == 1).sum(0) for indices in parts.values()])
     names = [printable(name) for name in archive.class_names]
     width = max(map(len, ["labels per labelled tile", *names]))
     known = _has_labels(archive)

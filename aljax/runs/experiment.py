@@ -205,7 +205,7 @@ def configuration(
         **recipe,
         **describe_network(model.network),
         "class_names": list(archive.class_names),
-        "class_tiles": tiles.pool.labels.sum(0, dtype=int).tolist(),
+        "class_tiles": (tiles.pool.labels == 1).sum(0).tolist(),
         "mean": tiles.pool.statistics.mean.tolist(),
         "deviation": tiles.pool.statistics.deviation.tolist(),
         **score_constant(archive.class_names, tiles.pool.labels, tiles.test.labels).to_config(),

@@ -15,7 +15,7 @@ from tiny import make_archive, tiny_network
 
 import aljax
 from aljax.commands import annotate, on_features
-from aljax.reports.contact_sheet import contact_sheet
+from aljax.data.label_rows import REASON_COLUMNS
 from aljax.runs.run_dir import RunStore
 
 ARCHIVE = make_archive(60)
@@ -24,7 +24,7 @@ SMALL = ["--test", 8, "--initial", 8, "--budget", 4, "--epochs", 2, "--batch-siz
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch, plain_sheets):
+def call(tmp_path: Path, monkeypatch):
     """The command on a folder of tiles; gives its exit status."""
     monkeypatch.setattr(on_features, "DenseNet121", tiny_network)
     (tmp_path / "tiles").mkdir()
@@ -75,7 +75,6 @@ def rounds(call, run_dir: Path, last: int, *arguments: object) -> list[list[dict
 
 
 def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(annotate.round_files, "contact_sheet", contact_sheet)
     first, second, third = rounds(call, tmp_path / "run", 3)
     assert [row["split"] for row in first] == ["test"] * 8 + ["pool"] * 8
     assert [len(second), len(third)] == [4, 4]
@@ -93,12 +92,55 @@ def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys
     assert len(predicted) == 60 - 8 - 12
     assert predicted >= {row["id"] for row in third}
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"curve.png", "summary.json", "labels.csv"}
-    assert (tmp_path / "run/round-3/sheet-1.png").read_bytes()[:4] == b"\x89PNG"
+    assert not list((tmp_path / "run").rglob("*.png"))[1:]  # the curve alone
     page = (tmp_path / "run/round-3/label.html").read_text()
     assert re.findall(r'"start": "([^"]*),pool"', page) == [row["id"] for row in third]
     said = capsys.readouterr().out
     assert re.search(r"round 3: trained on 12 tiles; micro F1 .* on 8 test tiles", said)
     assert re.search(r"4 tiles to label: open \S*round-3/label.html in a browser", said)
+
+
+def test_form_tells_why_its_tiles_were_chosen_and_nothing_is_read_from_that(call, tmp_path) -> None:
+    rounds(call, tmp_path / "run", 1)
+    form = tmp_path / "run/round-1/to_label.csv"
+    assert form.read_text().splitlines()[0] == ",".join(["id", "split", *ARCHIVE.class_names, *REASON_COLUMNS])
+    assert all(row[name] == "" for row in read(form) for name in REASON_COLUMNS)  # random tiles
+    fill(form)
+    assert call() == 0
+    form = tmp_path / "run/round-2/to_label.csv"
+    labelled = {row["id"] for row in read(tmp_path / "run/labels.csv") if row["split"] == "pool"}
+    ranks = []
+    for row in read(form):
+        assert {row["why: nearest labelled"]} <= labelled
+        doubts = row["why: in doubt"].split(", ")
+        assert sorted(doubt.split(" ")[1] for doubt in doubts) == sorted(ARCHIVE.class_names)
+        assert all(0 <= float(doubt.split(" ")[0]) <= 1 for doubt in doubts)
+        assert float(row["why: score"]) > 0
+        assert float(row["why: distance"]) >= 0
+        assert (int(row["why: cluster"]), int(row["why: cluster size"])) >= (1, 1)
+        ranks.append(int(row["why: rank"]))
+    assert ranks == sorted(set(ranks))
+    assert ranks[0] == 1
+    rows = read(form)
+    with form.open("w", newline="") as file:  # filled in with its reasons, and one of them lost
+        writer = csv.DictWriter(file, ["id", "split", *ARCHIVE.class_names, *REASON_COLUMNS[1:]], extrasaction="ignore")
+        writer.writeheader()
+        for row in rows:
+            answers = zip(ARCHIVE.class_names, TRUTH[row["id"].removesuffix(".png")], strict=True)
+            writer.writerow({**row, **dict(answers)})
+    assert call() == 0
+    assert trained_on(tmp_path / "run/round-3") == [8, 12]
+    assert (tmp_path / "run/labels.csv").read_text().splitlines()[0] == ",".join(["id", "split", *ARCHIVE.class_names])
+
+
+def test_round_that_an_older_version_trained_has_a_form_without_reasons(call, tmp_path) -> None:
+    rounds(call, tmp_path / "run", 2)
+    for name in ("reasons.csv", "to_label.csv"):
+        (tmp_path / "run/round-2" / name).unlink()
+    assert call() == 0
+    rows = read(tmp_path / "run/round-2/to_label.csv")
+    assert len(rows) == 4
+    assert {row[name] for row in rows for name in REASON_COLUMNS} == {""}
 
 
 def test_tiles_without_data_are_in_no_first_round(call, tmp_path, capsys) -> None:
@@ -149,7 +191,7 @@ def test_round_that_was_killed_goes_on_to_the_same_tiles(call, tmp_path, monkeyp
         assert call("--checkpoint-seconds", 0, run_dir="killed") == 130
     assert not (tmp_path / "killed/round-2/to_label.csv").exists()
     assert call(run_dir="killed") == 0
-    for name in ("to_label.csv", "label.html", "predictions.csv", "sheet-1.png"):
+    for name in ("to_label.csv", "label.html", "predictions.csv"):
         assert (tmp_path / "killed/round-2" / name).read_bytes() == (tmp_path / "run/round-2" / name).read_bytes()
 
 
@@ -314,11 +356,59 @@ def test_class_that_no_test_tile_has_is_told(call, tmp_path, capsys) -> None:
     assert "no test tile has the class class2: macro F1 counts it as 0" in capsys.readouterr().err
 
 
-def half_filled(run_dir: Path) -> None:
-    fill(run_dir / "round-1/to_label.csv")
-    form = run_dir / "round-1/to_label.csv"
-    lines = form.read_text().splitlines()
-    form.write_text("\n".join([*lines[:3], lines[3].rsplit(";", 1)[0] + ";", *lines[4:]]))
+def open_cells(form: Path, rows: dict[int, list[str]]) -> list[str]:
+    """Fills in a form but for the rows of these numbers, which have these cells; gives their tiles."""
+    fill(form)
+    lines = [line.split(";") for line in form.read_text().splitlines()]
+    for number, cells in rows.items():
+        lines[number - 1][2:] = cells
+    form.write_text("\n".join(map(";".join, lines)))
+    return [lines[number - 1][0] for number in rows]
+
+
+def test_cells_that_are_left_empty_are_unknown_from_the_form_to_the_scores(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 1)
+    form = tmp_path / "run/round-1/to_label.csv"
+    rows = {2: ["1", "", "0"], 3: ["?", "", "1"], 12: ["", "1", "0"], 13: ["?", "?", "?"]}
+    tiles = open_cells(form, rows)
+    capsys.readouterr()
+    assert call("--initial", 7) == 0
+    warning = f"{form}: 3 cells of 3 tiles are empty and count as unknown: fill them in if they were forgotten"
+    assert capsys.readouterr().err.startswith(f"warning: {warning}\n")
+    names = ("split", *ARCHIVE.class_names)
+    kept = {row["id"]: [row[name] for name in names] for row in read(tmp_path / "run/labels.csv")}
+    expected = [["test", "1", "", "0"], ["test", "", "", "1"], ["pool", "", "1", "0"], ["skip", "", "", ""]]
+    assert [kept[tile] for tile in tiles] == expected
+    assert trained_on(tmp_path / "run/round-2") == [7]  # all of the fourth is unknown: it is not labelled
+    (record,) = (json.loads(line) for line in (tmp_path / "run/round-2/history.jsonl").read_text().splitlines())
+    with np.load(tmp_path / "run/round-2/probabilities/trial-1/iteration-1.npz") as measured:
+        order = [tile for tile in sorted(kept) if kept[tile][0] == "test"]
+        table = np.array([[255 if cell == "" else int(cell) for cell in kept[tile][1:]] for tile in order], np.uint8)
+        assert aljax.evaluate(measured["test"], table).micro_f1 == record["micro_f1"]
+    assert tiles[3] not in {row["id"] for row in read(tmp_path / "run/round-2/to_label.csv")}
+    fill(tmp_path / "run/round-2/to_label.csv")
+    assert call("--initial", 7) == 0
+    assert "count as unknown" not in capsys.readouterr().err  # it was told when the form was new
+
+
+def test_unknown_cells_of_labels_that_are_brought_are_kept_and_told(call, tmp_path, capsys) -> None:
+    start = write_start(tmp_path / "start.csv", 18)
+    lines = start.read_text().splitlines()
+    for number, cells in {3: "1,,0", 12: ",?,1", 13: ",,", 14: "?,?,?", 4: ",,"}.items():
+        lines[number - 1] = ",".join([*lines[number - 1].split(",")[:2], cells])
+    start.write_text("\n".join(lines))
+    assert call(first=["--labels", start]) == 0
+    error = capsys.readouterr().err
+    assert f"{start}: 2 cells of 2 tiles are empty and count as unknown; 2 tiles have no labels, as tile002" in error
+    assert trained_on(tmp_path / "run/round-1") == [8]
+    kept = {row["id"]: row for row in read(tmp_path / "run/labels-given.csv")}
+    assert [kept["tile001"][name] for name in ARCHIVE.class_names] == ["1", "", "0"]
+    assert [kept["tile010"][name] for name in ARCHIVE.class_names] == ["", "", "1"]
+    fill(tmp_path / "run/round-1/to_label.csv")
+    assert call() == 0
+    assert trained_on(tmp_path / "run/round-2") == [8, 12]
+    config = json.loads((tmp_path / "run/round-2/config.json").read_text())
+    assert max(config["class_tiles"]) <= 12
 
 
 def one_row(run_dir: Path) -> None:
@@ -328,7 +418,10 @@ def one_row(run_dir: Path) -> None:
 
 
 BAD = {
-    "half a form": (half_filled, [], [], r"round-1/to_label\.csv, row 4, column class2: label '' is neither 0 nor 1"),
+    "a word in a form": (
+        lambda run_dir: open_cells(run_dir / "round-1/to_label.csv", {4: ["1", "0", "perhaps"]}),
+        *([], [], r"round-1/to_label\.csv, row 4, column class2: label 'perhaps' is neither 0 nor 1"),
+    ),
     "a row of a form": (
         one_row,
         [],
@@ -340,6 +433,12 @@ BAD = {
     "class twice": (None, [], ["--classes", "tree,tree"], "--classes is 'tree,tree': give different names"),
     "class called id": (None, [], ["--classes", "id,tree"], "none of them id, split or labels"),
     "other classes": (lambda run_dir: fill(run_dir / "round-1/to_label.csv"), [], ["--classes", "a,b,c"], "and were"),
+    "class called as a reason": (
+        None,
+        [],
+        ["--classes", "tree,why:  rank"],
+        "--classes has a class 'why: rank', as columns of a form are called: rename it",
+    ),
     "classes between semicolons": (None, [], ["--classes", "a;b;c"], "give names between commas"),
     "no test": (None, ["--test", "0"], [], "--test is 0: it must be at least 1"),
     "too many to begin with": (None, ["--initial", "70", "--run-dir", "new"], [], "60 tiles without labels and 78"),
@@ -405,6 +504,19 @@ def test_a_round_that_diverged_is_begun_anew_once_it_is_deleted(call, tmp_path, 
     assert call() == 0
 
 
+def test_sheets_are_drawn_where_they_are_asked_for(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 1)
+    assert re.search(
+        r"label.html in a browser and save what it makes as \S+, or write 0 or 1 into its cells",
+        capsys.readouterr().out,
+    )
+    fill(tmp_path / "run/round-1/to_label.csv")
+    assert call("--sheets") == 0
+    assert re.search(r"or look at \S+round-2/sheet-\*.png and write 0 or 1 into", capsys.readouterr().out)
+    assert (tmp_path / "run/round-2/sheet-1.png").read_bytes()[:4] == b"\x89PNG"
+    assert "sheets" not in json.loads((tmp_path / "run/round-2/config.json").read_text())
+
+
 def test_settings_of_the_sheets_do_not_make_another_round(call, tmp_path, monkeypatch) -> None:
     rounds(call, tmp_path / "run", 1)
     fill(tmp_path / "run/round-1/to_label.csv")
@@ -440,10 +552,11 @@ def test_rounds_write_over_nothing_else(call, tmp_path, capsys, monkeypatch, arg
     assert sorted(tmp_path.rglob("*")) == files
 
 
-def write_features(path: Path, tiles: int = 60) -> Path:
+def write_features(path: Path, tiles: int = 60, noise: float = 0.0) -> Path:
     """What a network trained elsewhere might say of the tiles, in another order than the folder's."""
     pixels = np.asarray(ARCHIVE.images).reshape(60, -1, 3).astype(np.float32)
     vectors = np.concatenate([pixels.mean(1), pixels.std(1)], axis=1)[::-1][:tiles]
+    vectors = vectors + noise * np.random.default_rng(0).normal(size=vectors.shape).astype(np.float32)
     np.savez(path, ids=np.array([f"{tile}.png" for tile in ARCHIVE.ids[::-1][:tiles]]), embeddings=vectors)
     return path
 
@@ -456,6 +569,13 @@ def test_rounds_on_features_cover_them_first_and_learn_a_head(call, tmp_path, ca
     config = json.loads((tmp_path / "run/round-3/config.json").read_text())
     assert (config["query"], config["head"]) == ("boundary", "linear")
     covering = {row["id"] for row in first if row["split"] == "pool"}
+    clusters = [(row["why: cluster"], row["why: cluster size"]) for row in first]
+    assert clusters[:8] == [("", "")] * 8  # tiles of the test are random
+    assert [number for number, _ in clusters[8:]] == [str(number) for number in range(1, 9)]
+    sizes = [int(size) for _, size in clusters[8:]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sum(sizes) == 60 - 8
+    assert {int(row["why: group"]) for row in first} == {1, 2, 3}  # six tiles in each on average
     (chance,) = rounds(call, tmp_path / "chance", 1, "--features", features, "--first", "random")
     assert {row["id"] for row in chance if row["split"] == "test"} == {r["id"] for r in first if r["split"] == "test"}
     assert {row["id"] for row in chance if row["split"] == "pool"} != covering
@@ -467,6 +587,119 @@ def test_rounds_on_features_cover_them_first_and_learn_a_head(call, tmp_path, ca
     images = np.stack([vectors[row["id"]] for row in rows])[:, None, None]
     written = [[float(row[name]) for name in ARCHIVE.class_names] for row in rows]
     np.testing.assert_allclose(trained.predict(images), written, atol=1e-4)
+
+
+GAIN = r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]"
+
+
+def test_rounds_say_what_they_gained_and_what_another_would_bring(call, tmp_path, capsys) -> None:
+    options = ["--features", write_features(tmp_path / "features.npz", noise=60.0), "--test", 20]
+    rounds(call, tmp_path / "run", 2, *options)
+    assert "points" not in capsys.readouterr().out
+    fill(tmp_path / "run/round-2/to_label.csv")
+    assert call(*options) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf"points gained since round 2, with 4 labels: micro F1 {GAIN}, macro F1 {GAIN}", said[1])
+    few = "unclear after so few rounds"
+    assert said[2] == f"points that another 4 labels would likely bring: micro F1 {few}, macro F1 {few}"
+    for number in (3, 4):
+        fill(tmp_path / f"run/round-{number}/to_label.csv")
+        assert call(*options) == 0
+        said = capsys.readouterr().out.splitlines()
+    gains = rf"micro F1 ({GAIN}), macro F1 {GAIN}"
+    pattern = rf"points gained since round 4, with 4 labels: {gains}; since round 2, with 12 labels: {gains}"
+    last, before = re.fullmatch(pattern, said[1]).groups()
+    assert last != before
+    records = [json.loads(line) for line in (tmp_path / "run/round-5/history.jsonl").read_text().splitlines()]
+    assert last.startswith(f"{100 * (records[-1]['micro_f1'] - records[-2]['micro_f1']) + 0.0:+.1f} [")
+    outlook = rf"(unclear, )?{GAIN}"
+    pattern = rf"points that another 4 labels would likely bring: micro F1 {outlook}, macro F1 {outlook}"
+    assert re.fullmatch(pattern, said[2])
+    # A round that was repeated says the same.
+    (tmp_path / "run/round-5/to_label.csv").unlink()
+    assert call(*options) == 0
+    assert capsys.readouterr().out.splitlines() == said
+
+
+def test_rounds_on_other_tiles_are_not_compared(call, tmp_path, capsys) -> None:
+    rounds(call, tmp_path / "run", 3, "--features", write_features(tmp_path / "features.npz"))
+    chosen = {row["id"] for row in read(tmp_path / "run/round-3/to_label.csv")}
+    predicted = {row["id"] for row in read(tmp_path / "run/round-3/predictions.csv")}
+    fill(tmp_path / "run/round-3/to_label.csv")
+    spare = min(predicted - chosen)
+    (tmp_path / "tiles" / spare).unlink()
+    capsys.readouterr()
+    assert call("--features", tmp_path / "features.npz", "--start", "cold") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == f"gains: unclear, as the tiles or the scores of {tmp_path / 'run/round-3'} are others"
+
+
+def test_class_can_be_added_in_a_later_round(call, tmp_path, capsys) -> None:
+    options = ["--features", write_features(tmp_path / "features.npz")]
+    two = ["--classes", "class0,class1"]
+
+    def fill_in(number: int, *names: str) -> None:
+        form = tmp_path / f"run/round-{number}/to_label.csv"
+        rows = [
+            [row["id"], row["split"], *(TRUTH[row["id"].removesuffix(".png")][int(name[-1])] for name in names)]
+            for row in read(form)
+        ]
+        form.write_text("\n".join(",".join(map(str, row)) for row in [["id", "split", *names], *rows]))
+
+    assert call(*options, first=two) == 0
+    fill_in(1, "class0", "class1")
+    assert call(*options, first=two) == 0
+    assert call(*options) == 2
+    form = tmp_path / "run/round-2/to_label.csv"
+    message = f"error: {form} waits for labels and has no class class2: fill it in first, and add the class to the "
+    assert message in capsys.readouterr().err
+    fill_in(2, "class0", "class1")
+    assert call(*options) == 0
+    said = capsys.readouterr()
+    first, second = (tmp_path / f"run/round-{number}/to_label.csv" for number in (1, 2))
+    assert f"class class2 is unknown on 20 tiles, for want of a column in {first}, {second}: add it" in said.err
+    assert "no test tile has the class class2" in said.err
+    assert "the round before had fewer classes: this one starts afresh" in said.err
+    assert "gains: unclear" in said.out
+    rows = read(tmp_path / "run/labels.csv")
+    assert {row["class2"] for row in rows} == {""}
+    assert "class2" in read(tmp_path / "run/round-3/to_label.csv")[0]
+    fill_in(3, "class0", "class1", "class2")
+    # The class of older tiles is labelled later: on those of the test, it can be measured.
+    fill_in(1, "class0", "class1", "class2")
+    assert call(*options) == 0
+    said = capsys.readouterr()
+    assert f"class class2 is unknown on 4 tiles, for want of a column in {second}: add it" in said.err
+    assert "no test tile" not in said.err
+    known = {row["id"]: row["class2"] for row in read(tmp_path / "run/labels.csv")}
+    asked = {row["id"] for row in read(second)}
+    assert {tile for tile, cell in known.items() if cell == ""} == asked
+    fill_in(4, "class0", "class1", "class2")
+    assert call(*options, first=two) == 2
+    assert "the classes are class0,class1 and were class0,class1,class2" in capsys.readouterr().err
+    fill_in(4, "class0", "class1")
+    assert call(*options) == 2
+    assert "round-4/to_label.csv has the classes class0, class1, and" in capsys.readouterr().err
+
+
+def test_class_that_is_added_to_brought_labels_is_unknown_on_older_forms(call, tmp_path, capsys) -> None:
+    start = write_start(tmp_path / "start.csv", 18)
+    whole = start.read_text()
+    start.write_text("\n".join(line.rpartition(",")[0] for line in whole.splitlines()))
+    assert call(first=["--labels", start]) == 0
+    form = tmp_path / "run/round-1/to_label.csv"
+    rows = [[row["id"], "pool", *TRUTH[row["id"].removesuffix(".png")][:2]] for row in read(form)]
+    form.write_text("\n".join(",".join(map(str, row)) for row in [["id", "split", "class0", "class1"], *rows]))
+    start.write_text(whole)
+    assert call(first=["--labels", start]) == 0
+    assert f"class class2 is unknown on 4 tiles, for want of a column in {form}: add it" in capsys.readouterr().err
+    assert read(tmp_path / "run/round-2/to_label.csv")[0]["class2"] == ""
+    start.write_text(whole.replace("class1", "classX"))
+    form = tmp_path / "run/round-2/to_label.csv"
+    rows = [[row["id"], "pool", *TRUTH[row["id"].removesuffix(".png")]] for row in read(form)]
+    form.write_text("\n".join(",".join(map(str, row)) for row in [["id", "split", *ARCHIVE.class_names], *rows]))
+    assert call(first=["--labels", start]) == 2
+    assert "the classes are class0,classX,class2 and were class0,class1" in capsys.readouterr().err
 
 
 def test_tiles_without_features_are_named(call, tmp_path, capsys) -> None:

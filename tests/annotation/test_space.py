@@ -28,7 +28,7 @@ SIDE = 100.0
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch, plain_sheets):
+def call(tmp_path: Path, monkeypatch):
     """The command on a mosaic and features of it; gives its exit status."""
     ids = write_mosaic(tmp_path / "tiles", "EPSG:32633", (500_000, 7.9e6), 12, 12, SIDE)
     vectors = np.random.default_rng(0).normal(size=(160, 8)).astype(np.float32)
@@ -69,11 +69,11 @@ def test_blocks_are_kept_by_later_rounds_and_batches_are_apart(call, tmp_path: P
     assert len(tests) == 10
     assert int(left_out[1]) == near.sum() - 10
     later = [row["id"] for row in first if row["split"] == "pool"]
-    for number in (2, 3):  # without the option
-        assert call("--min-distance", 120) == 0
+    for number, metres in ((2, 120), (3, 400)):  # without the option; the last from beyond the clustered candidates
+        assert call("--min-distance", metres) == 0
         batch = np.array([rows[row["id"]] for row in fill(tmp_path / f"run/round-{number}/to_label.csv")])
         one, other = np.triu_indices(len(batch), 1)
-        assert gaps(footprints.corners, footprints.of[batch[one]], footprints.of[batch[other]]).min() >= 120.0
+        assert gaps(footprints.corners, footprints.of[batch[one]], footprints.of[batch[other]]).min() >= metres
         later += [tile for tile, row in rows.items() if row in batch]
     assert len(later) == 6 + 4 + 4
     assert not near[[rows[tile] for tile in later]].any()

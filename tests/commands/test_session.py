@@ -14,6 +14,7 @@ from tiny import make_archive
 
 import aljax
 from aljax.commands import annotate
+from aljax.data.labels import read_form
 from aljax.errors import InputError
 
 ARCHIVE = make_archive(60)
@@ -21,7 +22,7 @@ TRUTH = dict(zip((f"{tile}.png" for tile in ARCHIVE.ids), ARCHIVE.labels, strict
 
 
 @pytest.fixture
-def folder(tmp_path: Path, plain_sheets) -> Path:
+def folder(tmp_path: Path) -> Path:
     (tmp_path / "tiles").mkdir()
     for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
         Image.fromarray(pixels).save(tmp_path / "tiles" / f"{tile}.png")
@@ -55,7 +56,12 @@ def test_suggests_is_told_and_predicts_over_restarts_and_beside_the_command(fold
     probabilities = session.predict(list(TRUTH))
     assert probabilities.shape == (60, 3)
     np.testing.assert_allclose(session.predict(list(TRUTH)[::-1]), probabilities[::-1], atol=1e-5)
+    before = read_form(folder / "run/round-2/to_label.csv")
     session.tell(second[::-1], labels_of(second[::-1]))
+    header, rows = read_form(folder / "run/round-2/to_label.csv")
+    assert header == before[0]
+    assert [row[5:] for row in rows] == [row[5:] for row in before[1]]  # why they were chosen
+    assert [row[2:5] for row in rows] == labels_of(second).astype(str).tolist()
     arguments = ["--images", folder / "tiles", "--features", folder / "features.npz", "--run-dir", folder / "run"]
     sizes = ["--classes", ",".join(ARCHIVE.class_names), "--test", 8, "--initial", 8, "--budget", 4]
     assert run(monkeypatch, annotate.main, *arguments, *sizes) == 0
@@ -67,12 +73,35 @@ def test_suggests_is_told_and_predicts_over_restarts_and_beside_the_command(fold
     assert all(row.split(",")[2:] == list(map(str, TRUTH[row.split(",")[0]])) for row in saved[1:])
 
 
+@pytest.mark.parametrize("kind", ["NaN", "None", "a mask"])
+def test_classes_that_nobody_knows_are_told_as_nan_none_or_masked(kind: str, folder: Path) -> None:
+    session = begin(folder)
+    ids = session.suggest()
+    labels = labels_of(ids).astype(float)
+    labels[0, 1] = labels[5] = np.nan
+    if kind == "a mask":
+        told = np.ma.masked_array(labels_of(ids), np.isnan(labels))
+    else:
+        told = labels if kind == "NaN" else [[None if x != x else int(x) for x in row] for row in labels.tolist()]
+    session.tell(ids[:3], told[:3])
+    session = begin(folder)
+    session.tell(ids[3:], told[3:])
+    assert len(session.suggest()) == 4
+    rows = [row.split(",") for row in (folder / "run" / "labels.csv").read_text().splitlines()[1:]]
+    kept = {tile: cells for tile, *cells in rows}
+    truth = list(map(str, TRUTH[ids[0]]))
+    assert kept[ids[0]][1:] == [truth[0], "", truth[2]]
+    assert kept[ids[5]] == ["skip", "", "", ""]
+
+
 @pytest.mark.parametrize(
     ("ids", "labels", "message"),
     [
         (["nowhere.png"], [[0, 1, 0]], "tile nowhere.png is not among the 16 that wait for labels"),
         (None, [[0, 1, 2]], "give 0 or 1 for 1 tiles and 3 classes"),
         (None, [[0, 1]], r"labels have the shape \(1, 2\)"),
+        (None, [[0, 1, 255]], "give 0 or 1 for 1 tiles and 3 classes, or NaN where nobody knows"),
+        (None, [[0, 1, "tree"]], "labels are no table of numbers"),
     ],
 )
 def test_answers_that_do_not_fit_are_refused(ids, labels, message: str, folder: Path) -> None:
@@ -103,7 +132,19 @@ def test_broken_tile_among_others_ends_no_prediction_of_them(folder: Path) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[1]", "[" * 100_000, '{"nowhere.png": [0, 1, 0]}', "[0, 1]", "[0, 1, 2]", '"010"', "[0, 1, true]", "3"],
+    [
+        "",
+        "{",
+        "[1]",
+        "[" * 100_000,
+        '{"nowhere.png": [0, 1, 0]}',
+        "[0, 1]",
+        "[0, 1, 2]",
+        '"010"',
+        "[0, 1, true]",
+        "3",
+        "[0, 1, 1.0]",
+    ],
 )
 def test_answers_that_were_cut_off_or_edited_are_refused_by_name(text: str, folder: Path) -> None:
     session = begin(folder)

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from tiles_on_disk import pixels, write_png
 
+from aljax.arrays import UNKNOWN
 from aljax.data.archive import random_split
 from aljax.data.archives.folder import open_folder
+from aljax.data.blanks import find_blanks
 from aljax.data.labels import SKIPPED, read_csv, to_text
-from aljax.errors import InputError
+from aljax.errors import InputError, InputWarning
 
 
 def write(folder: Path, text: str) -> Path:
@@ -43,6 +45,25 @@ def test_what_is_written_is_read_again(name: str, tmp_path: Path) -> None:
     assert table.class_names == (" ".join(name.split()), "wood")
     assert table.ids == ("a", f"{name}.tif")
     assert table.labels.tolist() == [[1, 0], [0, 1]]
+
+
+def test_cells_that_are_empty_or_a_question_mark_are_unknown(tmp_path: Path) -> None:
+    path = write(tmp_path, "id,split,tree,water\na,pool,1,\nb,test,?, 0\nc,pool,,\nd,skip,,\ne,pool,0.0,1\n")
+    with pytest.warns(
+        InputWarning, match=r"csv: 1 cells of 1 tiles are empty .* unknown; 1 tiles have no labels, as c$"
+    ):
+        table = read_csv(path)
+    assert table.labels.tolist() == [[1, UNKNOWN], [UNKNOWN, 0], [UNKNOWN, UNKNOWN], [0, 0], [0, 1]]
+    assert find_blanks(path).rows == ((4, "c"),)
+
+
+def test_tile_of_which_nothing_is_known_is_not_labelled_and_in_no_part(tmp_path: Path) -> None:
+    for number, name in enumerate("abc"):
+        write_png(tmp_path / "tiles" / f"{name}.png", pixels(seed=number))
+    table = read_csv(write(tmp_path, "id,split,tree,water\na,pool,1,?\nb,test,?,?\nc,test,0,1\n"))
+    archive = open_folder(tmp_path / "tiles", table, 16)
+    assert archive.labelled.tolist() == [True, False, True]
+    assert [part.tolist() for part in archive.split] == [[0], [], [2]]
 
 
 def test_plain_files_are_written_without_quotes() -> None:

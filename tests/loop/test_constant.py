@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from aljax.arrays import UNKNOWN
 from aljax.loop.constant import KEYS, Constant, best_constant, from_config, score_constant
 
 
@@ -49,3 +50,19 @@ def test_constant_survives_the_configuration_which_older_runs_lack() -> None:
     assert list(found.to_config()) == list(KEYS)
     assert Constant(("a",), 0.5, 0.5).title == "always the commonest class"
     assert best_constant(np.zeros((3, 2), np.uint8)).tolist() == [0]  # nothing is labelled yet
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_other_set_of_classes_scores_more_on_the_known_cells(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    hidden = rng.random((30, 5)) < rng.random(5)  # of some classes most cells
+    labels = np.where(hidden, UNKNOWN, draw(seed)).astype(np.uint8)
+
+    def score(classes: tuple[int, ...]) -> float:
+        hits = (labels[:, list(classes)] == 1).sum()
+        return 2 * hits / max((labels[:, list(classes)] != UNKNOWN).sum() + (labels == 1).sum(), 1)
+
+    every = chain.from_iterable(combinations(range(5), size) for size in range(1, 6))
+    assert score(tuple(best_constant(labels))) == max(map(score, every))
+    found = score_constant("abcde", labels, labels)
+    assert found.micro_f1 == pytest.approx(score(tuple("abcde".index(name) for name in found.classes)))

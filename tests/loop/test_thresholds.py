@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from aljax.arrays import UNKNOWN
 from aljax.loop.thresholds import SHRINKAGE, fit_class_thresholds, fit_threshold
 
 
@@ -79,3 +80,17 @@ def test_order_of_tiles_and_of_classes_changes_no_threshold() -> None:
 
 def test_class_thresholds_are_one_half_where_there_is_nothing_to_fit() -> None:
     np.testing.assert_array_equal(fit_class_thresholds(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8)), 0.5)
+
+
+def test_unknown_cells_fit_no_threshold() -> None:
+    probabilities, labels = draw(1, 6)
+    hidden = np.random.default_rng(2).random(labels.shape) < 0.4
+    table = np.where(hidden, UNKNOWN, labels).astype(np.uint8)
+    common = fit_threshold(probabilities, table)
+    assert common == fit_threshold(probabilities[~hidden][:, None], labels[~hidden][:, None])
+    for index, found in enumerate(fit_class_thresholds(probabilities, table)):
+        rows = ~hidden[:, index]
+        own = fit_threshold(probabilities[rows][:, [index]], labels[rows][:, [index]])
+        positives = int(labels[rows, index].sum())
+        assert found == pytest.approx((positives * own + SHRINKAGE * common) / (positives + SHRINKAGE))
+    assert fit_threshold(probabilities, np.full_like(table, UNKNOWN)) == 0.5

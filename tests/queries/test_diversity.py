@@ -12,7 +12,7 @@ from sklearn.datasets import make_blobs
 
 from aljax import gradient_embeddings
 from aljax.queries import badge, coreset, coverage, kmeans, pseudo_residuals
-from aljax.queries.diversity import _greedy_k_centre, _nearest_distances, _seed_gradients
+from aljax.queries.diversity import _greedy_k_centre, _nearest_distances, _seed_gradients, cover
 
 rng = np.random.default_rng(0)
 FEATURES = {
@@ -261,3 +261,13 @@ def test_coverage_of_copies_takes_each_place_before_any_copy() -> None:
     chosen = coverage(0, places[order], 7)
     assert order[chosen[:4]].tolist() == [1, 3, 2, 0]
     assert len(set(chosen.tolist())) == 7
+
+
+def test_covering_tells_the_clusters_of_its_tiles(key) -> None:
+    features = np.repeat(np.eye(3, dtype=np.float32), [2, 7, 4], axis=0)
+    covering = cover(key, features, 4)  # one more than there are different tiles
+    assert covering.chosen.tolist() == coverage(key, features, 4).tolist()
+    assert covering.clusters.tolist()[:3] == [1, 2, 3]
+    assert covering.sizes.tolist()[:3] == [7, 4, 2]
+    assert covering.sizes[3] == covering.sizes[covering.clusters[3] - 1]
+    assert cover(key, features, 13)[1:] == (None, None)

@@ -46,7 +46,7 @@ def open_folder(
     split = None
     if table.parts is not None:
         split = Split(*(np.flatnonzero(labelled & (table.parts[rows] == part)) for part in range(SKIPPED)))
-    for name, count in zip(table.class_names, table.labels.sum(0, dtype=np.int64), strict=True):
+    for name, count in zip(table.class_names, (table.labels == 1).sum(0), strict=True):
         if count == 0:
             warnings.warn(InputWarning(f"no tile has the class {name}: it cannot be learnt"), stacklevel=2)
     copy_of = find_copies(files)

@@ -156,7 +156,7 @@ def open_features(path: Path, labels: Path | CsvLabels | None, separator: str = 
     is_labelled = rows >= 0
     rows = np.where(is_labelled, rows, 0)
     matrix = np.where(is_labelled[:, None], table.labels[rows], 0).astype(np.uint8)
-    for number, class_name in zip(table.labels.sum(0, dtype=np.int64), table.class_names, strict=True):
+    for number, class_name in zip((table.labels == 1).sum(0), table.class_names, strict=True):
         if number == 0:
             warnings.warn(InputWarning(f"no tile has the class {class_name}: it cannot be learnt"), stacklevel=2)
     split = None

@@ -238,7 +238,6 @@ BROKEN = {
     "label 2": (relabel(ALL.replace("one,1", "one,2")), "row 2, column tree: label '2' is neither 0 nor 1"),
     "label yes": (relabel(ALL.replace("one,1", "one,yes")), "row 2, column tree: label 'yes' is neither"),
     "label minus one": (relabel(ALL.replace("one,1", "one,-1")), "label '-1' is neither 0 nor 1"),
-    "empty label": (relabel(ALL.replace("one,1", "one,")), "row 2, column tree: label '' is neither"),
     "missing field": (relabel(ALL.replace("one,1,", "one,")), "row 2: 3 fields instead of 4"),
     "field too many": (relabel(ALL.replace("one,1", "one,1,1")), "row 2: 5 fields instead of 4"),
     "class twice": (relabel(ALL.replace("water", "tree")), "the column 'tree' is there twice"),
@@ -292,7 +291,7 @@ def test_tile_that_breaks_or_goes_after_opening_is_named(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "arguments", "message"),
     [
-        ("id,tree\none,1\n", [], r"5 of 6 tiles have no row in .*labels\.csv, as a/two\.tif"),
+        ("id,tree\none,1\n", [], r"5 of 6 tiles have no labels in .*labels\.csv, as a/two\.tif"),
         (ALL, ["--test-share", "1.5"], r"--test-share is 1\.5: it is a fraction"),
         (ALL, ["--validation-share", "0"], r"--validation-share is 0\.0: it is a fraction"),
         (ALL, ["--validation-share", "0.6", "--test-share", "0.6"], "6 tiles cannot give 4"),
