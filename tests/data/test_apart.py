@@ -223,6 +223,20 @@ def test_places_of_features_come_from_geoparquet(tmp_path: Path) -> None:
     assert gap.min() >= 100.0
 
 
+def test_outline_that_most_tiles_share_is_no_place(tmp_path: Path) -> None:
+    for number in range(6):  # as software writes it that knows no better
+        write_geotiff(tmp_path / f"{number}.tif", pixels(seed=number))
+    archive = open_folder(tmp_path, None, 16)
+    message = "6 of 6 tiles of .* have one and the same outline: mend their places"
+    with pytest.warns(InputWarning, match=f"nobody knows which tiles show the same place: {message}"):
+        assert with_footprints(archive).footprints is None
+    with pytest.raises(InputError, match=message):
+        with_footprints(archive, required=True)
+    for number in range(3):
+        write_tile(tmp_path / f"{number}.tif", "EPSG:32632", 400_000 + 100 * number, 5.8e6, 100, number)
+    assert with_footprints(open_folder(tmp_path, None, 16)).footprints is not None
+
+
 def test_outline_of_any_geometry_holds_it() -> None:
     square = [[9.0, 50.0], [9.0, 49.0], [10.0, 49.0], [10.0, 50.0], [9.0, 50.0]]
     assert outline_of({"type": "Polygon", "coordinates": [square]}).tolist() == square
