@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from aljax.keys import Purpose, derive_key
 from aljax.loop.history import has_converged
 from aljax.loop.metrics import THRESHOLD, evaluate, rank_correlation, true_losses
 from aljax.loop.settings import Settings
+from aljax.loop.spacing import choose_spaced
 from aljax.loop.state import Fitted, Measured, Predicted, RunState
 from aljax.loop.thresholds import AtThresholds, score_at_thresholds
 from aljax.networks.model import Model, last_layer
@@ -83,13 +85,18 @@ def choose(
 ) -> tuple[RunState, Int[np.ndarray, " b"]]:
     """The state with the time of the selection, and indices (b,) of the tiles to label, highest score first.
 
-    Core-set alone reads `model` and `pool`, for the embeddings of the labelled tiles.
+    Core-set alone reads `model`, and `pool` for the embeddings of the labelled tiles; --min-distance reads its places.
     """
     assert isinstance(state.stage, Predicted)
     started = time.perf_counter()
     chosen = np.array([], np.int64)
     if state.stage.shortlist is not None:
-        chosen = broadcast_from_first(_choose(settings, state, state.stage.shortlist, model, pool))
+        best = partial(_choose, settings, state, state.stage.shortlist, model, pool)
+        wanted, is_greedy = state.stage.wanted, find_query(settings.query).is_pool_wide
+        footprints = None if pool is None else pool.footprints
+        metres = settings.min_distance
+        chosen = choose_spaced(best, state.stage.shortlist, wanted, is_greedy, footprints, metres)
+        chosen = broadcast_from_first(chosen)
     return state._replace(seconds=state.seconds._replace(select=time.perf_counter() - started)), chosen
 
 
@@ -99,11 +106,10 @@ def clustering_key(settings: Settings, state: RunState, number: int = 0) -> jax.
 
 
 def _choose(
-    settings: Settings, state: RunState, shortlist: Shortlist, model: Model | None, pool: Tiles | None
+    settings: Settings, state: RunState, shortlist: Shortlist, model: Model | None, pool: Tiles | None, wanted: int
 ) -> Int[np.ndarray, " b"]:
     assert isinstance(state.stage, Predicted)
-    key = clustering_key(settings, state)
-    wanted, choice = state.stage.wanted, find_query(settings.query).choice
+    key, choice = clustering_key(settings, state), find_query(settings.query).choice
     order = np.argsort(shortlist.rows)
     rows, embeddings = shortlist.rows[order], shortlist.embeddings[order]
     if choice == "gradients":
@@ -216,7 +222,9 @@ def multiplier(settings: Settings, state: RunState) -> int:
 
 def _candidates(settings: Settings, state: RunState, wanted: int) -> int:
     """Number of tiles of the highest scores from which the selection chooses `wanted`."""
-    return POOL_WIDE if find_query(settings.query).is_pool_wide else multiplier(settings, state) * wanted
+    if find_query(settings.query).is_pool_wide or settings.min_distance > 0.0:
+        return POOL_WIDE
+    return multiplier(settings, state) * wanted
 
 
 def _random_scores(settings: Settings, state: RunState) -> Float[np.ndarray, " n"]:

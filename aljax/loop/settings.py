@@ -1,5 +1,6 @@
 """The settings of a run; the defaults are the paper's for UC Merced."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,13 +26,14 @@ WHERE_AND_WHEN = (
         "classes",
         "sheets",
         "test",
+        "test_blocks",
         "threshold",
     ),  # of annotation: they change its data, which are compared, or its pictures
 )
 
 
 # Settings that older versions lack, with the values that correspond to them; config.json leaves these values out.
-LATER = {"first": "random", "l2": 0.01, "steps": 0, "cluster_by": "embeddings"}
+LATER = {"first": "random", "l2": 0.01, "steps": 0, "cluster_by": "embeddings", "min_distance": 0.0}
 
 LARGEST = 2**31 - 1
 LARGEST_SEED = 2**32 - 1  # JAX would take larger seeds modulo 2**32
@@ -54,6 +56,7 @@ class Settings:
     initial: int = 40  # labelled tiles at the start (paper: 40 UC Merced, 1000 TreeSatAI)
     budget: int = 20  # b, tiles labelled per iteration (paper: 20 UC Merced, 1000 TreeSatAI)
     multiplier: int = 3  # m, candidates for the clustering per tile of the budget (paper: 3 UC Merced, 4 TreeSatAI)
+    min_distance: float = 0.0  # metres, at least, between the outlines of tiles chosen at once; 0: they may touch
     max_labels: int = 400  # labelled tiles at which a trial ends
     patience: int = 0  # end a trial after so many iterations without a gain in validation micro F1; 0: never
     min_gain: float = 0.001  # smallest rise of the validation micro F1 that counts as a gain
@@ -104,6 +107,8 @@ def check_ranges(settings: Settings) -> None:
             raise InputError(f"{flag} is {value}: it must be at most {most}")
     if not settings.checkpoint_seconds >= 0.0:
         raise InputError(f"--checkpoint-seconds is {settings.checkpoint_seconds}: it must be at least 0")
+    if not 0.0 <= settings.min_distance < math.inf:
+        raise InputError(f"--min-distance is {settings.min_distance}: it is a distance in metres, at least 0")
     if not recipe.learning_rate > 0.0:
         raise InputError(f"--learning-rate is {recipe.learning_rate}: it must be above 0")
     if not recipe.head_rate > 0.0:
