@@ -65,8 +65,8 @@ def open_own(settings: OwnArchiveSettings) -> Archive:
     return open_folder(settings.images, settings.labels, settings.image_size, settings.label_separator)
 
 
-def choose_split(settings: OwnArchiveSettings, archive: Archive) -> Split:
-    """The split of the label file, or a random one. Raises InputError if a tile has no labels, or a part no tile."""
+def check_labels(settings: OwnArchiveSettings, archive: Archive) -> None:
+    """Raises InputError if a tile has no labels, or a part of the label file's split no tile."""
     for name, indices in archive.split._asdict().items() if archive.split else ():
         if not len(indices):
             raise InputError(f"the column 'split' of {settings.labels} gives no tile to {name}: give it some")
@@ -76,6 +76,10 @@ def choose_split(settings: OwnArchiveSettings, archive: Archive) -> Split:
             f"{len(without)} of {len(archive.ids)} tiles have no labels in {settings.labels}, as {without[0]}: "
             "a simulated run needs labels for all; add them, move the tiles away, or label them with `aljax annotate`"
         )
+
+
+def choose_split(settings: OwnArchiveSettings, archive: Archive) -> Split:
+    """The split of the label file, or a random one. Raises InputError if a part would have no tile."""
     if archive.split is not None:
         return keep_users_split(settings, archive, archive.split)
     shares = {"--validation-share": settings.validation_share, "--test-share": settings.test_share}
@@ -118,7 +122,9 @@ def main() -> None:
     prepare_process()
     flags = {"test_blocks": settings.test_blocks, "min_distance": settings.min_distance}
     check_metres(**flags)
-    archive = with_footprints(open_own(settings), settings.features, any(flags.values()))
+    archive = open_own(settings)
+    check_labels(settings, archive)
+    archive = with_footprints(archive, settings.features, any(flags.values()))
     require_places(archive, **flags)
     split = choose_split(settings, archive)
     if settings.features is not None:
