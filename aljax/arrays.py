@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Shaped
 
 # Public functions take NumPy and JAX arrays alike.
 AnyArray = jax.Array | np.ndarray
@@ -41,6 +41,12 @@ def as_array(values: Any) -> AnyArray:
     if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"an array is of type {array.dtype}: give real numbers")
     return in_native_order(array.astype(np.float64) if array.dtype.itemsize > 8 else array)
+
+
+def repeated(values: Shaped[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Which values occur more than once."""
+    _, group, count = np.unique(values, return_inverse=True, return_counts=True)
+    return count[group] > 1
 
 
 def as_key(key: Any) -> Array:

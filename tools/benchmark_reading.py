@@ -172,7 +172,7 @@ def main() -> None:
         raise InputError("--batch-size is at least 2, --rounds at least 1, sizes at least 32: raise them")
     if settings.tiles < settings.batch_size or not settings.pools or min(settings.pools) < TRAINED:
         raise InputError(f"--tiles is at least --batch-size, --pools names pools of at least {TRAINED} tiles")
-    found = len(find_tiles(settings.images))
+    found = len(find_tiles(settings.images).names)
     if found < max(settings.tiles, *settings.pools):
         raise InputError(f"{settings.images} holds {found} tiles: lower --tiles and --pools, or give more")
     if settings.out is not None:

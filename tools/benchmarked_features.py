@@ -13,7 +13,7 @@ from aljax.commands.process import prepare_process
 from aljax.data import Archive, Split, place
 from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics
-from aljax.data.features.reader import RowNumbers
+from aljax.data.tiles.made import Made
 from aljax.loop.iterations import Watcher, advance, begin_iteration, begin_trial
 from aljax.loop.settings import Settings
 from aljax.networks.head import Head, unit_features
@@ -82,7 +82,7 @@ def round_in_jax(pool: int, width: int) -> Work:
         recipe=Recipe(l2=L2),
     )
     split = Split(np.arange(2 * EVALUATED, count), np.arange(EVALUATED), np.arange(EVALUATED, 2 * EVALUATED))
-    ids, classes = RowNumbers(count), tuple(map(str, range(CLASSES)))
+    ids, classes = Made(count, str), tuple(map(str, range(CLASSES)))
     archive = Archive("rows", vectors[:, None, None, :], labels, ids, classes, "rows")
     tiles = place(archive, split, settings.seed)
     begun, model = begin_trial(tiles.pool, settings, 0, ()), Model(Head(CLASSES))

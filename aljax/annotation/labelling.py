@@ -72,16 +72,19 @@ def split_labelled(archive: Archive, metres: float = 0.0) -> Labelling:
     Tiles nearer to these than `metres` are skipped, and told. Without validation tiles the test tiles also serve as
     validation; annotation makes no decision by them.
     """
-    everything = np.arange(len(archive.ids))
-    labelled = np.ones(len(everything), bool) if archive.labelled is None else archive.labelled
-    _, validation, test = archive.split or (everything, everything[:0], everything[:0])
-    pool = np.setdiff1d(everything, np.concatenate([validation, test]))
-    skipped = labelled & ~np.isin(everything, np.concatenate(archive.split or [everything]))
+    count = len(archive.ids)
+    labelled = np.ones(count, bool) if archive.labelled is None else archive.labelled
+    learnt, validation, test = archive.split or (slice(None), np.arange(0), np.arange(0))
+    held_out, skipped, of_held_out = np.zeros(count, bool), labelled.copy(), np.zeros(count, bool)
+    held_out[validation] = held_out[test] = True
+    skipped[learnt] = skipped[held_out] = False
     if archive.copy_of is not None:  # copies of held-out tiles must not be trained on
-        skipped |= np.isin(archive.copy_of, archive.copy_of[np.setdiff1d(everything, pool)])
-    near = too_near(archive, np.setdiff1d(everything, pool), metres)
+        of_held_out[archive.copy_of[held_out]] = True
+        skipped |= of_held_out[archive.copy_of]
+    near = too_near(archive, np.flatnonzero(held_out), metres)
     warn_of_left_out(int(near.sum()), len(near), metres)
     skipped |= near
+    pool = np.flatnonzero(~held_out)
     split = Split(pool, validation if len(validation) else test, test)
     return Labelling(archive, split, (labelled & ~skipped)[pool], skipped[pool])
 
@@ -168,6 +171,7 @@ def learnt_and_held(labelling: Labelling) -> tuple[Int[np.ndarray, " m"], Int[np
 def chosen_tiles(labelling: Labelling, state: RunState, folder: Path) -> Assignment:
     """The tiles that the round in a folder chose, highest score first, all of them for the pool."""
     chosen = state.history[-1].selected
-    places = {tile: row for row, tile in enumerate(labelling.archive.ids)}
+    wanted = {*chosen}
+    places = {tile: row for row, tile in enumerate(labelling.archive.ids) if tile in wanted}
     rows = np.array([places[tile] for tile in chosen])
     return Assignment(rows, np.zeros(len(rows), int), read_reasons(folder, chosen))

@@ -113,7 +113,7 @@ def labelled_rows(start: Mapping[Path, CsvLabels]) -> dict[Path, CsvLabels]:
     found = {}
     for path, table in start.items():
         keep = ~(table.labels == UNKNOWN).all(1)
-        ids, places = (tuple(part[row] for row in np.flatnonzero(keep)) for part in (table.ids, table.places))
+        ids, places = (tuple(part[row] for row in np.flatnonzero(keep).tolist()) for part in (table.ids, table.places))
         parts = None if table.parts is None else table.parts[keep]
         found[path] = CsvLabels(ids, table.class_names, table.labels[keep], parts, places)
     return found

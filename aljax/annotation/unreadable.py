@@ -19,10 +19,11 @@ def leave_out_unreadable(run_dir: Path, images_dir: Path, archive: Archive) -> A
     """
     images, listed = archive.images, run_dir / FILE
     assert isinstance(images, EncodedImages)
-    names = [Path(name).relative_to(images_dir).as_posix() for name in images.names]
+    above = str(images_dir / "_")[:-1]  # without pathlib, which takes seconds for a million tiles
     if listed.exists():
-        before = {row[0] for row in read_form(listed)[1]}
-        unreadable = _read_again(images, [index for index, name in enumerate(names) if name in before])
+        before = {above + row[0] for row in read_form(listed)[1]}
+        rows = [index for index, name in enumerate(images.names) if name in before] if before else []
+        unreadable = _read_again(images, rows)
     elif any(run_dir.glob("round-*")):
         return archive
     else:
@@ -30,9 +31,9 @@ def leave_out_unreadable(run_dir: Path, images_dir: Path, archive: Archive) -> A
     readable = leave_out(archive, unreadable)
     if unreadable or listed.exists():
         make_folder(run_dir)
-        rows = ((names[index], str(reason)) for index, reason in unreadable.items())
+        lines = ((images.names[index].removeprefix(above), str(reason)) for index, reason in unreadable.items())
         with disk_errors(run_dir):
-            write_atomically(listed, to_text(("id", UNREADABLE), rows))
+            write_atomically(listed, to_text(("id", UNREADABLE), lines))
     return readable
 
 

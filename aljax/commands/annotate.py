@@ -105,7 +105,6 @@ from aljax.system.stopping import StopRequest
 
 ANY = LARGEST
 AUTO = "auto"
-INDEX = "tiles-index.npz"  # in the run's folder; without it headers are read again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,9 +206,7 @@ def open_labelling(
 
 def open_tiles(settings: AnnotationSettings, labels: CsvLabels | None) -> Archive:
     """The readable tiles with their labels. Raises InputError."""
-    archive = open_folder(
-        settings.images, labels, settings.image_size, lenient=True, index_file=settings.run_dir / INDEX
-    )
+    archive = open_folder(settings.images, labels, settings.image_size, lenient=True)
     archive = leave_out_unreadable(settings.run_dir, settings.images, archive)
     flags = {"test_blocks": settings.test_blocks, "min_distance": settings.min_distance}
     archive = with_footprints(archive, settings.features, any(flags.values()))
@@ -233,6 +230,8 @@ def on_features(settings: AnnotationSettings, labelling: Labelling) -> Labelling
     if settings.features is None:
         return labelling
     pictures, features = labelling.archive, open_features(settings.features, None)
+    if tuple(pictures.ids) == tuple(features.ids):
+        return replace(labelling, archive=replace(pictures, images=features.images, digest=features.digest))
     places = {tile: row for row, tile in enumerate(features.ids)}
     if missing := [tile for tile in pictures.ids if tile not in places]:
         raise InputError(
@@ -240,8 +239,7 @@ def on_features(settings: AnnotationSettings, labelling: Labelling) -> Labelling
             "make them with `aljax embed`, or move these tiles away"
         )
     rows = np.array([places[tile] for tile in pictures.ids])
-    same = np.array_equal(rows, np.arange(len(features.ids)))
-    images = features.images if same else np.asarray(features.images)[rows]
+    images = np.asarray(features.images)[rows]
     return replace(labelling, archive=replace(pictures, images=images, digest=features.digest))
 
 

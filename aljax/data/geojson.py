@@ -4,20 +4,20 @@ import itertools
 import json
 import math
 import warnings
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from aljax.data.archive import Archive
-from aljax.data.tiles.decoding import Georeference, read_georeference
-from aljax.data.tiles.images import EncodedImages, read_each
+from aljax.data.tiles.georeferences import locate
+from aljax.data.tiles.images import EncodedImages
 from aljax.errors import InputError, InputWarning
 
 DECIMALS = 8  # of a degree: about a millimetre
+# Transformed at once: of a few setting the transformation up takes longest, and rasterio makes lists of numbers.
+TILES_AT_ONCE = 65_536
 
 Outline = Float[np.ndarray, "5 2"]
 """Closed ring of (longitude, latitude) in degrees of a tile's corners, starting at the first pixel.
@@ -37,16 +37,15 @@ def read_outlines(archive: Archive, rows: Int[np.ndarray, " n"] | None = None) -
     rows = np.arange(len(archive.ids)) if rows is None else rows
     if not isinstance(archive.images, EncodedImages):
         return [None] * len(rows)
-    files = [Path(archive.images.names[row]) for row in rows.tolist()]
-    by_crs = defaultdict(list)
-    for index, reference in enumerate(read_each(_georeference_if_readable, files, "reading georeferences")):
-        if reference is not None:
-            by_crs[reference.crs].append((index, _corners(reference)))
-    outlines: list[Outline | None] = [None] * len(files)
-    for crs, placed in by_crs.items():  # all tiles of a reference system at once: setting up a transformation is slow
-        indices, corners = zip(*placed, strict=True)
-        for index, outline in zip(indices, _to_wgs84(crs, np.stack(corners), files[indices[0]]), strict=True):
-            outlines[index] = outline
+    images = archive.images.subset(rows)
+    systems, places = images.georeferences(np.arange(len(rows))) if images.georeferences else locate(images.names)
+    outlines: list[Outline | None] = [None] * len(rows)
+    for number in np.unique(places["system"][places["system"] > 0]).tolist():
+        there = np.flatnonzero(places["system"] == number)
+        for some in np.split(there, range(TILES_AT_ONCE, len(there), TILES_AT_ONCE)):
+            found = _to_wgs84(systems[number - 1], _corners(places[some]), images.names[some[0]])
+            for index, outline in zip(some.tolist(), found, strict=True):
+                outlines[index] = outline
     return outlines
 
 
@@ -74,23 +73,15 @@ def _points(part: Any) -> Iterator[Sequence[float]]:
             yield from _points(inner)
 
 
-def _georeference_if_readable(path: Path) -> Georeference | None:
-    """The georeference; None for a broken tile, which is reported when its pixels are read."""
-    try:
-        return read_georeference(path)
-    except InputError:
-        return None
+def _corners(places: Shaped[np.ndarray, " n"]) -> Float[np.ndarray, "n 5 2"]:
+    """The outlines in the tiles' own reference system."""
+    a, b, c, d, e, f = places["transform"].T[:, :, None]
+    columns = places["width"][:, None] * np.array([0, 0, 1, 1, 0])
+    rows = places["height"][:, None] * np.array([0, 1, 1, 0, 0])
+    return np.stack([a * columns + b * rows + c, d * columns + e * rows + f], -1)
 
 
-def _corners(reference: Georeference) -> Outline:
-    """The outline in the tile's own reference system."""
-    a, b, c, d, e, f = reference.transform
-    right, low = reference.width, reference.height
-    ring = np.array([(0, 0), (0, low), (right, low), (right, 0), (0, 0)], float)
-    return np.stack([a * ring[:, 0] + b * ring[:, 1] + c, d * ring[:, 0] + e * ring[:, 1] + f], -1)
-
-
-def _to_wgs84(crs: str, corners: Float[np.ndarray, "n 5 2"], file: Path) -> Float[np.ndarray, "n 5 2"]:
+def _to_wgs84(crs: str, corners: Float[np.ndarray, "n 5 2"], file: str) -> Float[np.ndarray, "n 5 2"]:
     from rasterio.warp import transform
 
     try:

@@ -59,13 +59,14 @@ def read_rows(path: Path) -> Rows:
         if data.startswith(ZIP_SIGNATURE):
             raise InputError(f"{path} is a spreadsheet or a zip and no CSV file: save its table as CSV")
         text = data.decode("utf-8-sig")
-        lines = io.StringIO(text, newline="")
-        header = next((line for line in lines if line.strip()), "")
+        header = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
         if named := re.fullmatch(r"sep=(.)\s*", header):  # as Excel writes
             delimiter = named[1]
         else:
             delimiter = max(DELIMITERS, key=re.sub(r'"[^"]*"', "", header).count)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        del text  # before the rows are made, which take many times as much
+        lines = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
         if named:
             rows = rows[1:]

@@ -29,6 +29,7 @@ from aljax.data.label_rows import (
     class_names_in,
     read_rows,
 )
+from aljax.data.tiles.made import Made
 from aljax.errors import InputError, InputWarning
 from aljax.system.files import replacing
 
@@ -50,7 +51,7 @@ class CsvLabels(NamedTuple):
     """0, 1 or UNKNOWN."""
     parts: UInt8[np.ndarray, " n"] | None
     """Indices into PART_NAMES; None without a column `split`. The labels of a skipped tile are 0, without meaning."""
-    places: tuple[str, ...]
+    places: Sequence[str]
     """The location of each row, for messages: "labels.csv, row 3"."""
 
 
@@ -90,7 +91,8 @@ def read_table(path: Path, separator: str = ";") -> CsvLabels:
         parts = np.array([PARTS[row[header.index(SPLIT_COLUMN)].strip()] for _, row in rows], np.uint8)
     skipped = np.zeros(len(rows), bool) if parts is None else parts == SKIPPED
     columns = class_columns(header)
-    places = tuple(f"{path}, row {number}" for number, _ in rows)
+    numbers = np.array([number for number, _ in rows])
+    places = Made(len(rows), lambda row: f"{path}, row {numbers[row]}")
     if [*columns] == [LIST_COLUMN]:  # the cell of a skipped tile may be a remark
         cells = ["" if skip else row[columns[LIST_COLUMN]] for skip, (_, row) in zip(skipped, rows, strict=True)]
         class_names, labels = read_lists(cells, separator, places)

@@ -34,13 +34,12 @@ def leave_out(archive: Archive, unreadable: Unreadable) -> Archive:
 
 def _subset(archive: Archive, rows: Int[np.ndarray, " k"]) -> Archive:
     """The tiles `rows`, in ascending order, of an archive of encoded tiles."""
-    images = archive.images
-    assert isinstance(images, EncodedImages)
+    assert isinstance(archive.images, EncodedImages)
     places = rows.tolist()
     split = archive.split and Split(*(np.flatnonzero(np.isin(rows, part)) for part in archive.split))
     return replace(
         archive,
-        images=replace(images, read=lambda index: images.read(places[index]), names=[images.names[i] for i in places]),
+        images=archive.images.subset(rows),
         labels=archive.labels[rows],
         ids=tuple(archive.ids[row] for row in places),
         digest=hashlib.sha256(f"{archive.digest} {places}".encode()).hexdigest(),  # so that it has its own cache

@@ -1,5 +1,6 @@
 """Writing tiles for tests."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from PIL import Image
 
 from aljax.data.archive import Archive
 from aljax.data.tiles.decoding import TileForm
-from aljax.data.tiles.images import EncodedImages, digest_tiles, read_file
+from aljax.data.tiles.files import digest_tiles, read_file
+from aljax.data.tiles.images import EncodedImages
 
 
 def pixels(bands: int = 3, dtype: str = "uint8", seed: int = 0, size: int = 16) -> np.ndarray:
@@ -57,7 +59,11 @@ def on_disk(archive: Archive, folder: Path) -> Archive:
     files = [write_png(folder / f"{name}.png", image) for name, image in zip(archive.ids, archive.images, strict=True)]
     form = TileForm(archive.images.shape[-1], "uint8")
     images = EncodedImages(lambda index: read_file(files[index]), list(map(str, files)), archive.images.shape[1], form)
-    return replace(archive, images=images, digest=digest_tiles(images.read, len(files), 0))
+    return replace(
+        archive,
+        images=images,
+        digest=digest_tiles((hashlib.sha256(path.read_bytes()).digest() for path in files), len(files), 0),
+    )
 
 
 def jpeg_of_inks(path: Path, colours: np.ndarray, kind: str) -> Path:

@@ -34,7 +34,7 @@ def walk(entry: Entry) -> Iterator[Entry]:
         yield from (zipfile.Path(entry.root, name) for name in names if not name.endswith("/"))
         return
     left_out: list[Path] = []
-    for path in sorted(files_below(entry)):
+    for path in sorted(_files_below(entry)):
         if path.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(entry.resolve())):
             left_out.append(path)
         else:
@@ -42,17 +42,16 @@ def walk(entry: Entry) -> Iterator[Entry]:
     warn_of_links(left_out, entry)
 
 
-def files_below(folder: Path, hidden: bool = True) -> Iterator[Path]:
+def _files_below(folder: Path) -> Iterator[Path]:
     """All files and symbolic links below a folder. Raises InputError for a folder that cannot be read.
 
-    Folders that are links are listed but not followed; `hidden` says whether hidden folders are.
+    Folders that are links are listed but not followed.
     """
 
     def stop(error: OSError) -> None:
         raise InputError(f"{error.filename} is not readable ({error.strerror}): check its permissions") from error
 
     for parent, folders, names in os.walk(folder, onerror=stop):
-        folders[:] = [name for name in folders if hidden or not name.startswith(".")]
         linked = [name for name in folders if Path(parent, name).is_symlink()]
         yield from (Path(parent, name) for name in (*names, *linked))
 
@@ -123,6 +122,12 @@ def size_of(entry: Entry) -> int:
     if isinstance(entry, Path):
         return entry.stat().st_size
     return entry.root.getinfo(entry.at).file_size
+
+
+def size_and_time(path: Path) -> tuple[int, int]:
+    """Size in bytes and modification time in ns of a file on disk."""
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
 
 
 def on_disk(entry: Entry) -> Path:

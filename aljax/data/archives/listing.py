@@ -1,5 +1,6 @@
 """The content of an archive before any tile is decoded, for downloaded and prepared archives alike."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +9,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from aljax.data.archive import Archive, Split
-from aljax.data.archives.entries import on_disk, read_entry, size_of
+from aljax.data.archives.entries import on_disk, read_entry, size_and_time, size_of
 from aljax.data.tiles.decoding import TileForm
-from aljax.data.tiles.images import EncodedImages, digest_tiles, stamp_files
+from aljax.data.tiles.files import digest_tiles, hashed_rows, stamp_files
+from aljax.data.tiles.images import EncodedImages
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,13 @@ def list_files(
         names=[str(file) for file in files],
         read=lambda index: read(files[index]),
         total_bytes=total,
-        stamp=stamp_files((on_disk(file).stat() for file in files), total),
+        stamp=stamp_files(map(size_and_time, map(on_disk, files)), total),
     )
 
 
 def to_archive(listing: Listing, size: int, split: Split | None = None) -> Archive:
     """The listed tiles as an archive; they are decoded and resized to `size` x `size` at each access."""
     images = EncodedImages(listing.read, listing.names, size, listing.form, listing.stamp)
-    digest = digest_tiles(listing.read, len(listing.ids), listing.total_bytes)
+    extent = len(listing.ids), listing.total_bytes
+    digest = digest_tiles((hashlib.sha256(listing.read(row)).digest() for row in hashed_rows(*extent)), *extent)
     return Archive(listing.name, images, listing.labels, listing.ids, listing.class_names, digest, split)

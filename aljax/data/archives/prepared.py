@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from aljax.data.archives.entries import size_and_time
 from aljax.data.archives.listing import Listing
 from aljax.data.tiles.decoding import TileForm
-from aljax.data.tiles.images import stamp_files
+from aljax.data.tiles.files import stamp_files
 from aljax.errors import InputError
 
 VERSION = "1.0.0"
@@ -66,5 +67,5 @@ def _open(folder: Path, form: TileForm) -> Listing:
     ids = tuple(tile for *_, tile in tiles)
     names = [f"{folder / part}: {tile}" for part, _, tile in tiles]
     total = about["total_bytes"]
-    stamp = stamp_files((path.stat() for path in sorted(folder.iterdir())), total)
+    stamp = stamp_files(map(size_and_time, sorted(folder.iterdir())), total)
     return Listing(about["name"], tuple(about["class_names"]), ids, labels, parts, form, names, read, total, stamp)

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -17,7 +17,8 @@ from aljax.data.features.numpy_files import ids_beside, read_npy, read_npz
 from aljax.data.features.parquet import find_files, is_parquet, read_parquet
 from aljax.data.label_rows import normal
 from aljax.data.labels import CsvLabels, read_csv
-from aljax.data.tiles.images import HASHED_BYTES
+from aljax.data.tiles.files import HASHED_BYTES
+from aljax.data.tiles.made import Made
 from aljax.errors import InputError, InputWarning
 
 BYTES_TO_CHECK = 2**24  # at a time
@@ -32,26 +33,6 @@ class Features(NamedTuple):
     """float16, float32 or float64, finite in float32 too; memory-mapped where the file allows it."""
     digest: str
     """SHA-256 of the content: of all rows up to a GiB, of evenly spaced rows in larger files."""
-
-
-class RowNumbers(Sequence[str]):
-    """Ids "0", "1", ... for tiles without ids, made at each access, so that they take no memory."""
-
-    def __init__(self, count: int) -> None:
-        self._numbers = range(count)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        found = self._numbers[index]
-        return str(found) if isinstance(found, int) else tuple(map(str, found))
 
 
 def read_features(path: Path) -> Features:
@@ -144,7 +125,7 @@ def open_features(path: Path, labels: Path | CsvLabels | None, separator: str = 
     count, name = len(features.vectors), path.stem or str(path)
     images = features.vectors[:, None, None, :]
     if table is None:
-        ids = features.ids or RowNumbers(count)
+        ids = features.ids or Made(count, str)
         nothing = np.zeros((count, 0), np.uint8)
         return Archive(name, images, nothing, ids, (), features.digest, None, np.zeros(count, bool))
     if features.ids is None and len(table.ids) != count:

@@ -1,37 +1,30 @@
 """Images of an archive by index: in memory, memory-mapped, or decoded at each access."""
 
-import hashlib
 import mmap
-import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from tqdm import tqdm
 
 from aljax.arrays import AnyArray, in_native_order
-from aljax.data.tiles.decoding import MAX_BYTES, TileForm, decode
+from aljax.data.tiles.decoding import TileForm, decode
+from aljax.data.tiles.georeferences import Georeferences
+from aljax.data.tiles.made import Made
 from aljax.data.tiles.nodata import find_lone_value
 from aljax.data.tiles.resizing import resize
 from aljax.errors import InputError, InputWarning
 from aljax.system.machine import usable_cores
 
-Found = TypeVar("Found")
-
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
-# All tiles are hashed up to this size; of larger archives a sample of about this size.
-HASHED_BYTES = 2**30
 # For a memory-mapped file: bytes that may stay resident, rows that are copied between two checks of that, and bytes
 # that the system reads for a single row.
 MAPPED_BYTES, MAPPED_ROWS, READ_AROUND = 2**27, 256, 2**19
-FILES_AT_ONCE = 64  # read by a thread; handing one file to a thread takes longer than reading its header
 MOST_NAMED = 50  # broken tiles in one message
 SECONDS_TO_MESSAGE = 10.0  # of reading without a progress bar, until a line says how far it is
 
@@ -64,6 +57,12 @@ class EncodedImages:
     form: TileForm
     stamp: str = ""
     """`stamp_files` of files that are hashed only by a sample; it identifies their cache."""
+    georeferences: Callable[[Int[np.ndarray, " k"]], Georeferences] | None = None
+    """Those of the tiles with these indices, from an index. None: they are read from the files `names`."""
+    readable: Bool[np.ndarray, " n"] | None = field(default=None, compare=False, repr=False)
+    """Tiles that were read once and have not changed since, from an index. None: not known."""
+    note_readable: Callable[[Int[np.ndarray, " k"]], None] | None = None
+    """Has the index keep that the tiles with these indices were read."""
     warned: set[float] = field(default_factory=set, compare=False, repr=False)
     """Undeclared nodata values that were warned of, each once."""
 
@@ -83,6 +82,18 @@ class EncodedImages:
         pixels = decode(self.read(index), self.names[index], self.form)
         self._warn_of_lone_value(pixels, self.names[index])  # before resizing mixes it with others
         return resize(pixels, self.size)
+
+    def subset(self, rows: Int[np.ndarray, " k"]) -> "EncodedImages":
+        """The tiles `rows`."""
+        read, names, located, note = self.read, self.names, self.georeferences, self.note_readable
+        return replace(
+            self,
+            read=lambda index: read(int(rows[index])),
+            names=Made(len(rows), lambda index: names[int(rows[index])]),
+            georeferences=None if located is None else lambda some: located(rows[some]),
+            readable=None if self.readable is None else self.readable[rows],
+            note_readable=None if note is None else lambda some: note(rows[some]),
+        )
 
     def _warn_of_lone_value(self, pixels: Shaped[np.ndarray, "h w bands"], name: str) -> None:
         found = find_lone_value(pixels)
@@ -133,52 +144,6 @@ def name_unreadable(unreadable: Iterable[InputError], num_tiles: int) -> str:
         return reasons[0]
     more = [f"and {len(reasons) - MOST_NAMED} more"] if len(reasons) > MOST_NAMED else []
     return f"{len(reasons)} of {num_tiles} tiles cannot be read: {'; '.join([*reasons[:MOST_NAMED], *more])}"
-
-
-def read_file(path: Path) -> bytes:
-    """The bytes of a tile's file. Raises InputError if it cannot be read or is larger than `MAX_BYTES`."""
-    try:
-        if (size := path.stat().st_size) <= MAX_BYTES:
-            return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} is not readable ({error.strerror}): check that it is still there") from error
-    raise InputError(f"{path} has {size} bytes, too many for a tile (at most {MAX_BYTES}): cut it into tiles")
-
-
-def read_each(read: Callable[[Path], Found], files: Sequence[Path], purpose: str) -> Generator[Found, None, None]:
-    """Results of `read` for each file, in order, by several threads, with a progress bar called `purpose`."""
-
-    def read_some(start: int) -> list[Found]:
-        return [read(file) for file in files[start : start + FILES_AT_ONCE]]
-
-    with (
-        ThreadPoolExecutor() as pool,
-        tqdm(desc=purpose, total=len(files), unit="tile", disable=None, leave=False) as bar,
-    ):
-        try:
-            for results in pool.map(read_some, range(0, len(files), FILES_AT_ONCE)):
-                yield from results
-                bar.update(len(results))
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def digest_tiles(read: Callable[[int], bytes], num_tiles: int, total_bytes: int) -> str:
-    """SHA-256 of encoded tiles: of all if they have less than a GiB, else of evenly spaced ones."""
-    digest = hashlib.sha256(f"{num_tiles} {total_bytes}".encode())
-    for index in range(0, num_tiles, 1 + total_bytes // HASHED_BYTES):
-        digest.update(hashlib.sha256(read(index)).digest())
-    return digest.hexdigest()
-
-
-def stamp_files(stats: Iterable[os.stat_result], total_bytes: int) -> str:
-    """SHA-256 of sizes and modification times of the files; "" if `digest_tiles` hashes all of their content."""
-    if total_bytes < HASHED_BYTES:
-        return ""
-    digest = hashlib.sha256()
-    for stat in stats:
-        digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
 
 
 def stream(images: Images, rows: Int[np.ndarray, " n"], batch_size: int) -> Iterator[np.ndarray]:
@@ -235,18 +200,32 @@ def in_order(images: Images, purpose: str, batch_size: int = 16) -> Iterator[np.
 
 
 def find_unreadable(images: Images, purpose: str) -> Unreadable:
-    """The unreadable tiles, after reading all once with a progress bar; none, without reading, for a NumPy array."""
-    tolerant = Tolerant(images)
-    if not isinstance(images, np.ndarray):
-        for _ in _read_all(tolerant, purpose):
-            pass
+    """The unreadable tiles, after reading all once with a progress bar; none, without reading, for a NumPy array.
+
+    Tiles that an index says have been read before are not read again.
+    """
+    tolerant, done = Tolerant(images), 0
+    if isinstance(images, np.ndarray):
+        return {}
+    known = images.readable if isinstance(images, EncodedImages) else None
+    rows = np.arange(images.shape[0]) if known is None else np.flatnonzero(~known)
+    try:
+        for batch in _read_all(tolerant, purpose, rows=rows):
+            done += len(batch)
+    finally:  # also of what was read before a Ctrl-C
+        if isinstance(images, EncodedImages) and images.note_readable is not None:
+            images.note_readable(np.setdiff1d(rows[:done], list(tolerant.unreadable)))
     return tolerant.unreadable
 
 
-def _read_all(images: Images, purpose: str, batch_size: int = 16) -> Iterator[np.ndarray]:
-    count, done, started = images.shape[0], 0, time.monotonic()
+def _read_all(
+    images: Images, purpose: str, batch_size: int = 16, rows: Int[np.ndarray, " k"] | None = None
+) -> Iterator[np.ndarray]:
+    """The tiles `rows`, or all."""
+    rows = np.arange(images.shape[0]) if rows is None else rows
+    count, done, started = len(rows), 0, time.monotonic()
     with tqdm(desc=purpose, total=count, unit="tile", disable=None, leave=False) as bar:
-        for batch in _read_ahead(images, np.arange(count), batch_size):
+        for batch in _read_ahead(images, rows, batch_size):
             yield batch
             bar.update(len(batch))
             done += len(batch)

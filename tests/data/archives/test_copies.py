@@ -12,10 +12,11 @@ from tiny import make_archive
 from aljax.annotation.labelling import choose_initial, split_labelled
 from aljax.commands.run import OwnArchiveSettings, choose_split
 from aljax.data.archive import Split, random_split
-from aljax.data.archives import copies
+from aljax.data.archives import copies, index
 from aljax.data.archives.copies import find_copies, find_equal_rows
 from aljax.data.archives.folder import open_folder
 from aljax.data.archives.index import open_index
+from aljax.data.archives.scanning import find_tiles
 from aljax.data.features import open_features
 from aljax.errors import InputError, InputWarning
 
@@ -35,11 +36,10 @@ def test_copies_are_found_and_others_as_large_are_not_read_whole(tmp_path: Path,
     contents = {"a": b"1" * 50_000, "b": b"2" * 50_000, "c": b"1" * 50_000, "d": b"1" * 49_999, "e": b"", "f": b""}
     contents["g"] = b"1" * 10_000 + b"0" + b"1" * 39_999  # another where no sample is taken
     for name, content in contents.items():
-        (tmp_path / name).write_bytes(content)
+        (tmp_path / f"{name}.tif").write_bytes(content)
     read = []
-    monkeypatch.setattr(copies, "read_file", lambda path: read.append(path.name) or path.read_bytes())
-    files = [tmp_path / name for name in contents]
-    assert find_copies(open_index(files, [*map(str, files)], None)).tolist() == [0, 1, 0, 3, 4, 4, 6]
+    monkeypatch.setattr(index, "read_file", lambda path: read.append(path.stem) or path.read_bytes())
+    assert find_copies(open_index(find_tiles(tmp_path))).tolist() == [0, 1, 0, 3, 4, 4, 6]
     assert sorted(read) == ["a", "c", "e", "f", "g"]
 
 

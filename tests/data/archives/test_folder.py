@@ -13,7 +13,7 @@ from tiles_on_disk import jpeg_of_inks, pixels, write_geotiff, write_png
 from aljax.commands import run as experiment
 from aljax.data.archive import Archive
 from aljax.data.archives.folder import open_folder
-from aljax.data.tiles import images
+from aljax.data.tiles import files
 from aljax.errors import InputError, InputWarning
 
 
@@ -351,6 +351,6 @@ def test_folder_of_inks_and_colours_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_file_that_would_fill_the_memory_is_not_read(folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr(images, "MAX_BYTES", 1000)
+    monkeypatch.setattr(files, "MAX_BYTES", 1000)
     with pytest.raises(InputError, match=r"one\.tif has \d+ bytes, too many for a tile \(at most 1000\)"):
         open_folder(folder / "tiles", None, 16)

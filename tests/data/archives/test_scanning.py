@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 def test_companions_of_tiles_are_passed_over(folder: Path) -> None:
     for name in COMPANIONS.split():
         (folder / name).write_bytes(b"")
-    assert [path.name for path in find_tiles(folder)] == ["one.tif", "two.tif"]
+    assert find_tiles(folder).names == ["one.tif", "two.tif"]
 
 
 def test_all_unknown_files_are_named_in_one_message(folder: Path) -> None:
@@ -50,13 +50,13 @@ def test_virtual_raster_is_no_tile_and_not_passed_over_in_silence(folder: Path) 
     with pytest.warns(
         InputWarning, match=r"1 files refer to pixels of other files, as .*mosaic\.vrt: they are not read"
     ):
-        assert len(find_tiles(folder)) == 2
+        assert len(find_tiles(folder).names) == 2
 
 
 @pytest.mark.parametrize("name", ["sub/one.jpg", "sub/one.TIF", "sub/one.png"])
 def test_quicklook_beside_a_tile_is_refused(name: str, folder: Path) -> None:
     write_geotiff(folder / "sub" / "one.tif", pixels(seed=7))
-    assert len(find_tiles(folder)) == 3
+    assert len(find_tiles(folder).names) == 3
     write_png(folder / name, pixels(seed=8)) if not name.endswith("TIF") else write_geotiff(folder / name, pixels())
     with pytest.raises(
         InputError, match=r"sub/one\.\w+ and .*sub/one\.\w+ seem to be one scene, as a tile and its quick"
