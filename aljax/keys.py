@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     SCORE = 9
     RESAMPLING = 10
     DEALING = 11
+    CANDIDATES = 12
 
 
 def derive_key(seed: int, purpose: Purpose, trial: int = 0, iteration: int = 0, epoch: int = 0) -> Array:

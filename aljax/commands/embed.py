@@ -10,8 +10,6 @@ not. Parquet has the columns `id`, the tile's path below DIR, and `embedding`; `
 Finished rows are in OUT.part: repeat a command that was stopped or killed, and it goes on and writes the same bytes.
 """
 
-import hashlib
-import math
 import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,25 +17,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from aljax.commands.options import read_options
 from aljax.commands.process import prepare_process
 from aljax.data.archive import Archive, Split, Tiles, place
 from aljax.data.archives.copies import warn_of_copies
 from aljax.data.archives.folder import open_folder
-from aljax.data.features.unfinished import Unfinished
+from aljax.data.features.unfinished import Unfinished, digest, digest_archive
 from aljax.data.features.writer import FORMATS, Store, check_range, write_features
 from aljax.data.readable import leave_out
-from aljax.data.tiles.images import EncodedImages, Tolerant, find_unreadable
+from aljax.data.tiles.images import Tolerant, find_unreadable
 from aljax.errors import InputError
 from aljax.networks.densenet import DenseNet121
 from aljax.networks.head import Head
 from aljax.networks.model import Model, Variables, init_variables, last_layer
 from aljax.runs.inference import Classifier, load
 from aljax.system.files import check_output, disk_errors, remove_leftovers
-from aljax.system.stopping import StoppedError, StopRequest
-from aljax.training.prediction import predict_batches
+from aljax.training.prediction import predict_rest
 from aljax.training.weights import Weights, check_weights, load_weights, start_from
 
 IMAGE_SIZE = 224  # that of published weights, which are trained on ImageNet
@@ -149,44 +145,26 @@ def _of_weights(weights: Weights, images: Path, size: int) -> Embedder:
 def _begin(out: Path, embedder: Embedder, width: int) -> Unfinished:
     """The file of finished rows, new or from an earlier command."""
     archive = embedder.archive
-    stamp = archive.images.stamp if isinstance(archive.images, EncodedImages) else ""
     network, params = str(embedder.model.network), embedder.variables["params"]["network"]
     backbone = {name: leaves for name, leaves in params.items() if name != "head"}
     made_of: dict[str, Any] = {
-        "tiles": _digest([archive.digest, stamp, *archive.ids], ()),
-        "normalisation": _digest([], embedder.tiles.statistics),
-        "weights": _digest([network], (backbone, embedder.variables["batch_stats"])),
+        "tiles": digest_archive(archive),
+        "normalisation": digest([], embedder.tiles.statistics),
+        "weights": digest([network], (backbone, embedder.variables["batch_stats"])),
         "image size": embedder.tiles.images.shape[1],
     }
     remove_leftovers(out.parent)
     return Unfinished(out, made_of, len(archive.ids), width, embedder.tiles.at_once)
 
 
-def _digest(texts: list[str], arrays: Any) -> str:
-    digest = hashlib.sha256("\n".join(texts).encode())
-    for path, array in jax.tree.leaves_with_path(arrays):
-        digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
 def _embed(embedder: Embedder, unfinished: Unfinished, store: Store) -> None:
     """Computes the missing rows. Raises StoppedError at a signal; all finished rows are saved."""
     model, variables, archive, tiles = embedder
-    first, size = unfinished.done, unfinished.batch_size
-    total, before = math.ceil(tiles.num_tiles / size), math.ceil(first / size)
-    with (
-        StopRequest() as stop,
-        tqdm(total=total, initial=before, unit="batch", disable=None, leave=False) as bar,
-    ):
-        for _, batch in predict_batches(model, variables, tiles, np.arange(first, tiles.num_tiles), size):
-            row = unfinished.done
-            made = np.asarray(batch.embeddings)[: tiles.num_tiles - row]
-            check_range(made, archive.ids[row : row + len(made)], store)
-            unfinished.append(made)
-            bar.update()
-            if number := stop.check():
-                raise StoppedError(number)
+    for batch in predict_rest(model, variables, tiles, unfinished):
+        row = unfinished.done
+        made = np.asarray(batch.embeddings)[: tiles.num_tiles - row]
+        check_range(made, archive.ids[row : row + len(made)], store)
+        unfinished.append(made)
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ WHERE_AND_WHEN = (
 
 
 # Settings that older versions lack, with the values that correspond to them; config.json leaves these values out.
-LATER = {"first": "random", "l2": 0.01, "steps": 0, "cluster_by": "embeddings", "min_distance": 0.0}
+LATER = {"first": "random", "l2": 0.01, "steps": 0, "cluster_by": "embeddings", "min_distance": 0.0, "candidates": 0}
 
 LARGEST = 2**31 - 1
 LARGEST_SEED = 2**32 - 1  # JAX would take larger seeds modulo 2**32
@@ -57,6 +57,7 @@ class Settings:
     budget: int = 20  # b, tiles labelled per iteration (paper: 20 UC Merced, 1000 TreeSatAI)
     multiplier: int = 3  # m, candidates for the clustering per tile of the budget (paper: 3 UC Merced, 4 TreeSatAI)
     min_distance: float = 0.0  # metres, at least, between the outlines of tiles chosen at once; 0: they may touch
+    candidates: int = 0  # score so many tiles without labels per iteration, drawn by chance, not all; 0: all
     max_labels: int = 400  # labelled tiles at which a trial ends
     patience: int = 0  # end a trial after so many iterations without a gain in validation micro F1; 0: never
     min_gain: float = 0.001  # smallest rise of the validation micro F1 that counts as a gain
@@ -93,6 +94,7 @@ def check_ranges(settings: Settings) -> None:
         ("--initial", settings.initial, 1),
         ("--budget", settings.budget, 1),
         ("--multiplier", settings.multiplier, 1),
+        ("--candidates", settings.candidates, 0),
         ("--patience", settings.patience, 0),
         ("--seed", settings.seed, 0),
         ("--image-size", settings.image_size, 1 if settings.image_size == FEATURES else 32),
@@ -130,6 +132,12 @@ def check_settings(settings: Settings) -> None:
             f"--batch-size {recipe.batch_size} is larger than the labelled set of --initial {settings.initial} tiles: "
             "lower the one or raise the other"
         )
+    new = settings.budget if find_query(settings.query).needs_previous else 0
+    times = settings.multiplier if settings.clustering else 1
+    if 0 < settings.candidates < (least := times * settings.budget + new):
+        reasons = f"{settings.budget} are chosen from {times} times as many"
+        reasons += f", and {new} are new in each iteration, without a reference" if new else ""
+        raise InputError(f"--candidates is {settings.candidates}: {reasons}: it must be at least {least}, or 0 for all")
     if settings.max_labels < settings.initial:
         raise InputError(f"--max-labels {settings.max_labels} is below --initial {settings.initial}: raise it")
 

@@ -97,7 +97,7 @@ def run_experiment(
     ):
         wait_for_all("the run directory is open")
         check_same_settings(config)
-        check_same_checkpoint(store.number, settings.run_dir)
+        check_same_checkpoint(store.number, store.shards, settings.run_dir)
         with stopping_together():
             history = run(model, tiles, settings, store, progress, published)
         progress.end_run(store.saves, store.save_seconds)

@@ -1,16 +1,20 @@
 """One compiled pass over a set of tiles: probabilities, embeddings and predicted losses, batch by batch."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
+from tqdm import tqdm
 
 from aljax.arrays import AnyArray
 from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics, standardise
+from aljax.data.features.unfinished import Unfinished
 from aljax.networks.model import Model, Variables, forward, prepare_inference
+from aljax.system.stopping import StoppedError, StopRequest
 from aljax.xla.compiling import jit
 
 
@@ -56,6 +60,24 @@ def predict_batches(
         under_way = batch
     assert under_way is not None
     yield under_way
+
+
+def predict_rest(model: Model, variables: Variables, tiles: Tiles, unfinished: Unfinished) -> Iterator[Predictions]:
+    """Yields the predictions of each batch whose rows are not finished, with a progress bar; the last one is padded.
+
+    Raises StoppedError at a signal, when the batch before it is finished.
+    """
+    first, size = unfinished.done, unfinished.batch_size
+    total, before = math.ceil(tiles.num_tiles / size), math.ceil(first / size)
+    with (
+        StopRequest() as stop,
+        tqdm(total=total, initial=before, unit="batch", disable=None, leave=False) as bar,
+    ):
+        for _, batch in predict_batches(model, variables, tiles, np.arange(first, tiles.num_tiles), size):
+            yield batch
+            bar.update()
+            if number := stop.check():
+                raise StoppedError(number)
 
 
 def predict_all(
