@@ -32,7 +32,7 @@ from aljax.data.archives.folder import open_folder
 from aljax.data.features import open_features
 from aljax.data.features.geometry import read_geometries
 from aljax.data.features.unfinished import Unfinished, digest, digest_archive
-from aljax.data.geojson import Geometry, Outline, geojson_text, read_outlines, require_outline
+from aljax.data.geojson import Geometry, Outline, geojson_lines, read_outlines, require_outline
 from aljax.data.labels import UNREADABLE, predictions_to_csv, write_csv
 from aljax.data.tiles.images import Tolerant, Unreadable, name_unreadable
 from aljax.errors import DivergedError, InputError, InputWarning
@@ -41,7 +41,7 @@ from aljax.loop.settings import FEATURES
 from aljax.loop.thresholds import Asked, check_threshold, find_threshold
 from aljax.runs.config import read_config
 from aljax.runs.inference import Classifier, load, require_finite
-from aljax.system.files import check_output, disk_errors, remove_leftovers, write_atomically
+from aljax.system.files import check_output, disk_errors, remove_leftovers, replacing
 from aljax.system.own_code import find_own
 from aljax.training.prediction import predict_rest
 
@@ -174,11 +174,15 @@ def _write(
         known = (row for row in range(len(ids)) if row not in unreadable)
         write_csv(out, ("id", *names), ((ids[row], *cells[row].tolist()) for row in known))
         return
-    rows: list[list[Any]] = cells.tolist()
-    properties: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in rows]
-    for row, reason in unreadable.items():
-        properties[row] = {**dict.fromkeys(names), UNREADABLE: str(reason)}
-    write_atomically(out, geojson_text(ids, outlines, properties))
+    blank: dict[str, Any] = dict.fromkeys(names)
+    properties = (
+        {**blank, UNREADABLE: str(unreadable[row])}
+        if row in unreadable
+        else dict(zip(names, of_tile.tolist(), strict=True))
+        for row, of_tile in enumerate(cells)
+    )
+    with replacing(out) as file:  # line by line: the text of a million tiles takes gigabytes
+        file.writelines(line.encode() for line in geojson_lines(ids, outlines, properties))
 
 
 def main() -> None:

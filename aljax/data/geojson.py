@@ -108,6 +108,13 @@ def require_outline(outlines: Sequence[Outline | Geometry | None]) -> None:
 def geojson_text(
     ids: Sequence[str], outlines: Sequence[Outline | Geometry | None], properties: Iterable[Mapping[str, Any]]
 ) -> str:
+    """The text of `geojson_lines`."""
+    return "".join(geojson_lines(ids, outlines, properties))
+
+
+def geojson_lines(
+    ids: Sequence[str], outlines: Sequence[Outline | Geometry | None], properties: Iterable[Mapping[str, Any]]
+) -> Iterator[str]:
     """A GeoJSON feature collection: one feature (and line) per tile with an outline, with its id and properties.
 
     Warns of tiles without an outline. Raises InputError if none has one.
@@ -116,15 +123,13 @@ def geojson_text(
     if missing := [tile for tile, outline in zip(ids, outlines, strict=True) if outline is None]:
         message = f"{len(missing)} of {len(ids)} tiles have no georeference and are left out, as {missing[0]}"
         warnings.warn(InputWarning(message), stacklevel=2)
-    features = (
-        json.dumps(
-            {"type": "Feature", "geometry": _geometry(outline), "properties": {"id": tile, **more}},
-            ensure_ascii=False,
-        )
-        for tile, outline, more in zip(ids, outlines, properties, strict=True)
-        if outline is not None
-    )
-    return '{"type": "FeatureCollection", "features": [\n' + ",\n".join(features) + "\n]}\n"
+    before = '{"type": "FeatureCollection", "features": [\n'
+    for tile, outline, more in zip(ids, outlines, properties, strict=True):
+        if outline is not None:
+            feature = {"type": "Feature", "geometry": _geometry(outline), "properties": {"id": tile, **more}}
+            yield before + json.dumps(feature, ensure_ascii=False)
+            before = ",\n"
+    yield "\n]}\n"
 
 
 def _geometry(outline: Outline | Geometry) -> Geometry:

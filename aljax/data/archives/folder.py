@@ -20,7 +20,6 @@ from aljax.data.tiles.files import digest_tiles, hashed_rows, read_file, stamp_f
 from aljax.data.tiles.images import EncodedImages, name_unreadable
 from aljax.errors import InputError, InputWarning
 
-FORM = ["bands", "type"]  # of the facts in an index
 NO_LABELS = CsvLabels((), (), np.zeros((0, 0), np.uint8), None, ())
 
 
@@ -90,7 +89,8 @@ def common_form(index: TileIndex, lenient: bool = False) -> TileForm:
     errors = index.read_headers()
     facts, paths = index.facts, index.files.paths
     known = np.flatnonzero(facts["bands"])
-    if len(others := known[facts[FORM][known] != facts[FORM][known[:1]]]):
+    differs = [facts[name][known] != facts[name][known[:1]] for name in ("bands", "type")]
+    if len(others := known[np.logical_or(*differs)]):
         one, other = int(known[0]), int(others[0])
         raise InputError(
             f"{paths[one]} has {index.form(one)}, but {paths[other]} has {index.form(other)}: an archive has tiles of "

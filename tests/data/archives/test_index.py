@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from tiles_on_disk import cut, pixels, write_geotiff, write_png
 
+from aljax.commands.annotate import AnnotationSettings, open_tiles
+from aljax.commands.run import OwnArchiveSettings, open_own
 from aljax.data.archive import Archive
 from aljax.data.archives import folder, index
 from aljax.data.archives.folder import open_folder
 from aljax.data.archives.index import index_path, open_index
 from aljax.data.archives.scanning import find_tiles
 from aljax.data.geojson import read_outlines
-from aljax.data.readable import leave_out
+from aljax.data.readable import leave_out, require_readable
 from aljax.data.tiles import georeferences
 from aljax.data.tiles.images import find_unreadable
 from aljax.errors import InputError, InputWarning
@@ -29,8 +31,8 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(index, "SETTLED_NS", 0)
     monkeypatch.setattr(index, "KEPT_FROM", 1)
     names: list[str] = []
-    readers = (index, "read_header"), (index, "_sample"), (index, "read_file"), (georeferences, "read_georeference")
-    for module, name in readers:
+    readers = (index, "read_header"), (index, "_sample"), (index, "read_file"), (folder, "read_file")
+    for module, name in (*readers, (georeferences, "read_georeference")):
         original = getattr(module, name)
         monkeypatch.setattr(module, name, lambda path, original=original: (names.append(path.name), original(path))[1])
     return names
@@ -53,6 +55,18 @@ def test_tiles_that_have_not_changed_are_not_read_again(tmp_path: Path, read: li
     read.clear()
     assert opened(tmp_path) == first
     assert read == []
+
+
+def test_commands_share_an_index(tmp_path: Path, read: list[str]) -> None:
+    (tmp_path / "l.csv").write_text("id,tree\na.tif,1\nb.tif,0\nc.tif,1\n")
+    (tmp_path / "tiles/c.tif").unlink()
+    write_geotiff(tmp_path / "tiles/c.tif", pixels(seed=2))
+    open_tiles(AnnotationSettings(images=tmp_path / "tiles", run_dir=tmp_path / "rounds", image_size=32), None)
+    read.clear()
+    archive = open_own(OwnArchiveSettings(images=tmp_path / "tiles", labels=tmp_path / "l.csv", image_size=32))
+    require_readable(archive)
+    assert read == []
+    assert not (tmp_path / "rounds").exists()
 
 
 def test_only_new_and_changed_tiles_are_read(tmp_path: Path, read: list[str]) -> None:
@@ -162,8 +176,7 @@ def test_georeferences_are_read_once_and_stay_with_their_tiles(tmp_path: Path, r
     assert moved[0] not in first
 
 
-def test_tiles_that_were_read_whole_are_not_read_whole_again(tmp_path: Path, read: list[str], monkeypatch) -> None:
-    monkeypatch.setattr(folder, "read_file", lambda path: (read.append(path.name), path.read_bytes())[1])
+def test_tiles_that_were_read_whole_are_not_read_whole_again(tmp_path: Path, read: list[str]) -> None:
     broken = write_geotiff(tmp_path / "tiles/d.tif", pixels(seed=9))
     cut(broken)
     for expected in (["a.tif", "b.tif", "c.tif", "d.tif"], ["d.tif"]):

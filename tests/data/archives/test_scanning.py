@@ -1,5 +1,6 @@
 """Files that accompany tiles are ignored, files that may be tiles are refused, and a scene counts once."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,39 @@ def folder(tmp_path: Path) -> Path:
     for name in ("one.tif", "two.tif"):
         write_geotiff(tmp_path / name, pixels(seed=len(name)))
     return tmp_path
+
+
+def test_tiles_are_in_the_order_of_the_parts_of_their_paths(tmp_path: Path) -> None:
+    names = ["a/z.tif", "a/b/c.tif", "a!/x.tif", "a-.tif", "a.tif", "a b.tif", "B.tif", "\u00e4/1.tif", "A\u0308/2.tif"]
+    names += ["a\u0308/0.tif", "\u00fc.TIFF", "a/\u00e9.png", "a/e\u0301a.jpg", "aa/y.jpeg"]
+    for name in names:
+        write_png(tmp_path / name, pixels())
+    found, normal = find_tiles(tmp_path), [unicodedata.normalize("NFC", name) for name in names]
+    assert found.names == sorted(normal, key=lambda name: name.split("/"))
+    assert [unicodedata.normalize("NFC", name) for name in found.stored] == found.names
+    assert sorted(found.stored) == sorted(names)
+    states = [Path(path).stat() for path in found.paths]
+    assert found.sizes.tolist() == [state.st_size for state in states]
+    assert found.changed.tolist() == [state.st_ctime_ns for state in states]
+    assert found.modified.tolist() == [state.st_mtime_ns for state in states]
+
+
+@pytest.mark.parametrize("given", [".", "sub", "sub/", "../{}/sub", "{}"])
+def test_paths_are_as_the_folder_was_given(given: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_geotiff(folder / "sub" / "three.tif", pixels())
+    monkeypatch.chdir(folder)
+    given = given.format(folder if given == "{}" else folder.name)
+    assert [*find_tiles(Path(given)).paths] == sorted(map(str, Path(given).rglob("*.tif")))
+
+
+def test_hidden_folders_and_links_that_lead_nowhere_do_no_harm(folder: Path) -> None:
+    write_geotiff(folder / ".hidden" / "three.tif", pixels())
+    (folder / ".link").symlink_to(folder)
+    (folder / "loop.txt").symlink_to(folder / "loop.txt")
+    (folder / "gone.tif").symlink_to(folder / "not there.tif")
+    found = find_tiles(folder)
+    assert found.names == ["gone.tif", "one.tif", "two.tif"]
+    assert found.sizes[0] == 0
 
 
 def test_companions_of_tiles_are_passed_over(folder: Path) -> None:
