@@ -13,6 +13,8 @@ per-class, takes what the run fitted to its validation tiles. In GeoJSON, which 
 each tile with a georeference has them as its properties. A tile that cannot be read has a row without numbers, and why
 in a last column, unreadable; a label file leaves it out.
 
+On a CPU with AMX or AVX512-BF16 `--engine openvino --precision bfloat16` takes a fraction of the time.
+
 Of a run on features the rows of another file of such features are predicted; GeoParquet says where they lie.
 """
 
@@ -35,6 +37,7 @@ from aljax.data.features.geometry import read_geometries
 from aljax.data.geojson import Geometry, Outline, geojson_text, read_outlines, require_outline
 from aljax.data.labels import UNREADABLE, predictions_to_csv, write_csv
 from aljax.data.tiles.images import Tolerant, Unreadable, name_unreadable
+from aljax.engines.scoring import Engine, Precision, check_engine, open_openvino
 from aljax.errors import InputError, InputWarning
 from aljax.loop.metrics import Threshold, is_above
 from aljax.loop.settings import FEATURES
@@ -52,6 +55,8 @@ def predict(
     out: Path = Path("predictions.csv"),
     threshold: Asked | None = None,
     network: str = "",
+    engine: Engine = "xla",
+    precision: Precision | None = None,
 ) -> None:
     """Predicts and writes the file.
 
@@ -63,11 +68,14 @@ def predict(
         network: module:function of a run that was made with a network of your own
         threshold: probability above which a cell is 1, else 0: a number, or as the run's validation tiles say, one for
             all classes (validation) or each (per-class); None: the probabilities themselves
+        engine: what computes: openvino is faster on CPUs, above all in bfloat16, and differs by rounding
+        precision: of --engine openvino; None: the run's own
     """
     if out.suffix.lower() not in (".csv", ".geojson"):
         raise InputError(f"--out {out} ends neither in .csv nor in .geojson: name such a file")
     check_output(out)
     check_threshold(threshold)
+    check_engine(engine, precision, features is not None)
     prepare_process()
     own = find_own(network, "--network")(len(read_config(run_dir)["class_names"])) if network else None
     trained = load(run_dir, own)
@@ -76,9 +84,10 @@ def predict(
     # What cannot be read looks like a tile of means, which is like any other, and is not written.
     readable = Tolerant(archive.images, trained.statistics.mean)
     tiles = trained.tiles(archive.images if features is not None else readable)
+    compute = None if engine == "xla" else open_openvino(trained.model, trained.variables, tiles, precision)
     batch_size = tiles.at_once
     with tqdm(total=math.ceil(tiles.num_tiles / batch_size), unit="batch", disable=None, leave=False) as bar:
-        found = trained.probabilities(tiles, batch_size, bar.update)
+        found = trained.probabilities(tiles, batch_size, bar.update, compute)
     unreadable, total = readable.unreadable, len(archive.ids)
     if unreadable:
         message = name_unreadable(unreadable.values(), total)
@@ -89,6 +98,7 @@ def predict(
     with disk_errors(out):
         _write(out, predicted, above, outlines)
     by = f"by the network of {run_dir} (trained on {trained.num_labeled} tiles)"
+    by += "" if compute is None else ", in OpenVINO"
     print(f"{total - len(unreadable)} tiles, {len(trained.class_names)} classes, {by}: {out}")
 
 

@@ -1,1 +1,1 @@
-"""Networks outside XLA: a fitted one as a file in ONNX, the format that other tools and engines read."""
+"""Networks outside XLA: fitted ones as files in ONNX, which other tools and engines read, and predictions by one."""
