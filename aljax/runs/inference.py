@@ -23,7 +23,7 @@ from aljax.networks.densenet import DenseNet
 from aljax.networks.head import Head
 from aljax.networks.loss_head import LossHead
 from aljax.networks.model import Model, Variables, check_network, init_variables
-from aljax.training.prediction import predict_probabilities
+from aljax.training.prediction import Compute, predict_probabilities
 from aljax.training.recipe import Recipe
 
 TILES_TO_CHECK = 16
@@ -73,13 +73,18 @@ class Classifier:
         return self.probabilities(self.tiles(np.asarray(images)), batch_size)
 
     def probabilities(
-        self, tiles: Tiles, batch_size: int | None = None, on_batch: Callable[[], object] = lambda: None
+        self,
+        tiles: Tiles,
+        batch_size: int | None = None,
+        on_batch: Callable[[], object] = lambda: None,
+        compute: Compute | None = None,
     ) -> Float[np.ndarray, "n c"]:
         """Probability of each class on the tiles of a set; `on_batch` is called after every batch.
 
-        Raises DivergedError where one is not a finite number.
+        With `compute`, from `aljax.engines`, another engine than XLA predicts. Raises DivergedError where one is not a
+        finite number.
         """
-        found = predict_probabilities(self.model, self.variables, tiles, batch_size, on_batch)
+        found = predict_probabilities(self.model, self.variables, tiles, batch_size, on_batch, compute)
         require_finite(found)
         return found
 
