@@ -22,8 +22,9 @@ class Purpose(IntEnum):
     CLUSTERING = 7
     COVERAGE = 8
     SCORE = 9
-    RESAMPLING = 12
-    DEALING = 13
+    RESAMPLING = 10
+    DEALING = 11
+    CANDIDATES = 12
 
 
 def derive_key(seed: int, purpose: Purpose, trial: int = 0, iteration: int = 0, epoch: int = 0) -> Array:

@@ -1,14 +1,15 @@
-"""Times aljax on this machine against PyTorch and scikit-learn, in alternating rounds.
+"""Times aljax on this machine against PyTorch, scikit-learn and other peers, in alternating rounds.
 
     python -m tools.benchmark
     python -m tools.benchmark --rows kmeans score --rounds 7 --out benchmark.json
 
 A row is a task, which several implementations do in turns, each in a process of its own. Printed are the median of the
 rounds with their range, how many times faster aljax is, the time of the first round (mostly compilation), and the peak
-memory. PyTorch and scikit-activeml are extras: pip install -e .[torch,peers]; without them their lines are missing. On
-an accelerator training is timed over 32 consecutive steps, also with --deterministic. Steps on a hundred tiles are left
-out on a CPU with less than 64 GiB of memory. Selections are those of Table I, on a part of the pool where the whole
-would take hours. Features of a million rows take 1 GB of the temporary folder.
+memory. PyTorch and the peers (OpenVINO and ONNX Runtime for scoring on a CPU, faiss for k-means, scikit-activeml) are
+extras: pip install -e .[torch,peers]; without them their lines are missing. On an accelerator training is timed over 32
+consecutive steps, also with --deterministic. Steps on a hundred tiles are left out on a CPU with less than 64 GiB of
+memory. Selections are those of Table I, on a part of the pool where the whole would take hours. Features of a million
+rows take 1 GB of the temporary folder.
 """
 
 import json
@@ -30,11 +31,14 @@ from aljax.system.machine import describe_machine, keep_freed_memory, usable_mem
 from aljax.training.fitting import STEPS_PER_CALL
 from tools import benchmarked
 from tools import benchmarked_features as work
+from tools import benchmarked_peers as peers
 from tools.duel import Timing, Way, Work, duels
 
 SCORED_ON_CPU = 4  # tiles at once that are fastest with two cores, for PyTorch too
 # Steps on a hundred tiles in float32 took 16 GiB in aljax and 18 in eager PyTorch; three processes are kept for a row.
 ROOM_FOR_A_HUNDRED = 64 << 30
+# Packages whose versions are told, by the modules that show that they are there.
+BESIDE = {"torch": "torch", "openvino": "openvino", "onnxruntime": "onnxruntime", "faiss-cpu": "faiss"}
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -74,6 +78,19 @@ def beside_torch(work: str, arguments: dict[str, Any], **of_torch: Any) -> list[
     return ways
 
 
+def beside_engines(arguments: dict[str, Any]) -> list[Way]:
+    """The ways of inference engines to score on a CPU, of those that are installed."""
+    ways: list[Way] = []
+    if find_spec("onnx") is None:
+        return ways
+    if find_spec("openvino") is not None:
+        ways.append(Way("OpenVINO", peers.score_in_openvino, arguments))
+    if find_spec("onnxruntime") is not None and arguments["precision"] == "float32":
+        given = {name: value for name, value in arguments.items() if name != "precision"}
+        ways.append(Way("ONNX Runtime", peers.score_in_onnxruntime, given))
+    return ways
+
+
 def rows_of_network(precision: str, on_cpu: bool) -> Iterator[Row]:
     """Training steps, passes over tiles of 256 x 256 x 3, and the start of a process."""
     common = {"size": 256, "bands": 3, "precision": precision}
@@ -87,21 +104,25 @@ def rows_of_network(precision: str, on_cpu: bool) -> Iterator[Row]:
     for batch in (SCORED_ON_CPU, 64, 256) if on_cpu else (64, 256):
         # A pass of several batches, as over a pool: a single one would run on caches filled by the other process.
         count = max(batch, 64) if on_cpu else batch * 4
-        ways = beside_torch("score", {"count": count, "batch": batch, **common})
+        arguments = {"count": count, "batch": batch, **common}
+        ways = beside_torch("score", arguments) + (beside_engines(arguments) if on_cpu else [])
         yield Row(f"score, batch {batch}, {precision}", ways)
     # Each process finds the compiled programs of the one before it; the first finds none.
     yield Row(f"start, batch 10, {precision}", [own("aljax", benchmarked.start_in_jax, batch=10, **common)])
 
 
 def rows_of_parts(on_cpu: bool) -> Iterator[Row]:
-    """MGE scores with and without the gradients themselves, and k-means beside scikit-learn."""
+    """MGE scores with and without the gradients themselves, and k-means beside scikit-learn and faiss."""
     count, build = 4000 if on_cpu else 37_531, benchmarked.mge_in_jax
     ways = [own(name, build, count=count, materialised=name == "gradients") for name in ("aljax", "gradients")]
     yield Row(f"mge_scores, {count} tiles", ways)
     for count, clusters in ((60, 20), (4000, 1000), (12_000, 3000), (40_000, 10_000)):
         points = {"count": count, "clusters": clusters}
-        beside = Way("scikit-learn", benchmarked.kmeans_in_sklearn, points)
-        yield Row(f"kmeans ({count}, {clusters}, 1024)", [own("aljax", benchmarked.kmeans_in_jax, **points), beside])
+        ways = [own("aljax", benchmarked.kmeans_in_jax, **points)]
+        ways.append(Way("scikit-learn", benchmarked.kmeans_in_sklearn, points))
+        if find_spec("faiss") is not None:
+            ways.append(Way("faiss", peers.kmeans_in_faiss, points))
+        yield Row(f"kmeans ({count}, {clusters}, 1024)", ways)
 
 
 def rows_of_features() -> Iterator[Row]:
@@ -174,8 +195,8 @@ def lines(row: Row, timings: dict[str, Timing | str]) -> Iterator[str]:
 
 def machine() -> dict[str, Any]:
     """The machine and versions of the measurements."""
-    torch = {} if find_spec("torch") is None else {"torch": version("torch")}
-    return {**describe_machine(), "cpu cores": os.cpu_count(), **torch, "devices": len(jax.local_devices())}
+    beside = {name: version(name) for name, module in BESIDE.items() if find_spec(module) is not None}
+    return {**describe_machine(), "cpu cores": os.cpu_count(), **beside, "devices": len(jax.local_devices())}
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from aljax.annotation.annotators import DEALT, dealt_text, form_name, page_name,
 from aljax.annotation.label_page import Form, label_page
 from aljax.annotation.labelling import Assignment, Labelling, round_dir
 from aljax.annotation.reasons import BLANK
+from aljax.annotation.round_map import map_page
 from aljax.arrays import UNKNOWN
 from aljax.data.archive import Archive
 from aljax.data.blanks import find_blanks
@@ -39,7 +40,7 @@ from aljax.reports.contact_sheet import contact_sheet
 from aljax.system.files import disk_errors, make_folder, write_atomically
 
 FORM, PAGE, PREDICTIONS, LABELS = form_name(""), page_name(""), "predictions.csv", "labels.csv"
-MAP = "to_label.geojson"
+MAP, MAP_PAGE = "to_label.geojson", "round.html"
 GIVEN, AGREEMENT = "labels-given.csv", "agreement.csv"
 TOLD = "told.json"  # labels that a program has told of an incomplete round so far, beside its form
 FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes a cell that begins so for a formula
@@ -202,7 +203,7 @@ def write_round(
     dealt: Mapping[str, Bool[np.ndarray, " k"]] = MappingProxyType({}),
     sheets: bool = False,
 ) -> None:
-    """Writes the page, a map if tiles have a georeference and, last, the form, with which the round is complete.
+    """Writes the page, maps if tiles have a georeference and, last, the form, with which the round is complete.
 
     Of a round of several, to whom tiles are `dealt`, a page and a form for each, and last who was given what. Contact
     sheets as well if asked for: drawing one takes as long as twenty pages.
@@ -219,6 +220,7 @@ def write_round(
         rows = [(archive.ids[row], PART_NAMES[part]) for row, part in parts]
         _write_map(folder / MAP, archive, assignment, rows)
         reasons = assignment.reasons or [BLANK] * len(rows)
+        map_page(folder / MAP_PAGE, labelling, assignment)
         for name, mask in (dealt or {"": np.ones(len(rows), bool)}).items():
             own = np.flatnonzero(mask).tolist()
             of_own = [rows[row] for row in own], class_names, [reasons[row] for row in own]

@@ -13,6 +13,7 @@ from jaxtyping import Int
 from aljax.annotation.labelling import Labelling, round_dir
 from aljax.annotation.reasons import save_reasons
 from aljax.errors import InputError, InputWarning
+from aljax.loop.candidates import rows_to_score
 from aljax.loop.constant import score_constant
 from aljax.loop.iterations import advance, begin_iteration
 from aljax.loop.pool import Pool
@@ -127,7 +128,8 @@ def _begin(settings: Settings, labelling: Labelling, earlier: Earlier | None) ->
     comparable = earlier.same_pool and earlier.same_classes and needs_previous
     if comparable and state.probabilities is not None:  # other queries must not carry over older ones
         probabilities = state.probabilities
-    if needs_previous and np.isnan(probabilities[labelling.unlabelled]).any():
+    begun = RunState(0, len(state.history), pool, None, probabilities, state.history)
+    if needs_previous and not _can_compare(settings, begun):
         raise InputError(
             "TPD compares with the probabilities of the round before, and they are not there for all tiles without "
             "labels (other tiles, test tiles or classes, labels withdrawn, or chosen by chance): use --query mge this "
@@ -138,7 +140,15 @@ def _begin(settings: Settings, labelling: Labelling, earlier: Earlier | None) ->
         variables = None
         if settings.start == "warm":
             warnings.warn(InputWarning(f"the round before had {change}: this one starts afresh"), stacklevel=2)
-    return RunState(0, len(state.history), pool, variables, probabilities, state.history)
+    return begun._replace(variables=variables)
+
+
+def _can_compare(settings: Settings, begun: RunState) -> bool:
+    """Whether the tiles to score have earlier probabilities; of `candidates` as many as are chosen."""
+    assert begun.probabilities is not None
+    rows = rows_to_score(settings, begun)
+    needed = min(settings.budget, len(rows)) if settings.candidates else len(rows)
+    return int((~np.isnan(begun.probabilities[rows]).any(1)).sum()) >= needed
 
 
 def _other_network(settings: Settings, earlier: Earlier) -> str:

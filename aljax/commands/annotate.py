@@ -8,14 +8,15 @@ second, the first tiles cover the features, and boundary is the query. Without, 
 
 The first call chooses random tiles, some for training and some for the test. Every round is a folder: open its
 label.html in a browser, label its tiles with a few keys, and replace the empty to_label.csv by the one that the page
-saves. (Or write 0 or 1 into its cells in a spreadsheet; --sheets draws its tiles on contact sheets, and
-to_label.geojson shows where tiles with a georeference are.) Then repeat the same command. It trains on all labels so
-far, measures F1 on the test tiles, chooses the next tiles by the query function, and writes predictions of all other
-tiles to predictions.csv (not with --query random, which needs no predictions; 0 and 1 with --threshold). All labels so
-far are in labels.csv. A class that nobody is sure of is left open, by ? on the page or an empty cell in the row, and
-the tile's other classes count. A tile that cannot be labelled gets the word skip in the column split of its row and
-never comes back; tiles that cannot be read are listed in unreadable.csv and left out until they are repaired. With
---finish, or when no tile is left, the command trains on all labels and chooses no tiles.
+saves. (Or write 0 or 1 into its cells in a spreadsheet; --sheets draws its tiles on contact sheets. Where tiles have a
+georeference, round.html is a map of all of them, and to_label.geojson one of the round's for a GIS.) Then repeat the
+same command. It trains on all labels so far, measures F1 on the test tiles, chooses the next tiles by the query
+function, and writes predictions of all other tiles to predictions.csv (not with --query random, which needs no
+predictions; 0 and 1 with --threshold). All labels so far are in labels.csv. A class that nobody is sure of is left
+open, by ? on the page or an empty cell in the row, and the tile's other classes count. A tile that cannot be labelled
+gets the word skip in the column split of its row and never comes back; tiles that cannot be read are listed in
+unreadable.csv and left out until they are repaired. With --finish, or when no tile is left, the command trains on all
+labels and chooses no tiles.
 
 After the training a line says what the last round has gained in percentage points, and the last three, with a 95 %
 interval: how far other test tiles would agree. Another says what the tiles of the new form would likely bring: how far
@@ -37,6 +38,12 @@ when all have answered, or without the rest with --go-on; what comes later, or i
 what the answers come to: where people differ, what --disagreement says. agreement.csv has Krippendorff's alpha of each
 class and who differs from whom. With --disputed-first the tiles on which they differ come back once, to all, before new
 ones.
+
+Neighbours in a mosaic look alike, and scores on test tiles beside tiles to learn from flatter: --test-blocks METRES
+draws the test tiles in blocks (a random tile and those around it) and never trains on a tile nearer to them, in later
+rounds too. --min-distance METRES keeps the tiles of a batch apart. Both are distances on the ground between the nearest
+points of two tiles, right at any latitude and over the borders of zones; neighbours are 0 m apart. A tile that shares
+more than half of the ground of a test tile, of another year maybe, is not trained on either.
 
 Labels that you already have are given with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
 column split may say test or validation). Repeat the same command to go on with a round that was stopped.
@@ -61,19 +68,24 @@ from aljax.annotation.labelling import (
     Labelling,
     choose_initial,
     chosen_tiles,
+    learnt_and_held,
     round_dir,
     split_labelled,
     warn_of_unmeasured,
 )
 from aljax.annotation.outlook import describe_gains
 from aljax.annotation.rounds import run_round
+from aljax.annotation.test_blocks import find_metres, keep_metres
 from aljax.annotation.unreadable import leave_out_unreadable
 from aljax.arrays import UNKNOWN
 from aljax.commands.on_features import FeatureSettings, choose_network
 from aljax.commands.process import parse_settings, prepare_process
+from aljax.data.apart import check_metres, require_places
 from aljax.data.archive import Archive
 from aljax.data.archives.copies import warn_of_copies
 from aljax.data.archives.folder import open_folder
+from aljax.data.archives.near_copies import warn_of_near_copies
+from aljax.data.features.geometry import with_footprints
 from aljax.data.features.reader import open_features
 from aljax.data.label_rows import LIST_COLUMN, NO_CLASSES, REASON_COLUMNS, SPLIT_COLUMN, class_names_in
 from aljax.data.labels import CsvLabels, classes_of, count_tiles, read_csv, read_table
@@ -107,6 +119,7 @@ class AnnotationSettings(FeatureSettings):
     label_separator: str = ";"  # between the class names of a cell, in a CSV with the columns id,labels
     finish: bool = False  # train on all labels so far, and choose no more tiles
     test: int = 100  # random test tiles, unless some of --labels are for the test
+    test_blocks: float = 0.0  # metres: draw test tiles in blocks, and train on no tile nearer to them
     threshold: Asked | None = None  # of printed scores, and of 0 and 1 in predictions.csv; None: 0.5, probabilities
     bands: str = ""  # bands shown as red, green and blue, counted from 1, such as 4,1,2, or one band for grey
     annotators: str = ""  # names of several people who label, between commas, such as ana,ben; a page for each
@@ -183,18 +196,21 @@ def open_labelling(
     together = read_together(settings.run_dir, start, classes, settings.disagreement)
     labels = together.labels
     if labels is None:
-        return split_labelled(open_tiles(settings, None)), classes, together
+        return split_labelled(open_tiles(settings, None), settings.test_blocks), classes, together
     archive = open_tiles(settings, together.for_archive)
     round_files.save_labels(settings.run_dir, labels, together.agreement)
     if settings.labels is not None:
         round_files.save_start(settings.run_dir, start)
-    return split_labelled(archive), labels.class_names, together
+    return split_labelled(archive, settings.test_blocks), labels.class_names, together
 
 
 def open_tiles(settings: AnnotationSettings, labels: CsvLabels | None) -> Archive:
     """The readable tiles with their labels. Raises InputError."""
     archive = open_folder(settings.images, labels, settings.image_size, lenient=True)
     archive = leave_out_unreadable(settings.run_dir, settings.images, archive)
+    flags = {"test_blocks": settings.test_blocks, "min_distance": settings.min_distance}
+    archive = with_footprints(archive, settings.features, any(flags.values()))
+    require_places(archive, **flags)
     warn_of_copies(archive.copy_of, archive.ids, archive.split)
     return archive
 
@@ -244,13 +260,18 @@ def make_round(
     trained_on = on_features(settings, labelling)
     covers = settings.features is not None and settings.first == "coverage"
     features = np.asarray(trained_on.archive.images) if covers else None
+    keep_metres(settings.run_dir, settings.test_blocks)
     if not last:
-        initial = choose_initial(labelling, settings.seed, number, settings.initial, settings.test, features)
+        blocks, apart = settings.test_blocks, settings.min_distance
+        initial = choose_initial(
+            labelling, settings.seed, number, settings.initial, settings.test, features, blocks, apart
+        )
         if initial is not None:
             ask(settings, labelling, initial, classes, number, disputed)
             return None
     warn_of_unmeasured(labelling)
     trained_on = replace(trained_on, archive=keep_tiles(trained_on.archive, settings.tiles_in, settings.cache_dir))
+    warn_of_near_copies(trained_on.archive, *learnt_and_held(labelling))
     if settings.features is not None:
         settings = replace(settings, image_size=FEATURES)
     if isinstance(settings.threshold, str) and np.array_equal(labelling.split.validation, labelling.split.test):
@@ -349,6 +370,8 @@ def next_round(settings: AnnotationSettings) -> Round:
     """Makes the next round, or finds the one that waits for labels. Raises InputError."""
     check_places(settings)
     check_people(settings)
+    check_metres(test_blocks=settings.test_blocks)
+    settings = replace(settings, test_blocks=find_metres(settings.run_dir, settings.test_blocks))
     start, classes = read_start(settings)
     waiting = round_files.waiting_form(settings.run_dir)
     if waiting is not None:

@@ -10,8 +10,6 @@ not. Parquet has the columns `id`, the tile's path below DIR, and `embedding`; `
 Finished rows are in OUT.part: repeat a command that was stopped or killed, and it goes on and writes the same bytes.
 """
 
-import hashlib
-import math
 import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,25 +17,24 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from aljax.commands.options import read_options
 from aljax.commands.process import prepare_process
 from aljax.data.archive import Archive, Split, Tiles, place
 from aljax.data.archives.copies import warn_of_copies
 from aljax.data.archives.folder import open_folder
-from aljax.data.features.unfinished import Unfinished
+from aljax.data.features.unfinished import Unfinished, digest, digest_archive
 from aljax.data.features.writer import FORMATS, Store, check_range, write_features
 from aljax.data.readable import leave_out
-from aljax.data.tiles.images import EncodedImages, Tolerant, find_unreadable
+from aljax.data.tiles.images import Tolerant, find_unreadable
+from aljax.engines.scoring import Engine, Precision, check_engine, open_openvino
 from aljax.errors import InputError
 from aljax.networks.densenet import DenseNet121
 from aljax.networks.head import Head
 from aljax.networks.model import Model, Variables, init_variables, last_layer
 from aljax.runs.inference import Classifier, load
 from aljax.system.files import check_output, disk_errors, remove_leftovers
-from aljax.system.stopping import StoppedError, StopRequest
-from aljax.training.prediction import predict_batches
+from aljax.training.prediction import Compute, predict_rest
 from aljax.training.weights import Weights, check_weights, load_weights, start_from
 
 IMAGE_SIZE = 224  # that of published weights, which are trained on ImageNet
@@ -60,6 +57,8 @@ def embed(
     init_weights: Path | None = None,
     image_size: int | None = None,
     store: Store = "float32",
+    engine: Engine = "xla",
+    precision: Precision | None = None,
 ) -> None:
     """Computes the features and writes the file.
 
@@ -71,8 +70,11 @@ def embed(
         image_size: height and width in pixels to which tiles are resized with --init-weights (None: 224); a run has its
             own
         store: type of the numbers in the file; float16 takes half the room
+        engine: what computes: openvino is faster on CPUs, above all in bfloat16, and differs by rounding
+        precision: of --engine openvino; None: the network's own
     """
     _check(out, run_dir, init_weights, image_size)
+    check_engine(engine, precision, on_features=False)
     prepare_process()
     if run_dir is not None:
         embedder = _of_run(_load(run_dir), images)
@@ -81,11 +83,16 @@ def embed(
         embedder = _of_weights(load_weights(init_weights), images, image_size or IMAGE_SIZE)
     width = last_layer(embedder.variables)["kernel"].shape[0]
     ids = embedder.archive.ids
-    with disk_errors(out), _begin(out, embedder, width) as unfinished:
-        _embed(embedder, unfinished, store)
+    compute = None
+    if engine == "openvino":
+        compute = open_openvino(embedder.model, embedder.variables, embedder.tiles, precision)
+    of_engine = None if compute is None else f"{engine} {precision}"
+    with disk_errors(out), _begin(out, embedder, width, of_engine) as unfinished:
+        _embed(embedder, unfinished, store, compute)
         write_features(out, ids, unfinished.rows(), store)
         unfinished.remove()
     by = f"the network of {run_dir}" if run_dir else f"DenseNet121 with the weights {init_weights}"
+    by += "" if compute is None else ", in OpenVINO"
     print(f"{len(ids)} tiles, {width} features each in {store}, by {by}: {out}")
     print(f"to use them: aljax run --features {shlex.quote(str(out))} --labels LABELS.csv --run-dir RUN")
 
@@ -146,47 +153,30 @@ def _of_weights(weights: Weights, images: Path, size: int) -> Embedder:
     return Embedder(model, variables, archive, tiles)
 
 
-def _begin(out: Path, embedder: Embedder, width: int) -> Unfinished:
-    """The file of finished rows, new or from an earlier command."""
+def _begin(out: Path, embedder: Embedder, width: int, engine: str | None) -> Unfinished:
+    """The file of finished rows, new or from an earlier command; `engine` is None for XLA, as in older files."""
     archive = embedder.archive
-    stamp = archive.images.stamp if isinstance(archive.images, EncodedImages) else ""
     network, params = str(embedder.model.network), embedder.variables["params"]["network"]
     backbone = {name: leaves for name, leaves in params.items() if name != "head"}
     made_of: dict[str, Any] = {
-        "tiles": _digest([archive.digest, stamp, *archive.ids], ()),
-        "normalisation": _digest([], embedder.tiles.statistics),
-        "weights": _digest([network], (backbone, embedder.variables["batch_stats"])),
+        "tiles": digest_archive(archive),
+        "normalisation": digest([], embedder.tiles.statistics),
+        "weights": digest([network], (backbone, embedder.variables["batch_stats"])),
         "image size": embedder.tiles.images.shape[1],
+        "engine": engine,
     }
     remove_leftovers(out.parent)
     return Unfinished(out, made_of, len(archive.ids), width, embedder.tiles.at_once)
 
 
-def _digest(texts: list[str], arrays: Any) -> str:
-    digest = hashlib.sha256("\n".join(texts).encode())
-    for path, array in jax.tree.leaves_with_path(arrays):
-        digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _embed(embedder: Embedder, unfinished: Unfinished, store: Store) -> None:
+def _embed(embedder: Embedder, unfinished: Unfinished, store: Store, compute: Compute | None) -> None:
     """Computes the missing rows. Raises StoppedError at a signal; all finished rows are saved."""
     model, variables, archive, tiles = embedder
-    first, size = unfinished.done, unfinished.batch_size
-    total, before = math.ceil(tiles.num_tiles / size), math.ceil(first / size)
-    with (
-        StopRequest() as stop,
-        tqdm(total=total, initial=before, unit="batch", disable=None, leave=False) as bar,
-    ):
-        for _, batch in predict_batches(model, variables, tiles, np.arange(first, tiles.num_tiles), size):
-            row = unfinished.done
-            made = np.asarray(batch.embeddings)[: tiles.num_tiles - row]
-            check_range(made, archive.ids[row : row + len(made)], store)
-            unfinished.append(made)
-            bar.update()
-            if number := stop.check():
-                raise StoppedError(number)
+    for batch in predict_rest(model, variables, tiles, unfinished, compute):
+        row = unfinished.done
+        made = np.asarray(batch.embeddings)[: tiles.num_tiles - row]
+        check_range(made, archive.ids[row : row + len(made)], store)
+        unfinished.append(made)
 
 
 def main() -> None:

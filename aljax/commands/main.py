@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": "put runs side by side: curves, differences, labels saved",
     "predict": "say what is on new tiles, by what a run or round has learnt",
     "embed": "make features of tiles once, by a run or published weights",
+    "export": "give what a run has learnt to other tools, as ONNX",
     "prepare": "get UC Merced or TreeSatAI ready: download, check, pack",
     "convert-weights": "make weights, published or a run's, a start for other runs",
 }

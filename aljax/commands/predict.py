@@ -11,12 +11,14 @@ that is told. A row for each tile has the probabilities of the classes, or 0 and
 file that `aljax run` reads. A network trained on few labels predicts too few classes at 0.5: --threshold validation, or
 per-class, takes what the run fitted to its validation tiles. In GeoJSON, which QGIS and the like open, the outline of
 each tile with a georeference has them as its properties. A tile that cannot be read has a row without numbers, and why
-in a last column, unreadable; a label file leaves it out.
+in a last column, unreadable; a label file leaves it out. Finished rows are in OUT.part: repeat a command that was
+stopped or killed, and it goes on and writes the same bytes.
+
+On a CPU with AMX or AVX512-BF16 `--engine openvino --precision bfloat16` takes a fraction of the time.
 
 Of a run on features the rows of another file of such features are predicted; GeoParquet says where they lie.
 """
 
-import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,25 +26,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 from aljax.commands.options import read_options
 from aljax.commands.process import prepare_process
-from aljax.data.archive import Archive
+from aljax.data.archive import Archive, Tiles
 from aljax.data.archives.folder import open_folder
 from aljax.data.features import open_features
 from aljax.data.features.geometry import read_geometries
+from aljax.data.features.unfinished import Unfinished, digest, digest_archive
 from aljax.data.geojson import Geometry, Outline, geojson_lines, read_outlines, require_outline
 from aljax.data.labels import UNREADABLE, predictions_to_csv, write_csv
 from aljax.data.tiles.images import Tolerant, Unreadable, name_unreadable
-from aljax.errors import InputError, InputWarning
+from aljax.engines.scoring import Engine, Precision, check_engine, open_openvino
+from aljax.errors import DivergedError, InputError, InputWarning
 from aljax.loop.metrics import Threshold, is_above
 from aljax.loop.settings import FEATURES
 from aljax.loop.thresholds import Asked, check_threshold, find_threshold
 from aljax.runs.config import read_config
-from aljax.runs.inference import Classifier, load
-from aljax.system.files import check_output, disk_errors, replacing
+from aljax.runs.inference import Classifier, load, require_finite
+from aljax.system.files import check_output, disk_errors, remove_leftovers, replacing
 from aljax.system.own_code import find_own
+from aljax.training.prediction import Compute, predict_rest
 
 
 def predict(
@@ -52,6 +56,8 @@ def predict(
     out: Path = Path("predictions.csv"),
     threshold: Asked | None = None,
     network: str = "",
+    engine: Engine = "xla",
+    precision: Precision | None = None,
 ) -> None:
     """Predicts and writes the file.
 
@@ -63,11 +69,14 @@ def predict(
         network: module:function of a run that was made with a network of your own
         threshold: probability above which a cell is 1, else 0: a number, or as the run's validation tiles say, one for
             all classes (validation) or each (per-class); None: the probabilities themselves
+        engine: what computes: openvino is faster on CPUs, above all in bfloat16, and differs by rounding
+        precision: of --engine openvino; None: the run's own
     """
     if out.suffix.lower() not in (".csv", ".geojson"):
         raise InputError(f"--out {out} ends neither in .csv nor in .geojson: name such a file")
     check_output(out)
     check_threshold(threshold)
+    check_engine(engine, precision, features is not None)
     prepare_process()
     own = find_own(network, "--network")(len(read_config(run_dir)["class_names"])) if network else None
     trained = load(run_dir, own)
@@ -76,19 +85,17 @@ def predict(
     # What cannot be read looks like a tile of means, which is like any other, and is not written.
     readable = Tolerant(archive.images, trained.statistics.mean)
     tiles = trained.tiles(archive.images if features is not None else readable)
-    batch_size = tiles.at_once
-    with tqdm(total=math.ceil(tiles.num_tiles / batch_size), unit="batch", disable=None, leave=False) as bar:
-        found = trained.probabilities(tiles, batch_size, bar.update)
-    unreadable, total = readable.unreadable, len(archive.ids)
-    if unreadable:
-        message = name_unreadable(unreadable.values(), total)
-        if len(unreadable) == total:
-            raise InputError(message)
-        warnings.warn(InputWarning(f"{message} (no numbers for these)"), stacklevel=2)
-    predicted = Predicted(archive.ids, trained.class_names, found, unreadable)
-    with disk_errors(out):
-        _write(out, predicted, above, outlines)
+    compute = None if engine == "xla" else open_openvino(trained.model, trained.variables, tiles, precision)
+    of_engine = None if compute is None else f"{engine} {precision}"
+    total = len(archive.ids)
+    with disk_errors(out), _begin(out, trained, archive, tiles.at_once, of_engine) as unfinished:
+        found = _predict(trained, tiles, readable, unfinished, compute)
+        unreadable = readable.unreadable
+        _check(found, unreadable, unfinished)
+        _write(out, Predicted(archive.ids, trained.class_names, found, unreadable), above, outlines)
+        unfinished.remove()
     by = f"by the network of {run_dir} (trained on {trained.num_labeled} tiles)"
+    by += "" if compute is None else ", in OpenVINO"
     print(f"{total - len(unreadable)} tiles, {len(trained.class_names)} classes, {by}: {out}")
 
 
@@ -113,6 +120,49 @@ def open_tiles(
     if outlines is not None:
         require_outline(outlines)  # before the tiles are predicted, or that may be for nothing
     return archive, outlines
+
+
+def _begin(out: Path, trained: Classifier, archive: Archive, batch_size: int, engine: str | None) -> Unfinished:
+    """The file of finished rows, new or from an earlier command; `engine` is None for XLA."""
+    inputs = trained.variables, trained.statistics
+    made_of = {
+        "tiles": digest_archive(archive),
+        "weights": digest([str(trained.model.network)], inputs),
+        "image size": trained.image_size,
+        "engine": engine,
+    }
+    remove_leftovers(out.parent)
+    return Unfinished(out, made_of, len(archive.ids), len(trained.class_names), batch_size)
+
+
+def _predict(
+    trained: Classifier, tiles: Tiles, readable: Tolerant, unfinished: Unfinished, compute: Compute | None
+) -> Float[np.ndarray, "n c"]:
+    """Probabilities of all tiles, also of those that an earlier command has finished; NaN for unreadable ones."""
+    for batch in predict_rest(trained.model, trained.variables, tiles, unfinished, compute):
+        row = unfinished.done
+        made = np.array(batch.probabilities)[: tiles.num_tiles - row]
+        made[[readable.is_unreadable(row + place) for place in range(len(made))]] = np.nan
+        unfinished.append(made)
+    found = unfinished.rows()
+    for row in np.flatnonzero(np.isnan(found).any(1)).tolist():
+        if not readable.is_unreadable(row):  # an earlier command could not read it: what was wrong?
+            readable[row]
+    return found
+
+
+def _check(found: Float[np.ndarray, "n c"], unreadable: Unreadable, unfinished: Unfinished) -> None:
+    """Warns of unreadable tiles. Raises InputError if all are, DivergedError for predictions that are not finite."""
+    try:
+        if unreadable:
+            message = name_unreadable(unreadable.values(), len(found))
+            if len(unreadable) == len(found):
+                raise InputError(message)
+            warnings.warn(InputWarning(f"{message} (no numbers for these)"), stacklevel=3)
+        require_finite(found, unreadable)
+    except (InputError, DivergedError):
+        unfinished.remove()
+        raise
 
 
 class Predicted(NamedTuple):

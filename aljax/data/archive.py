@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Int, Shaped, UInt8
 
 from aljax.arrays import UNKNOWN, AnyArray, are_labels, as_array, in_native_order
 from aljax.data.augmentation import BandStatistics, Normalisation
+from aljax.data.space.distances import Footprints
 from aljax.data.tiles.images import Images, stream
 from aljax.errors import InputError
 from aljax.keys import Purpose, derive_key
@@ -52,6 +53,8 @@ class Archive:
     """Which tiles have labels; the rows of the others are 0 or UNKNOWN. None: all have."""
     copy_of: Int[np.ndarray, " n"] | None = None
     """Index of the first tile with the same bytes (its own index if it is no copy). None: not determined."""
+    footprints: Footprints | None = None
+    """Where the tiles are. None: not determined."""
 
     def __post_init__(self) -> None:
         """Raises InputError for parts of different lengths, or labels other than 0, 1 and (in uint8) UNKNOWN."""
@@ -105,6 +108,8 @@ class Tiles:
     statistics: BandStatistics
     on_device: Shaped[Array, "n h w bands"] | None = None
     """This set's pixels on the accelerator, if they fit; None: batches are read from `images`."""
+    footprints: Footprints | None = None
+    """Where this set's tiles are. None: not determined."""
 
     @property
     def num_tiles(self) -> int:
@@ -147,19 +152,25 @@ def _take(images: Shaped[Array, "n h w bands"], rows: Int[AnyArray, " b"]) -> Sh
 
 
 def random_split(
-    seed: int, num_tiles: int, validation: int, test: int, copy_of: Int[np.ndarray, " n"] | None = None
+    seed: int,
+    num_tiles: int,
+    validation: int,
+    test: int,
+    copy_of: Int[np.ndarray, " n"] | None = None,
+    arrange: Callable[[Int[np.ndarray, " n"]], Int[np.ndarray, " n"]] = lambda order: order,
 ) -> Split:
     """A random split by `seed`, the same for every trial; all tiles but `validation` and `test` are the pool.
 
-    Copies, as in `Archive.copy_of`, are all in one part, which may thus have more tiles than asked for. Raises
-    InputError if a part would be empty.
+    Copies, as in `Archive.copy_of`, are all in one part, which may thus have more tiles than asked for. `arrange` may
+    change the random order, of which the first tiles are for validation, the next for the test. Raises InputError if a
+    part would be empty.
     """
     if validation < 1 or test < 1 or num_tiles - validation - test < 1:
         raise InputError(
             f"{num_tiles} tiles cannot give {validation} for validation and {test} for the test and leave a pool: "
             "use smaller sets or more tiles"
         )
-    order = np.asarray(jax.random.permutation(derive_key(seed, Purpose.SPLIT), num_tiles))
+    order = arrange(np.asarray(jax.random.permutation(derive_key(seed, Purpose.SPLIT), num_tiles)))
     ends = np.array([validation, validation + test])
     if copy_of is not None:
         _, start, group, count = np.unique(copy_of[order], return_index=True, return_inverse=True, return_counts=True)
@@ -212,7 +223,8 @@ def place(
 
     def tiles(indices: np.ndarray) -> Tiles:
         pixels: Any = in_native_order(np.asarray(archive.images)[indices]) if resident else None
-        return Tiles(archive.images, indices, archive.labels[indices], statistics, replicate(pixels))
+        footprints = archive.footprints and archive.footprints.take(indices)
+        return Tiles(archive.images, indices, archive.labels[indices], statistics, replicate(pixels), footprints)
 
     sets = SplitTiles(tiles(split.pool), tiles(split.validation), tiles(split.test), archive.ids)
     return_freed_memory()

@@ -49,6 +49,30 @@ def read_outlines(archive: Archive, rows: Int[np.ndarray, " n"] | None = None) -
     return outlines
 
 
+def outline_of(geometry: Geometry | None) -> Outline | None:
+    """A geometry's outline: itself if it has four corners, else its bounding box."""
+    if geometry is None:
+        return None
+    rings = geometry["coordinates"] if geometry["type"] == "Polygon" else []
+    if len(rings) == 1 and len(rings[0]) == 5:
+        return np.array(rings[0], float)[:, :2]
+    points = np.array([*_points(geometry.get("coordinates", geometry.get("geometries")))], float)
+    points[:, 0] = points[0, 0] + (points[:, 0] - points[0, 0] + 180.0) % 360.0 - 180.0  # parts on both sides of 180
+    (west, south), (east, north) = points.min(0), points.max(0)
+    return np.array([(west, north), (west, south), (east, south), (east, north), (west, north)])
+
+
+def _points(part: Any) -> Iterator[Sequence[float]]:
+    """All positions in the nested lists of a geometry."""
+    if isinstance(part, dict):
+        yield from _points(part.get("coordinates", part.get("geometries")))
+    elif isinstance(part[0], int | float):
+        yield part[:2]
+    else:
+        for inner in part:
+            yield from _points(inner)
+
+
 def _corners(places: Shaped[np.ndarray, " n"]) -> Float[np.ndarray, "n 5 2"]:
     """The outlines in the tiles' own reference system."""
     a, b, c, d, e, f = places["transform"].T[:, :, None]

@@ -46,6 +46,7 @@ def _subset(archive: Archive, rows: Int[np.ndarray, " k"]) -> Archive:
         split=split,
         labelled=None if archive.labelled is None else archive.labelled[rows],
         copy_of=None if archive.copy_of is None else _first_copies(archive.copy_of[rows]),
+        footprints=archive.footprints and archive.footprints.take(rows),
     )
 
 

@@ -12,12 +12,13 @@ from jaxtyping import Float, Int, Shaped
 from aljax.data.archive import SplitTiles, Tiles
 from aljax.data.augmentation import BandStatistics
 from aljax.data.tiles.images import Images
-from aljax.errors import DivergedError
+from aljax.errors import DivergedError, InputError
 from aljax.keys import Purpose, derive_key
 from aljax.loop.history import Record
 from aljax.loop.pool import Pool
 from aljax.loop.querying import choose, predict
 from aljax.loop.settings import Settings
+from aljax.loop.spacing import spaced
 from aljax.loop.state import Fitted, Measured, Predicted, RunState, Seconds, Training
 from aljax.networks.head import Head, unit_features
 from aljax.networks.model import Model, init_variables
@@ -107,10 +108,18 @@ def first_tiles(pool: Tiles, settings: Settings, trial: int) -> Int[np.ndarray, 
     In a pool of more than `COVERED` tiles they cover a random sample of so many.
     """
     if settings.first == "random":
-        return initial_labels(settings.seed, trial, pool.num_tiles, settings.initial)
-    key = derive_key(settings.seed, Purpose.COVERAGE, trial)
-    statistics = pool.statistics if pool.are_features else None
-    return cover_features(key, pool.images, pool.indices, settings.initial, statistics).chosen
+        order = initial_labels(settings.seed, trial, pool.num_tiles, pool.num_tiles)
+    else:
+        key, is_apart = derive_key(settings.seed, Purpose.COVERAGE, trial), settings.min_distance > 0.0
+        statistics = pool.statistics if pool.are_features else None
+        order = cover_features(key, pool.images, pool.indices, settings.initial, statistics, is_apart).chosen
+    first = spaced(order, settings.initial, pool.footprints, settings.min_distance)
+    if len(first) < settings.initial:
+        raise InputError(
+            f"only {len(first)} tiles are {settings.min_distance:g} m from each other, and --initial is "
+            f"{settings.initial}: lower it, or --min-distance"
+        )
+    return first
 
 
 def cover_features(
@@ -119,11 +128,13 @@ def cover_features(
     rows: Int[np.ndarray, " m"],
     count: int,
     statistics: BandStatistics | None = None,
+    everything: bool = False,
 ) -> Covering:
     """The covering of the features of the tiles `rows`, or of a sample of `COVERED` of these, as positions in `rows`.
 
     The features are those of `images` or, of pixels, means over blocks of a tile. They are centred by the mean of
     `statistics` or, without it, by their mean over the sample.
+    With `everything` the other tiles follow, as in `cover`.
     """
     sample = np.arange(len(rows))
     if len(sample) > COVERED:
@@ -132,7 +143,7 @@ def cover_features(
     chosen = np.asarray(images)[rows[sample]] if are_features else [thumbnail(images[row]) for row in rows[sample]]
     vectors = np.asarray(chosen, np.float32).reshape(len(sample), -1)
     mean = vectors.mean(0) if statistics is None else statistics.mean
-    covering = cover(key, unit_features(vectors - mean), count)
+    covering = cover(key, unit_features(vectors - mean), count, everything)
     return covering._replace(chosen=sample[covering.chosen])
 
 

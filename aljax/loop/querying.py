@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import numpy as np
@@ -10,9 +11,12 @@ from jaxtyping import Bool, Float, Int
 from aljax.data.archive import SplitTiles, Tiles
 from aljax.errors import DivergedError, InputError
 from aljax.keys import Purpose, derive_key
+from aljax.loop.candidates import have_reference, rows_to_score, without_reference
 from aljax.loop.history import has_converged
 from aljax.loop.metrics import THRESHOLD, evaluate, rank_correlation, true_losses
+from aljax.loop.passes import Pass
 from aljax.loop.settings import Settings
+from aljax.loop.spacing import choose_spaced
 from aljax.loop.state import Fitted, Measured, Predicted, RunState
 from aljax.loop.thresholds import AtThresholds, score_at_thresholds
 from aljax.networks.model import Model, last_layer
@@ -20,7 +24,7 @@ from aljax.queries.diversity import badge, coreset
 from aljax.queries.scores import last_logits, pseudo_residuals
 from aljax.queries.shortlist import Shortlist
 from aljax.queries.table import Candidates, find_query
-from aljax.training.prediction import Predictions, predict_all, predict_batches
+from aljax.training.prediction import Predictions, predict_batches
 from aljax.xla.devices import broadcast_from_first
 
 POOL_WIDE = 100_000  # candidates, of the highest scores, of core-set and BADGE: all tiles of most pools
@@ -37,12 +41,11 @@ def predict(
     """Evaluates the fitted model and scores the unlabelled tiles.
 
     Returns the state with its metrics, a shortlist of those tiles and, if the last iteration's were kept, their
-    probabilities. `on_batch` is called after every batch, `keep` with what the model is evaluated by.
+    probabilities. `on_batch` is called after every batch, when the passes of the state's stage have what was found so
+    far; `keep` with what the model is evaluated by.
     """
-    assert isinstance(state.stage, Fitted)
-    assert state.variables is not None
-    of_test, _ = _predict_all(model, state, tiles.test, on_batch)
-    of_validation, losses = _predict_all(model, state, tiles.validation, on_batch)
+    of_test, _ = _predict_all(model, state, "test", tiles.test, on_batch)
+    of_validation, losses = _predict_all(model, state, "validation", tiles.validation, on_batch)
     keep(Measured(of_validation, of_test))
     test = evaluate(of_test, tiles.test.labels)
     validation = evaluate(of_validation, tiles.validation.labels)
@@ -51,31 +54,50 @@ def predict(
         None if losses is None else rank_correlation(losses, true_losses(of_validation, tiles.validation.labels))
     )
     wanted = _labels_wanted(settings, state, validation.micro_f1)
-    started = time.perf_counter()
-    probabilities, unlabelled = state.probabilities, state.pool.unlabelled
-    shortlist = Shortlist(min(_candidates(settings, state, wanted), len(unlabelled))) if wanted else None
-    if shortlist is None:
-        pass
-    elif find_query(settings.query).score is None:
-        scores = _random_scores(settings, state)[unlabelled]
-        shortlist.add(unlabelled, scores, scores[:, None])
-    else:
-        if probabilities is not None:
-            probabilities = np.full(tiles.pool.labels.shape, np.nan, np.float32)
-        score = make_score(settings, tiles.pool, state, THRESHOLD if fitted is None else fitted.validation_threshold)
-        for rows, batch in predict_batches(model, state.variables, tiles.pool, unlabelled):
-            scores = score(rows, batch)
-            _check(np.isfinite(scores), state)
-            shortlist.add(rows, scores, batch.embeddings)
-            _check(np.isfinite(batch.probabilities), state)
-            if probabilities is not None:
-                probabilities[rows] = batch.probabilities
-            on_batch()
+    nothing = Pass(np.array([], np.int64), {})
+    threshold = THRESHOLD if fitted is None else fitted.validation_threshold
+    scored = _score_pool(model, tiles.pool, settings, state, wanted, threshold, on_batch) if wanted else nothing
     return state._replace(
-        probabilities=probabilities,
-        stage=Predicted(test, validation.micro_f1, wanted, shortlist, fitted, correlation),
-        seconds=state.seconds._replace(predict=time.perf_counter() - started),
+        probabilities=scored.found.get("probabilities", state.probabilities),
+        stage=Predicted(test, validation.micro_f1, wanted, scored.shortlist, fitted, correlation),
+        seconds=state.seconds._replace(predict=scored.seconds),
     )
+
+
+def _score_pool(
+    model: Model,
+    pool: Tiles,
+    settings: Settings,
+    state: RunState,
+    wanted: int,
+    threshold: float,
+    on_batch: Callable[[], None],
+) -> Pass:
+    """The pass over the unlabelled tiles, with the shortlist of `wanted` tiles; without predictions for random ones."""
+    assert isinstance(state.stage, Fitted)
+    assert state.variables is not None
+    started, rows = time.perf_counter(), rows_to_score(settings, state)
+    shortlist = Shortlist(min(_candidates(settings, state, wanted), len(rows)))
+    if find_query(settings.query).score is None:
+        scores = _random_scores(settings, state)[rows]
+        shortlist.add(rows, scores, scores[:, None])
+        return Pass(rows, {}, shortlist, seconds=time.perf_counter() - started)
+    is_kept = state.probabilities is not None
+    found = {"probabilities": np.full(pool.labels.shape, np.nan, np.float32)} if is_kept else {}
+    scored = state.stage.begin("pool", Pass(rows, found, shortlist))
+    started -= scored.seconds
+    score = make_score(settings, pool, state, threshold)
+    for chunk, batch in predict_batches(model, state.variables, pool, scored.left):
+        scores, ranked = score(chunk, batch), have_reference(settings, state, chunk)
+        _check(np.isfinite(scores[ranked]), state)
+        _check(np.isfinite(batch.probabilities), state)
+        embeddings = batch.embeddings if ranked.all() else np.asarray(batch.embeddings)[ranked]
+        shortlist.add(chunk[ranked], scores[ranked], embeddings)
+        if is_kept:
+            found["probabilities"][chunk] = batch.probabilities
+        scored.count(len(chunk), time.perf_counter() - started)
+        on_batch()
+    return scored
 
 
 def choose(
@@ -83,13 +105,18 @@ def choose(
 ) -> tuple[RunState, Int[np.ndarray, " b"]]:
     """The state with the time of the selection, and indices (b,) of the tiles to label, highest score first.
 
-    Core-set alone reads `model` and `pool`, for the embeddings of the labelled tiles.
+    Core-set alone reads `model`, and `pool` for the embeddings of the labelled tiles; --min-distance reads its places.
     """
     assert isinstance(state.stage, Predicted)
     started = time.perf_counter()
     chosen = np.array([], np.int64)
     if state.stage.shortlist is not None:
-        chosen = broadcast_from_first(_choose(settings, state, state.stage.shortlist, model, pool))
+        best = partial(_choose, settings, state, state.stage.shortlist, model, pool)
+        wanted, is_greedy = state.stage.wanted, find_query(settings.query).is_pool_wide
+        footprints = None if pool is None else pool.footprints
+        metres = settings.min_distance
+        chosen = choose_spaced(best, state.stage.shortlist, wanted, is_greedy, footprints, metres)
+        chosen = broadcast_from_first(chosen)
     return state._replace(seconds=state.seconds._replace(select=time.perf_counter() - started)), chosen
 
 
@@ -99,11 +126,10 @@ def clustering_key(settings: Settings, state: RunState, number: int = 0) -> jax.
 
 
 def _choose(
-    settings: Settings, state: RunState, shortlist: Shortlist, model: Model | None, pool: Tiles | None
+    settings: Settings, state: RunState, shortlist: Shortlist, model: Model | None, pool: Tiles | None, wanted: int
 ) -> Int[np.ndarray, " b"]:
     assert isinstance(state.stage, Predicted)
-    key = clustering_key(settings, state)
-    wanted, choice = state.stage.wanted, find_query(settings.query).choice
+    key, choice = clustering_key(settings, state), find_query(settings.query).choice
     order = np.argsort(shortlist.rows)
     rows, embeddings = shortlist.rows[order], shortlist.embeddings[order]
     if choice == "gradients":
@@ -134,9 +160,9 @@ def make_score(
 ) -> Callable[[Int[np.ndarray, " b"], Predictions], Float[np.ndarray, " b"]]:
     """The query's score as a function of (rows (B,) of the pool, their predictions), which returns (B,).
 
-    In an iteration without a reference (`_without_reference`) it is random. It raises InputError for another shape.
+    In an iteration without a reference (`without_reference`) it is random. It raises InputError for another shape.
     """
-    if _without_reference(settings, state):
+    if without_reference(settings, state):
         random = _random_scores(settings, state)
         return lambda rows, batch: random[rows]
     query = find_query(settings.query)
@@ -159,13 +185,24 @@ def make_score(
 
 
 def _predict_all(
-    model: Model, state: RunState, tiles: Tiles, on_batch: Callable[[], None]
+    model: Model, state: RunState, name: str, tiles: Tiles, on_batch: Callable[[], None]
 ) -> tuple[Float[np.ndarray, "n c"], Float[np.ndarray, " n"] | None]:
+    """Probabilities of all tiles of the set of that name and, with a loss head, predicted losses."""
+    assert isinstance(state.stage, Fitted)
     assert state.variables is not None
-    probabilities, losses = predict_all(model, state.variables, tiles, on_batch=on_batch)
-    _check(np.isfinite(probabilities if losses is None else losses), state)
-    _check(np.isfinite(probabilities), state)
-    return probabilities, losses
+    found: dict[str, np.ndarray] = {"probabilities": np.empty(tiles.labels.shape, np.float32)}
+    if model.loss_head is not None:
+        found["losses"] = np.empty(tiles.num_tiles, np.float32)
+    predicted = state.stage.begin(name, Pass(np.arange(tiles.num_tiles), found))
+    for rows, batch in predict_batches(model, state.variables, tiles, predicted.left):
+        found["probabilities"][rows] = batch.probabilities
+        if batch.predicted_losses is not None:
+            found["losses"][rows] = batch.predicted_losses
+        predicted.count(len(rows))
+        on_batch()
+    for values in found.values():
+        _check(np.isfinite(values), state)
+    return found["probabilities"], found.get("losses")
 
 
 def _at_thresholds(
@@ -197,26 +234,23 @@ def _labels_wanted(settings: Settings, state: RunState, score: float) -> int:
     return min(settings.budget, settings.max_labels - state.pool.num_labelled)
 
 
-def _without_reference(settings: Settings, state: RunState) -> bool:
-    """Whether the query needs earlier probabilities, as TPD does, and this is the first iteration, without any."""
-    return find_query(settings.query).needs_previous and state.iteration == 1
-
-
 def scores_say_why(settings: Settings, state: RunState) -> bool:
     """Whether tiles are chosen for their scores: not by chance, nor, as by core-set, for their distances alone."""
     query = find_query(settings.query)
-    return not (query.score is None or query.choice == "centres" or _without_reference(settings, state))
+    return not (query.score is None or query.choice == "centres" or without_reference(settings, state))
 
 
 def multiplier(settings: Settings, state: RunState) -> int:
     """m: candidates for the clustering per tile to choose; 1 where tiles are chosen without clustering."""
-    is_random = find_query(settings.query).score is None or _without_reference(settings, state)
+    is_random = find_query(settings.query).score is None or without_reference(settings, state)
     return settings.multiplier if settings.clustering and not is_random else 1
 
 
 def _candidates(settings: Settings, state: RunState, wanted: int) -> int:
     """Number of tiles of the highest scores from which the selection chooses `wanted`."""
-    return POOL_WIDE if find_query(settings.query).is_pool_wide else multiplier(settings, state) * wanted
+    if find_query(settings.query).is_pool_wide or settings.min_distance > 0.0:
+        return POOL_WIDE
+    return multiplier(settings, state) * wanted
 
 
 def _random_scores(settings: Settings, state: RunState) -> Float[np.ndarray, " n"]:

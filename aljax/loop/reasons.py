@@ -88,9 +88,9 @@ def _with_clusters(
         return reasons
     numbers, sizes = number_clusters(assignment), np.bincount(assignment)[assignment]
     places = {row: place for place, row in enumerate(rows.tolist())}
-    at = [places[row] for row in chosen.tolist()]
+    at = [places.get(row) for row in chosen.tolist()]  # none for what --min-distance took from beyond the candidates
     return [
-        reason._replace(cluster=int(numbers[place]), cluster_size=int(sizes[place]))
+        reason if place is None else reason._replace(cluster=int(numbers[place]), cluster_size=int(sizes[place]))
         for reason, place in zip(reasons, at, strict=True)
     ]
 

@@ -1,5 +1,6 @@
 """The settings of a run; the defaults are the paper's for UC Merced."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,13 +26,14 @@ WHERE_AND_WHEN = (
         "classes",
         "sheets",
         "test",
+        "test_blocks",
         "threshold",
     ),  # of annotation: they change its data, which are compared, or its pictures
 )
 
 
 # Settings that older versions lack, with the values that correspond to them; config.json leaves these values out.
-LATER = {"first": "random", "l2": 0.01, "steps": 0, "cluster_by": "embeddings"}
+LATER = {"first": "random", "l2": 0.01, "steps": 0, "cluster_by": "embeddings", "min_distance": 0.0, "candidates": 0}
 
 LARGEST = 2**31 - 1
 LARGEST_SEED = 2**32 - 1  # JAX would take larger seeds modulo 2**32
@@ -54,6 +56,8 @@ class Settings:
     initial: int = 40  # labelled tiles at the start (paper: 40 UC Merced, 1000 TreeSatAI)
     budget: int = 20  # b, tiles labelled per iteration (paper: 20 UC Merced, 1000 TreeSatAI)
     multiplier: int = 3  # m, candidates for the clustering per tile of the budget (paper: 3 UC Merced, 4 TreeSatAI)
+    min_distance: float = 0.0  # metres, at least, between the outlines of tiles chosen at once; 0: they may touch
+    candidates: int = 0  # score so many tiles without labels per iteration, drawn by chance, not all; 0: all
     max_labels: int = 400  # labelled tiles at which a trial ends
     patience: int = 0  # end a trial after so many iterations without a gain in validation micro F1; 0: never
     min_gain: float = 0.001  # smallest rise of the validation micro F1 that counts as a gain
@@ -90,6 +94,7 @@ def check_ranges(settings: Settings) -> None:
         ("--initial", settings.initial, 1),
         ("--budget", settings.budget, 1),
         ("--multiplier", settings.multiplier, 1),
+        ("--candidates", settings.candidates, 0),
         ("--patience", settings.patience, 0),
         ("--seed", settings.seed, 0),
         ("--image-size", settings.image_size, 1 if settings.image_size == FEATURES else 32),
@@ -104,6 +109,8 @@ def check_ranges(settings: Settings) -> None:
             raise InputError(f"{flag} is {value}: it must be at most {most}")
     if not settings.checkpoint_seconds >= 0.0:
         raise InputError(f"--checkpoint-seconds is {settings.checkpoint_seconds}: it must be at least 0")
+    if not 0.0 <= settings.min_distance < math.inf:
+        raise InputError(f"--min-distance is {settings.min_distance}: it is a distance in metres, at least 0")
     if not recipe.learning_rate > 0.0:
         raise InputError(f"--learning-rate is {recipe.learning_rate}: it must be above 0")
     if not recipe.head_rate > 0.0:
@@ -125,6 +132,12 @@ def check_settings(settings: Settings) -> None:
             f"--batch-size {recipe.batch_size} is larger than the labelled set of --initial {settings.initial} tiles: "
             "lower the one or raise the other"
         )
+    new = settings.budget if find_query(settings.query).needs_previous else 0
+    times = settings.multiplier if settings.clustering else 1
+    if 0 < settings.candidates < (least := times * settings.budget + new):
+        reasons = f"{settings.budget} are chosen from {times} times as many"
+        reasons += f", and {new} are new in each iteration, without a reference" if new else ""
+        raise InputError(f"--candidates is {settings.candidates}: {reasons}: it must be at least {least}, or 0 for all")
     if settings.max_labels < settings.initial:
         raise InputError(f"--max-labels {settings.max_labels} is below --initial {settings.initial}: raise it")
 

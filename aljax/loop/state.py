@@ -1,5 +1,6 @@
 """The state of a run: everything on which the rest of the run depends."""
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ from jaxtyping import Float
 
 from aljax.loop.history import Record
 from aljax.loop.metrics import Metrics
+from aljax.loop.passes import Pass, Shard
 from aljax.loop.pool import Pool
 from aljax.loop.thresholds import AtThresholds, Thresholds
 from aljax.networks.model import Variables
@@ -35,8 +37,20 @@ class Training(NamedTuple):
     fit: Fit
 
 
-class Fitted(NamedTuple):
-    """The model is fitted; it has not been evaluated and the pool has no scores yet."""
+@dataclass(frozen=True)
+class Fitted:
+    """The model is fitted; the passes that evaluate it and score the pool have not begun, or are under way."""
+
+    shards: dict[str, list[Shard]] = field(default_factory=dict)
+    """What an earlier process kept of the passes, by their names, until they go on."""
+    passes: dict[str, Pass] = field(default_factory=dict)
+    """Those of this process; they grow with every batch."""
+
+    def begin(self, name: str, begun: Pass) -> Pass:
+        """The pass of that name, with what is kept of it."""
+        begun.put(self.shards.pop(name, ()))
+        self.passes[name] = begun
+        return begun
 
 
 class Predicted(NamedTuple):

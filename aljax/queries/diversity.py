@@ -157,9 +157,18 @@ class Covering(NamedTuple):
     sizes: Int[np.ndarray, " b"] | None
     """The size of each tile's cluster in the pool."""
 
+    def take(self, places: Int[np.ndarray, " k"]) -> "Covering":
+        """The tiles at these places of `chosen`."""
+        if self.clusters is None or self.sizes is None:
+            return Covering(self.chosen[places], None, None)
+        return Covering(self.chosen[places], self.clusters[places], self.sizes[places])
 
-def cover(key: Array | int, features: Float[AnyArray, "n d"], budget: int) -> Covering:
-    """What `coverage` chooses, which has the same arguments, and from which clusters."""
+
+def cover(key: Array | int, features: Float[AnyArray, "n d"], budget: int, everything: bool = False) -> Covering:
+    """What `coverage` chooses, which has the same arguments, and from which clusters.
+
+    With `everything` the other tiles of the pool follow, the one farthest from the centre of its cluster first.
+    """
     features = _float32(features)
     _check(features, budget)
     if len(features) <= budget:
@@ -174,7 +183,7 @@ def cover(key: Array | int, features: Float[AnyArray, "n d"], budget: int) -> Co
     # Empty clusters, as in a pool with many copies, are replaced by the tiles farthest from their centres.
     others = np.setdiff1d(np.arange(len(features)), chosen)
     farthest = others[np.argsort(-distances[others], kind="stable")]
-    chosen = np.concatenate([chosen, farthest])[:budget]
+    chosen = np.concatenate([chosen, farthest])[: None if everything else budget]
     return Covering(chosen, number_clusters(assignment[chosen]), np.bincount(assignment)[assignment[chosen]])
 
 

@@ -18,7 +18,7 @@ class Shortlist:
         scores: Float[np.ndarray, " k"] | None = None,
         embeddings: Float[np.ndarray, "k d"] | None = None,
     ) -> None:
-        """An empty shortlist, or one restored from `arrays`, which allows `select` but not `add`."""
+        """An empty shortlist, or one restored from `arrays`, which allows `select` but not `add` or `put`."""
         self.size = size
         self.rows: Int[np.ndarray, " k"] = np.empty(0, np.int64) if rows is None else rows
         self.scores: Float[np.ndarray, " k"] = np.empty(0, np.float32) if scores is None else scores
@@ -45,8 +45,6 @@ class Shortlist:
         scores, embeddings = np.asarray(as_array(scores)), as_array(embeddings)
         if len(unranked := np.flatnonzero(np.isnan(scores))):
             raise ValueError(f"the score of row {np.asarray(rows)[unranked[0]]} is NaN: every tile needs one")
-        if self._embeddings is None:
-            self._embeddings = np.empty((self.size, embeddings.shape[1]), np.float32)
         rows, first = np.unique(rows, return_index=True)
         held = len(self.rows)
         every_row = np.concatenate([self.rows, rows])
@@ -57,9 +55,32 @@ class Shortlist:
             return
         # New tiles take the places of those that drop out, so no other embedding is copied.
         places = np.concatenate([np.setdiff1d(np.arange(held), best), np.arange(held, len(best))])
-        self._embeddings[places] = np.asarray(embeddings)[first[entering - held]]
-        self.rows = _placed(self.rows, places, every_row[entering], len(best))
-        self.scores = _placed(self.scores, places, every_score[entering], len(best))
+        entering_embeddings = np.asarray(embeddings)[first[entering - held]]
+        self.put(places, every_row[entering], every_score[entering], entering_embeddings)
+
+    def changes(self, before: Int[np.ndarray, " l"]) -> dict[str, np.ndarray]:
+        """What has changed since `rows` were those `before`, as the arguments of `put` by their names."""
+        places = np.flatnonzero(self.rows != np.pad(before, (0, len(self.rows) - len(before)), constant_values=-1))
+        changed = self.rows[places], self.scores[places]
+        embeddings = np.empty((0, 0), np.float32) if self._embeddings is None else self._embeddings[places]
+        return dict(zip(("places", "rows", "scores", "embeddings"), (places, *changed, embeddings), strict=True))
+
+    def put(
+        self,
+        places: Int[np.ndarray, " k"],
+        rows: Int[np.ndarray, " k"],
+        scores: Float[np.ndarray, " k"],
+        embeddings: Float[np.ndarray, "k d"],
+    ) -> None:
+        """Puts tiles at places of the list, in the order of `rows`; places after its end make it longer."""
+        if not len(places):
+            return
+        if self._embeddings is None:
+            self._embeddings = np.empty((self.size, embeddings.shape[1]), np.float32)
+        self._embeddings[places] = embeddings
+        length = max(len(self.rows), int(places.max()) + 1)
+        self.rows = _placed(self.rows, places, rows, length)
+        self.scores = _placed(self.scores, places, scores, length)
 
     def select(
         self, key: Array | int, budget: int, multiplier: int, by_direction: bool = False

@@ -97,7 +97,7 @@ def run_experiment(
     ):
         wait_for_all("the run directory is open")
         check_same_settings(config)
-        check_same_checkpoint(store.number, settings.run_dir)
+        check_same_checkpoint(store.number, store.shards, settings.run_dir)
         with stopping_together():
             history = run(model, tiles, settings, store, progress, published)
         progress.end_run(store.saves, store.save_seconds)
@@ -197,7 +197,7 @@ def configuration(
     everything = {
         "archive": archive.name,
         "fingerprint": archive.fingerprint(),
-        "split": _digest(tiles),
+        "split": split_digest(Split(*(part.indices for part in tiles[:3]))),
         **({} if tiles.pool.are_features else {"pixel_type": archive.images.dtype.name}),
         **chosen,
         **own_query,
@@ -223,9 +223,9 @@ def describe_network(network: nn.Module) -> dict[str, Any]:
     return {"network": {"class": f"{type(network).__module__}:{type(network).__qualname__}", **own}}
 
 
-def _digest(tiles: SplitTiles) -> str:
+def split_digest(split: Split) -> str:
     """SHA-256 of the indices in pool, validation and test."""
     digest = hashlib.sha256()
-    for part in (tiles.pool, tiles.validation, tiles.test):
-        digest.update(np.asarray([len(part.indices), *part.indices], "<i8").tobytes())
+    for indices in split:
+        digest.update(np.asarray([len(indices), *indices], "<i8").tobytes())
     return digest.hexdigest()

@@ -1,7 +1,7 @@
 """The newest fitted model of a run, and its predictions on new tiles."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from aljax.networks.densenet import DenseNet
 from aljax.networks.head import Head
 from aljax.networks.loss_head import LossHead
 from aljax.networks.model import Model, Variables, check_network, init_variables
-from aljax.training.prediction import predict_probabilities
+from aljax.training.prediction import Compute, predict_probabilities
 from aljax.training.recipe import Recipe
 
 TILES_TO_CHECK = 16
@@ -73,18 +73,19 @@ class Classifier:
         return self.probabilities(self.tiles(np.asarray(images)), batch_size)
 
     def probabilities(
-        self, tiles: Tiles, batch_size: int | None = None, on_batch: Callable[[], object] = lambda: None
+        self,
+        tiles: Tiles,
+        batch_size: int | None = None,
+        on_batch: Callable[[], object] = lambda: None,
+        compute: Compute | None = None,
     ) -> Float[np.ndarray, "n c"]:
         """Probability of each class on the tiles of a set; `on_batch` is called after every batch.
 
-        Raises DivergedError where one is not a finite number.
+        With `compute`, from `aljax.engines`, another engine than XLA predicts. Raises DivergedError where one is not a
+        finite number.
         """
-        found = predict_probabilities(self.model, self.variables, tiles, batch_size, on_batch)
-        if len(odd := np.flatnonzero(~np.isfinite(found).all(1))):
-            raise DivergedError(
-                f"what the network predicts of {len(odd)} of {len(found)} tiles is not finite, as of number "
-                f"{odd[0] + 1}: look at its pixels, or choose another run"
-            )
+        found = predict_probabilities(self.model, self.variables, tiles, batch_size, on_batch, compute)
+        require_finite(found)
         return found
 
     def tiles(self, images: Images) -> Tiles:
@@ -138,6 +139,16 @@ class Classifier:
             )
         if images.size and self.image_size != FEATURES:
             warn_of_far_pixels(images, self.statistics)
+
+
+def require_finite(found: Float[np.ndarray, "n c"], but: Collection[int] = ()) -> None:
+    """Raises DivergedError where a probability is not a finite number, `but` for the rows that mean nothing."""
+    odd = [row for row in np.flatnonzero(~np.isfinite(found).all(1)).tolist() if row not in but]
+    if odd:
+        raise DivergedError(
+            f"what the network predicts of {len(odd)} of {len(found)} tiles is not finite, as of number {odd[0] + 1}: "
+            "look at its pixels, or choose another run"
+        )
 
 
 def _spread(count: int) -> list[int]:

@@ -21,8 +21,8 @@ import numpy as np
 from aljax.errors import InputError
 from aljax.loop.state import Measured, RunState
 from aljax.runs.checkpoints import read_newest
-from aljax.runs.packing import unpack
 from aljax.runs.run_dir import MAY_DIFFER
+from aljax.runs.shards import restore_state
 from aljax.system.stopping import SIGNALS, StoppedError, StopRequest
 from aljax.training.recipe import Recipe
 
@@ -123,8 +123,9 @@ class FollowingStore:
 
     def restore(self) -> RunState | None:
         newest = read_newest(self._run_dir / "checkpoints")
-        check_same_checkpoint(0 if newest is None else newest.number, self._run_dir)
-        return None if newest is None else unpack(newest.vectors, newest.facts, self._recipe)
+        state, shards = (None, 0) if newest is None else restore_state(self._run_dir, newest, self._recipe)
+        check_same_checkpoint(0 if newest is None else newest.number, shards, self._run_dir)
+        return state
 
     def keep(self, state: RunState, measured: Measured) -> None:
         pass
@@ -137,16 +138,17 @@ class FollowingStore:
             raise StoppedError(number)
 
 
-def check_same_checkpoint(number: int, run_dir: Path) -> None:
-    """Raises InputError if this process sees another newest checkpoint (`number`) than the first process."""
+def check_same_checkpoint(number: int, shards: int, run_dir: Path) -> None:
+    """Raises InputError if this process sees another newest checkpoint, or more or fewer shards, than the first one."""
     if jax.process_count() == 1:
         return
     from jax.experimental import multihost_utils
 
-    first = int(multihost_utils.broadcast_one_to_all(np.int32(number)))
-    if first != number:
+    first = tuple(np.asarray(multihost_utils.broadcast_one_to_all(np.array([number, shards], np.int32))).tolist())
+    if first != (number, shards):
+        own, other = (f"{seen[0]} (and {seen[1]} shards)" for seen in ((number, shards), first))
         raise InputError(
-            f"process {jax.process_index()} sees checkpoint {number} in {run_dir} and the first one {first}: give all "
+            f"process {jax.process_index()} sees checkpoint {own} in {run_dir} and the first one {other}: give all "
             "processes the same folder"
         )
 

@@ -14,11 +14,12 @@ import jax
 from aljax.errors import InputError, InputWarning
 from aljax.loop import constant
 from aljax.loop.history import Record, to_text
-from aljax.loop.state import Measured, RunState
+from aljax.loop.state import Fitted, Measured, RunState
 from aljax.runs.checkpoints import Checkpoint, CheckpointFolder, read_newest
 from aljax.runs.config import FORMAT, read_config
-from aljax.runs.packing import pack, unpack
+from aljax.runs.packing import pack
 from aljax.runs.probabilities import remove_unfinished, write_probabilities
+from aljax.runs.shards import add_shards, remove_shards, restore_state
 from aljax.system.files import disk_errors, remove_leftovers, write_atomically
 from aljax.system.locking import WriterLock
 from aljax.system.machine import describe_machine, differences
@@ -48,7 +49,7 @@ class Stop(Protocol):
 
 
 class RunStore:
-    """Checkpoints, probabilities, `config.json` and `history.jsonl` of one run, for one process at a time.
+    """Checkpoints, shards, probabilities, `config.json` and `history.jsonl` of one run, for one process at a time.
 
     The newest sound checkpoint is authoritative: it includes the history, from which `history.jsonl` is rewritten
     whenever they differ. Use as a context manager. Raises InputError if the directory holds a run with another
@@ -73,7 +74,7 @@ class RunStore:
         self._config, self._recipe = {"format": FORMAT, **config}, recipe
         self._interval, self._stop, self._remedy = checkpoint_seconds, stop, remedy
         self._state: RunState | None = None
-        self._number = self._end_of_iteration = 0
+        self._number = self._end_of_iteration = self._shards = 0
         self._saved_at = time.monotonic()
 
     def __enter__(self) -> "RunStore":
@@ -100,18 +101,27 @@ class RunStore:
         """The number of the newest checkpoint; 0 before the first."""
         return self._number
 
+    @property
+    def shards(self) -> int:
+        """How many shards of passes belong to that checkpoint."""
+        return self._shards
+
     def restore(self) -> RunState | None:
         """The state of the newest sound checkpoint, or None for a new run."""
         return self._state
 
     def offer(self, state: RunState) -> None:
-        """Saves the state if it is new and a checkpoint is due (`checkpoint_seconds`), or if the run is to stop.
+        """Saves what is new in the state if that is due (`checkpoint_seconds`), or if the run is to stop.
 
-        Raises StoppedError, after saving, if it is to stop.
+        Of passes that are under way it adds only what they found since. Raises StoppedError, after saving, if the run
+        is to stop.
         """
         to_stop = self._stop.check() if self._stop is not None else None
-        if state is not self._state and (to_stop or time.monotonic() - self._saved_at >= self._interval):
-            self.save(state)
+        if to_stop or time.monotonic() - self._saved_at >= self._interval:
+            if state is not self._state:
+                self.save(state)
+            if isinstance(state.stage, Fitted) and state.stage.passes:
+                self._save_passes(state.stage)
         if to_stop:
             raise StoppedError(to_stop)
 
@@ -133,8 +143,19 @@ class RunStore:
         with disk_errors(self.run_dir):
             self._checkpoints.write(number, vectors, facts)
             self._write_history(state.history)
+            remove_shards(self.run_dir)
             self._checkpoints.keep({number, self._number, end_of_iteration})
-        self._number, self._end_of_iteration, self._state = number, end_of_iteration, state
+        self._number, self._end_of_iteration, self._state, self._shards = number, end_of_iteration, state, 0
+        self._count_save(started)
+
+    def _save_passes(self, fitted: Fitted) -> None:
+        """Adds shards to the newest checkpoint, that of the fitted model."""
+        started = time.monotonic()
+        with disk_errors(self.run_dir):
+            self._shards = add_shards(self.run_dir, self._number, self._shards, fitted.passes)
+        self._count_save(started)
+
+    def _count_save(self, started: float) -> None:
         self._saved_at = time.monotonic()
         self.saves += 1
         self.save_seconds += self._saved_at - started
@@ -143,6 +164,7 @@ class RunStore:
         newest = read_newest(self.run_dir / "checkpoints")
         history = self.run_dir / "history.jsonl"
         if newest is None:
+            remove_shards(self.run_dir)
             if history.exists() and history.stat().st_size:
                 raise InputError(
                     f"{history} has finished iterations, but there is no checkpoint beside it to go on from: bring "
@@ -158,7 +180,8 @@ class RunStore:
                 stacklevel=2,
             )
         self._number, self._end_of_iteration = newest.number, newest.facts["end_of_iteration"]
-        self._state = unpack(newest.vectors, newest.facts, self._recipe)
+        self._state, self._shards = restore_state(self.run_dir, newest, self._recipe)
+        remove_shards(self.run_dir, after=self._shards)
         self._write_history(self._state.history)
 
     def _write_history(self, history: tuple[Record, ...]) -> None:

@@ -719,7 +719,7 @@ def test_round_goes_on_from_one_that_does_not_know_its_pixel_type_and_not_on_ano
     assert call() == 0
     fill(tmp_path / "run/round-2/to_label.csv")
     for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
-        write_geotiff(tmp_path / "tiles" / f"{tile}.png", pixels.astype(np.uint16) * 16)
+        write_geotiff(tmp_path / "tiles" / f"{tile}.png", pixels.astype(np.uint16) * 16, crs=None, transform=None)
     capsys.readouterr()
     assert call() == 2
     message = r"^error: pixel_type was uint8 in \S+/round-2 and is uint16: a warm start goes on with the same"

@@ -27,6 +27,7 @@ from aljax.data.features.numpy_files import ids_beside
 from aljax.data.features.unfinished import Unfinished
 from aljax.errors import InputError
 from aljax.networks.head import Head
+from aljax.training import prediction
 from aljax.training.prediction import predict_batches
 
 COUNT, BATCH = 11, 4
@@ -313,7 +314,7 @@ def test_overflow_of_half_precision_is_refused_and_float32_goes_on(made, monkeyp
         for rows, batch in predict_batches(*arguments):
             yield rows, batch._replace(embeddings=np.where(rows[:, None] == 6, 7e4, batch.embeddings))
 
-    monkeypatch.setattr(embed, "predict_batches", larger)
+    monkeypatch.setattr(prediction, "predict_batches", larger)
     assert run_command(monkeypatch, embed.main, *by_run(made, out), "--store", "float16") == 2
     ids = open_folder(made / "tiles", None, 32).ids
     message = f"error: tile {ids[6]} has a feature of 70000, and float16 ends at 65504: use --store float32"
@@ -333,7 +334,7 @@ def test_embedding_that_is_not_finite_names_the_tile(made, monkeypatch, tmp_path
         for rows, batch in predict_batches(*arguments):
             yield rows, batch._replace(embeddings=np.where(rows[:, None] == 1, np.nan, batch.embeddings))
 
-    monkeypatch.setattr(embed, "predict_batches", broken)
+    monkeypatch.setattr(prediction, "predict_batches", broken)
     assert run_command(monkeypatch, embed.main, *by_run(made, tmp_path / "f.npz")) == 2
     assert "the network gives tile part0/10.png features that are not finite" in capsys.readouterr().err
 

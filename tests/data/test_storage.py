@@ -18,7 +18,7 @@ from aljax.data import storage
 from aljax.data.archive import random_split
 from aljax.data.archives.folder import open_folder
 from aljax.data.storage import default_cache_dir, keep_tiles
-from aljax.data.tiles import images
+from aljax.data.tiles import files
 from aljax.data.tiles.images import EncodedImages, load, stream
 from aljax.errors import InputError
 from aljax.loop.history import TIMES
@@ -219,7 +219,7 @@ def test_load_gives_all_tiles(folder: Path) -> None:
 
 def test_tile_that_changes_beside_a_sample_is_not_taken_from_the_cache(folder: Path, tmp_path, monkeypatch) -> None:
     # In a large archive only some tiles are hashed.
-    monkeypatch.setattr(images, "HASHED_BYTES", 100)
+    monkeypatch.setattr(files, "HASHED_BYTES", 100)
     before = keep_tiles(open_folder(folder, None, 16), "cache", tmp_path / "cache")
     changed = pixels(4, seed=99, size=20)
     size = (folder / "05.tif").stat().st_size

@@ -220,8 +220,13 @@ def test_keys_differ_for_every_purpose_trial_iteration_and_epoch() -> None:
 
 
 def test_network_whose_predictions_are_not_finite_is_named(archive, network, tmp_path, monkeypatch) -> None:
-    predict = querying.predict_all
-    monkeypatch.setattr(querying, "predict_all", lambda *a, **k: (predict(*a, **k)[0] * np.nan, None))
+    predict = querying.predict_batches
+
+    def broken(*arguments):
+        for rows, batch in predict(*arguments):
+            yield rows, batch._replace(probabilities=batch.probabilities * np.nan)
+
+    monkeypatch.setattr(querying, "predict_batches", broken)
     with pytest.raises(DivergedError, match="trial 1, iteration 1: what the network predicts is not finite"):
         run(archive, network, settings(tmp_path))
 

@@ -144,9 +144,9 @@ def test_reported_is_the_test_set_and_a_trial_ends_by_the_validation_set(model, 
 def test_numbers_of_purposes_are_those_of_older_runs() -> None:
     assert [purpose.name for purpose in sorted(Purpose)] == [
         *("SPLIT", "NORMALISATION", "INITIAL_LABELS", "WEIGHTS", "TRAINING", "RANDOM_QUERY", "CLUSTERING"),
-        *("COVERAGE", "SCORE", "RESAMPLING"),
+        *("COVERAGE", "SCORE", "RESAMPLING", "DEALING", "CANDIDATES"),
     ]
-    assert sorted(map(int, Purpose)) == [*range(1, 10), 12]
+    assert sorted(map(int, Purpose)) == [*range(1, 13)]
 
 
 @pytest.mark.parametrize("stands_in", [False, True])

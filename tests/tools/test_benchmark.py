@@ -14,7 +14,9 @@ from waiting import until
 
 from aljax.errors import InputError
 from tools import benchmark
+from tools import benchmarked_peers as peers
 from tools.benchmark import Row, lines
+from tools.benchmarked import kmeans_in_jax
 from tools.duel import Timing, Way, Work, duels
 
 
@@ -169,6 +171,37 @@ def test_a_hundred_tiles_are_left_out_where_a_cpu_has_no_room(gibibytes, on_cpu,
     rows = [row for row in benchmark.rows_of_network("float32", on_cpu) if row.name.startswith("train")]
     assert [row.ways[0].arguments["batch"] for row in rows] == batches
     assert [row.name.split(",")[1] for row in rows] == [f" batch {batch}" for batch in batches]
+
+
+@pytest.mark.parametrize(
+    "installed", [("onnx", "openvino", "onnxruntime", "faiss"), ("openvino",), ("onnx", "openvino"), ()]
+)
+def test_peers_have_lines_where_they_are_installed_and_can_do_the_work(installed, monkeypatch) -> None:
+    monkeypatch.setattr(benchmark, "find_spec", lambda name: name if name in installed else None)
+    engines = [
+        name for name, module in (("OpenVINO", "openvino"), ("ONNX Runtime", "onnxruntime")) if module in installed
+    ]
+    engines = engines if "onnx" in installed else []  # which writes what they read
+    for precision, on_cpu, expected in (
+        ("float32", True, engines),
+        ("bfloat16", True, [name for name in engines if name == "OpenVINO"]),
+        ("float32", False, []),
+    ):
+        rows = [row for row in benchmark.rows_of_network(precision, on_cpu) if row.name.startswith("score")]
+        assert [[way.name for way in row.ways] for row in rows] == [["aljax", *expected]] * len(rows)
+    rows = [row for row in benchmark.rows_of_parts(True) if row.name.startswith("kmeans")]
+    expected = ["aljax", "scikit-learn", *(["faiss"] if "faiss" in installed else [])]
+    assert [[way.name for way in row.ways] for row in rows] == [expected] * len(rows)
+
+
+def test_works_of_peers_do_what_their_rows_say() -> None:
+    for package in ("onnx", "openvino", "onnxruntime", "faiss"):
+        pytest.importorskip(package)
+    passes = {"count": 2, "batch": 2, "size": 32, "bands": 3}
+    for work in (peers.score_in_openvino(**passes, precision="float32"), peers.score_in_onnxruntime(**passes)):
+        assert work() == {}
+    found, own = (build(count=60, clusters=20)()["inertia"] for build in (peers.kmeans_in_faiss, kmeans_in_jax))
+    assert 0.8 < found / own < 1.5
 
 
 def test_out_that_is_a_folder_is_refused_before_anything_is_measured(monkeypatch, tmp_path: Path) -> None:

@@ -1,14 +1,21 @@
 """Geometries of tiles from GeoParquet files, which store them beside the features."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from aljax.data.archive import Archive
 from aljax.data.features.parquet import columns_of, find_files, is_parquet
-from aljax.data.geojson import DECIMALS, Geometry
+from aljax.data.geojson import DECIMALS, Geometry, outline_of, read_outlines
 from aljax.data.label_rows import normal
-from aljax.errors import InputError
+from aljax.data.space.distances import Footprints
+from aljax.data.space.footprints import locate
+from aljax.errors import InputError, InputWarning
 
 
 def has_geometry(path: Path) -> bool:
@@ -27,6 +34,35 @@ def read_geometries(path: Path, ids: Sequence[str]) -> list[Geometry | None]:
     for file in find_files(path):
         found |= _read(file)
     return [found.get(normal(tile)) for tile in ids]
+
+
+def with_footprints(archive: Archive, features: Path | None = None, required: bool = False) -> Archive:
+    """The archive with the places of its tiles, from their files or, if these have none, beside their `features`.
+
+    Raises InputError for places that cannot be read if they are `required`; otherwise warns, and there are none.
+    """
+    try:
+        found: list[Any] = read_outlines(archive)
+        if features is not None and has_geometry(features) and all(outline is None for outline in found):
+            found = [outline_of(shape) for shape in read_geometries(features, archive.ids)]
+        footprints = None if all(one is None for one in found) else locate(found)
+        if footprints is not None:
+            _refuse_one_place(footprints, archive)
+    except InputError as error:
+        if required:
+            raise
+        warnings.warn(InputWarning(f"nobody knows which tiles show the same place: {error}"), stacklevel=2)
+        return archive
+    return replace(archive, footprints=footprints)
+
+
+def _refuse_one_place(footprints: Footprints, archive: Archive) -> None:
+    """Raises InputError if most tiles have the same outline: software wrote it for want of a better one."""
+    count = int(np.bincount(footprints.of[footprints.of >= 0]).max())
+    if count > max(1, len(archive.ids) // 2):
+        raise InputError(
+            f"{count} of {len(archive.ids)} tiles of {archive.name} have one and the same outline: mend their places"
+        )
 
 
 def _read(file: Path) -> Mapping[str, Geometry | None]:

@@ -1,6 +1,7 @@
-"""Features that are being computed: the finished rows in a temporary file beside the final one, and their number."""
+"""Features, or predictions, that are being computed: their finished rows in a temporary file beside the final one."""
 
 import fcntl
+import hashlib
 import json
 import os
 import time
@@ -8,9 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PyTree
 
+from aljax.data.archive import Archive
+from aljax.data.tiles.images import EncodedImages
 from aljax.errors import InputError
 from aljax.system.files import write_atomically
 
@@ -105,3 +109,18 @@ class Unfinished:
         about = {"made_of": self._made_of, "done": self.done, "batch_size": self.batch_size}
         write_atomically(self.about, json.dumps(about, indent=2) + "\n")
         self._saved_at = time.monotonic()
+
+
+def digest_archive(archive: Archive) -> str:
+    """SHA-256 of what rows for the tiles of an archive are made of."""
+    stamp = archive.images.stamp if isinstance(archive.images, EncodedImages) else ""
+    return digest([archive.digest, stamp, *archive.ids], ())
+
+
+def digest(texts: list[str], arrays: PyTree) -> str:
+    """SHA-256 of texts, and of arrays with their names, shapes and types."""
+    found = hashlib.sha256("\n".join(texts).encode())
+    for path, array in jax.tree.leaves_with_path(arrays):
+        found.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()

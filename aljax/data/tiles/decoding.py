@@ -19,9 +19,8 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import Image
 
+from aljax.data.tiles import plain_tiff
 from aljax.data.tiles.nodata import Masks, fill
-from aljax.data.tiles.plain_tiff import PlainTiff, parse
-from aljax.data.tiles.plain_tiff import read as read_plain
 from aljax.errors import InputError
 
 # A tile is a small image; a larger one is a whole scene, or a malicious file.
@@ -84,8 +83,9 @@ def read_header(path: Path) -> Header:
         raise InputError(f"{name} is not readable ({error.strerror}): check its permissions") from error
     with _naming(name):
         if _is_tiff(start, name):
-            if plain := parse(start, length):
-                return Header(_plain_form(plain, name), False)
+            with plain_tiff.plain_page(start, length) as page:
+                if page is not None:
+                    return Header(_plain_form(page, name), False)
             with _rasterio().open(path, driver="GTiff") as source:
                 return Header(_tiff_form(source, name), False)
         with Image.open(path) as image:
@@ -151,18 +151,24 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def _decode_tiff(data: bytes, name: str) -> Shaped[np.ndarray, "h w bands"]:
-    plain = parse(data, len(data))
-    if plain is not None:
-        _plain_form(plain, name)
-        pixels = read_plain(data, plain)
-        if pixels is not None:
-            fill(pixels, [plain.nodata] * plain.bands, {}, name)
+    with plain_tiff.plain_page(data, len(data)) as page:
+        if page is not None:
+            form = _plain_form(page, name)
+            pixels = _laid_out(plain_tiff.read(page))
+            fill(pixels, [plain_tiff.nodata(page)] * form.bands, {}, name)
             return pixels
     with _rasterio().MemoryFile(data) as file, file.open(driver="GTiff") as source:
         _tiff_form(source, name)
-        pixels = np.moveaxis(source.read(), 0, -1)
+        pixels = _laid_out(np.moveaxis(source.read(), 0, -1))
         fill(pixels, source.nodatavals, _masks(source), name)
-    return np.ascontiguousarray(pixels)
+        return pixels
+
+
+def _laid_out(pixels: Shaped[np.ndarray, "h w bands"]) -> Shaped[np.ndarray, "h w bands"]:
+    """The same pixels as they are checked and resized fastest: bytes with the bands side by side, all others apart."""
+    if pixels.dtype.itemsize == 1:
+        return np.ascontiguousarray(pixels)
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)), 0, -1)
 
 
 def _masks(source: Any) -> Masks:
@@ -188,10 +194,11 @@ def _tiff_form(source: Any, name: str) -> TileForm:
     return form
 
 
-def _plain_form(tiff: PlainTiff, name: str) -> TileForm:
-    _check_size(tiff.width, tiff.height, name)
-    form = TileForm(tiff.bands, tiff.dtype.name)
-    _check_blocks((tiff.width, tiff.height), (tiff.block_height, tiff.block_width), form, name)
+def _plain_form(page: Any, name: str) -> TileForm:
+    size, form = (page.imagewidth, page.imagelength), TileForm(page.samplesperpixel, page.dtype.name)
+    _check_size(*size, name)
+    block = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    _check_blocks(size, block, form, name)
     return form
 
 

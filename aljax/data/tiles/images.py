@@ -129,6 +129,10 @@ class Tolerant:
         """Unreadable tiles among those accessed so far."""
         return dict(sorted(self._noted.items()))
 
+    def is_unreadable(self, index: int) -> bool:
+        """Whether this tile was accessed and could not be read; threads may be reading others."""
+        return index in self._noted
+
     def __getitem__(self, index: int, /) -> Shaped[np.ndarray, "h w bands"]:
         try:
             return np.asarray(self.images[index])
