@@ -11,12 +11,12 @@ label.html in a browser, label its tiles with a few keys, and replace the empty 
 saves. (Or write 0 or 1 into its cells in a spreadsheet; --sheets draws its tiles on contact sheets. Where tiles have a
 georeference, round.html is a map of all of them, and to_label.geojson one of the round's for a GIS.) Then repeat the
 same command. It trains on all labels so far, measures F1 on the test tiles, chooses the next tiles by the query
-function, and writes predictions of all other tiles to predictions.csv (not with --query random, which needs no
-predictions; 0 and 1 with --threshold). All labels so far are in labels.csv. A class that nobody is sure of is left
-open, by ? on the page or an empty cell in the row, and the tile's other classes count. A tile that cannot be labelled
-gets the word skip in the column split of its row and never comes back; tiles that cannot be read are listed in
-unreadable.csv and left out until they are repaired. With --finish, or when no tile is left, the command trains on all
-labels and chooses no tiles.
+function, and writes predictions of all other tiles (with --candidates, of those that were drawn) to predictions.csv
+(not with --query random, which needs no predictions; 0 and 1 with --threshold). All labels so far are in labels.csv. A
+class that nobody is sure of is left open, by ? on the page or an empty cell in the row, and the tile's other classes
+count. A tile that cannot be labelled gets the word skip in the column split of its row and never comes back; tiles that
+cannot be read are listed in unreadable.csv and left out until they are repaired. With --finish, or when no tile is
+left, the command trains on all labels and chooses no tiles.
 
 After the training a line says what the last round has gained in percentage points, and the last three, with a 95 %
 interval: how far other test tiles would agree. Another says what the tiles of the new form would likely bring: how far

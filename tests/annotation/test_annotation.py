@@ -223,6 +223,15 @@ def test_tpd_compares_with_the_round_before_where_there_is_one(call, tmp_path, c
         assert "TPD compares with the probabilities of the round before" in capsys.readouterr().err
 
 
+def test_tpd_compares_a_part_of_the_pool_that_stays_over_the_rounds(call, tmp_path) -> None:
+    forms = rounds(call, tmp_path / "run", 4, "--query", "tpd", "--candidates", 16)
+    parts = [{row["id"] for row in read(tmp_path / f"run/round-{number}/predictions.csv")} for number in (2, 3, 4)]
+    assert [len(part) for part in parts] == [16] * 3
+    for before, after, form in zip(parts, parts[1:], forms[2:], strict=False):
+        assert len(after & before) == 12
+        assert {row["id"] for row in form} <= before & after
+
+
 def test_another_network_starts_afresh_and_says_so(call, tmp_path, capsys) -> None:
     rounds(call, tmp_path / "run", 2)
     fill(tmp_path / "run/round-2/to_label.csv")
