@@ -185,6 +185,23 @@ def test_disputed_tiles_come_back_once_and_the_newer_answer_of_a_person_counts(c
     assert not again & {*shared[:2]}  # it came back, and stays disputed
 
 
+def test_a_class_that_is_added_to_an_older_form_stays_where_the_tile_came_back_without_it(call, folder, capsys) -> None:
+    shared = both_answer(call, folder)
+    assert call("--disputed-first") == 0
+    for name in NAMES:
+        fill(form_of(folder, 2, name))
+    more = ("--classes", ",".join((*ARCHIVE.class_names, "later")))
+    assert call("--disputed-first", *more) == 0  # round 3 has the class
+    for name in NAMES:
+        fill(form_of(folder, 3, name))
+        head, *rows = form_of(folder, 1, name).read_text().splitlines()
+        form_of(folder, 1, name).write_text("\n".join([f"{head},later", *(f"{row},1" for row in rows)]) + "\n")
+    assert call("--disputed-first", *more) == 0
+    found = {row["id"]: row for row in read(folder / "run/labels.csv")}
+    assert [found[tile]["later"] for tile in shared] == ["1"] * len(shared)
+    assert [found[shared[0]][name] for name in ARCHIVE.class_names] == expected(shared[0])
+
+
 def test_late_and_partial_forms_join_when_they_come(call, folder, capsys) -> None:
     assert call() == 0
     assert call("--go-on") == 0  # nobody has answered
