@@ -67,10 +67,17 @@ def main() -> None:
         settings, round_, tiles, predicted
     )
     print(f"{len(tiles)} tiles of {round_.folder}: {', '.join(map(str, written))}")
-    more = f" --annotator {settings.annotator}" if settings.annotator else ""
+    who = settings.annotator or whose_answers(round_, settings.to)
+    more = f" --annotator {who}" if who else ""
     more += f" --round {settings.round}" if settings.round else ""
     command = f"aljax exchange import --run-dir {settings.run_dir} --from {settings.to}{more} FILE"
     print(f"take the answers back with `{command}`")
+
+
+def whose_answers(round_: Round, tool: str) -> str:
+    """What `import` is to be told of whose answers they are, in a round of several; only Label Studio names users."""
+    names = [name for name in round_.sheets if name]
+    return ",".join(f"{name}=USER" for name in names) if tool == "label-studio" else "NAME" if names else ""
 
 
 def waiting_tiles(round_: Round, annotator: str) -> list[str]:

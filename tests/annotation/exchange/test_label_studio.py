@@ -297,9 +297,13 @@ def test_answers_about_tiles_of_the_other_annotator_are_told(take, task, run_dir
 
 def test_export_for_one_annotator_has_that_ones_tiles_and_the_round_stays_known(exchange, run_dir, tmp_path) -> None:
     for_two(run_dir)
-    assert exchange("export", "--to", "label-studio", "--out", tmp_path / "x.json", "--annotator", "ben")[0] == 0
+    status, said, _ = exchange("export", "--to", "label-studio", "--out", tmp_path / "x.json", "--annotator", "ben")
+    assert (status, said.endswith("--from label-studio --annotator ben FILE`\n")) == (0, True)
     assert [task["data"]["tile"] for task in json.loads((tmp_path / "x.json").read_text())] == [*TILES[3:]]
-    assert exchange("export", "--to", "label-studio", "--out", tmp_path / "y.json")[0] == 0
+    status, said, _ = exchange("export", "--to", "label-studio", "--out", tmp_path / "y.json")
+    assert (status, said.endswith("--annotator ana=USER,ben=USER FILE`\n")) == (0, True)
+    said = exchange("export", "--to", "cvat", "--out", tmp_path / "z.xml")[1]
+    assert said.endswith("--annotator NAME FILE`\n")  # which says nothing of users
     assert len(list((tmp_path / "images").iterdir())) == len(TILES)
     status, _, error = exchange("export", "--to", "label-studio", "--out", tmp_path / "z.json", "--annotator", "cia")
     assert (status, "has forms for ana, ben" in error) == (2, True)
