@@ -200,6 +200,12 @@ def test_data_of_the_name_of_a_control_stand_elsewhere_in_csv(exchange, names, r
     assert cells(run_dir)["a.tif"] == ["0"] * 5
 
 
+def test_csv_of_another_project_is_refused(exchange, tmp_path) -> None:
+    (tmp_path / "other.csv").write_text("id,text,sentiment\n1,hello,good\n")
+    error = exchange("import", "--from", "label-studio", tmp_path / "other.csv")[2]
+    assert error.endswith("other.csv has no column 'image': the file is of another project\n")
+
+
 def test_csv_fills_in_the_form(exchange, names, run_dir, tmp_path) -> None:
     time = "2026-11-28T05:26:52.233482Z"
     answers = [
@@ -246,6 +252,9 @@ def test_exports_of_other_projects_are_refused(take, task, row) -> None:
     assert "task 7: annotations is no list of objects" in take([{**task("a.tif"), "annotations": [1, 2]}])[1]
     assert "task 7: result is no list of objects" in take([task("a.tif", {**annotation(), "result": 3})])[1]
     assert "is no list of tasks" in take({"a": 1})[1]
+    twice = {**annotation(chosen("classes", TREES)), "updated_at": None}, {**annotation(), "updated_at": None}
+    assert "by one person, in" in (error := take([task("a.tif", *twice)])[1])
+    assert error.count("task 7") == 1
     assert "has no answers yet" in take([task("a.tif")])[1]
 
 
