@@ -15,9 +15,13 @@ file.
 
 CVAT: make a task with the .labels.json beside the file (Raw) and the pictures. With predictions, upload the file as
 annotations (CVAT 1.1). A tile is answered when it has a tag set by hand; one that shows no class, or as predicted, gets
-the tag "answered", and a class that you are not sure of its box "unsure".
+the tag "answered", one that cannot be labelled the tag of that name, and a class that you are not sure of its box
+"unsure".
 
 GeoJSON: write 1, 0 or ? into the columns of the classes. A tile that cannot be labelled gets skip in the column split.
+
+In a round of several annotators, --annotator NAME writes the tiles of one, for a task or project of their own: the
+tools do not show which tile is for whom.
 """
 
 import csv
