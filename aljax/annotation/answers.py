@@ -126,11 +126,12 @@ def _collect(
     skipped = np.ones((len(people), len(tiles)), bool)
     for name, _, table in forms:
         assert table.parts is not None
-        person, rows = people.index(name), [tiles[tile] for tile in table.ids]
-        cells = np.full((len(rows), len(class_names)), UNKNOWN, np.uint8)
-        cells[:, [class_names.index(each) for each in table.class_names]] = table.labels
-        skips = (table.parts == SKIPPED) | (cells == UNKNOWN).all(1)
-        votes[person, rows] = np.where(skips[:, None], UNKNOWN, cells)
+        person, rows = people.index(name), np.array([tiles[tile] for tile in table.ids], int)
+        skips = (table.parts == SKIPPED) | (table.labels == UNKNOWN).all(1)
+        # A class that this form does not have yet may have been added to an older one.
+        columns = [class_names.index(each) for each in table.class_names]
+        votes[person, rows[:, None], columns] = table.labels
+        votes[person, rows[skips]] = UNKNOWN
         skipped[person, rows] = skips
     return votes, np.asarray(skipped.all(0))
 

@@ -15,10 +15,11 @@ from aljax.keys import Purpose, derive_key
 from aljax.loop.history import Record
 from aljax.loop.metrics import THRESHOLD, is_above
 from aljax.loop.thresholds import Asked, Thresholds, find_threshold
-from aljax.reports.gains import Gain, gain, outlook, resample
+from aljax.reports.gains import Gain, Resampled, gain, outlook, resample
 from aljax.runs.config import read_config
 from aljax.runs.probabilities import probabilities_file, read_probabilities
 
+SAME = 1e-4  # scores that differ by less do so by rounding
 ROUNDS = 3  # last rounds whose gain is told beside that of the last one
 
 
@@ -56,12 +57,19 @@ def describe_gains(
         gains = ", ".join(f"{name} {gain(each, -1 - back).in_points()}" for name, each in named.items())
         return f"since round {begin.number}, with {rounds[-1].num_labelled - begin.num_labelled} labels: {gains}"
 
-    lines = [f"points gained {'; '.join(map(since, sorted({1, min(ROUNDS, len(rounds) - 1)})))}"]
+    backs = sorted({1, min(ROUNDS, len(rounds) - 1)})
+    lines = [f"points gained {'; '.join(map(since, backs))}{_changed(scores, history, asked, backs)}"]
     if more:
         numbers = np.array([one.num_labelled for one in rounds])
         outlooks = (f"{name} {_said(outlook(numbers, each, more))}" for name, each in named.items())
         lines.append(f"points that another {more} labels would likely bring: {', '.join(outlooks)}")
     return lines
+
+
+def _changed(scores: Resampled, history: Sequence[Record], asked: Asked | None, backs: Sequence[int]) -> str:
+    """Says so where the labels of test tiles are not those that a round was measured with when it was made."""
+    same = (abs(scores.micro[0, -1 - back] - history[-1 - back].micro_f1) < SAME for back in backs)
+    return "" if asked is not None or all(same) else " (by the test labels of now, which have changed)"
 
 
 def _said(found: Gain | None) -> str:

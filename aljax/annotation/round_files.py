@@ -104,7 +104,7 @@ def check_classes_kept(forms: Mapping[Path, Sequence[str]]) -> None:
         if not {*classes} <= {*newer}:
             raise InputError(
                 f"{newest} has the classes {', '.join(newer)}, and {form} has {', '.join(classes)}: use the same "
-                "in both"
+                "in both; a class that is new comes by --classes first, and into older forms once a round has it"
             )
 
 

@@ -3,31 +3,26 @@
     aljax annotate --images DIR --classes trees,water,pavement --run-dir runs/mine
     aljax annotate --images DIR --features FILE --classes trees,water,pavement --run-dir runs/mine
 
+The first call chooses random tiles, some for training and some for the test. Every round is a folder: open its
+label.html in a browser, label its tiles with a few keys, and replace the empty to_label.csv by the one that the page
+saves. (Or write 0 or 1 into its cells in a spreadsheet; --sheets draws its tiles on contact sheets. `aljax exchange`
+gives them to Label Studio, CVAT or QGIS.) Then repeat the same command. It trains on all labels so far, measures F1 on
+the test tiles, and chooses the next tiles by the query function. It does so again after each round, and goes on with
+one that was stopped. With --finish, or when no tile is left, it trains on all labels and chooses no tiles.
+
+A class that nobody is sure of is left open, by ? on the page or an empty cell in the row, and the tile's other classes
+count. A tile that cannot be labelled gets the word skip in the column split of its row and never comes back; tiles that
+cannot be read are listed in unreadable.csv and left out until they are repaired.
+
+All labels so far are in labels.csv, and predictions of all other tiles in each round's predictions.csv (not with
+--query random, which needs none; with --candidates, of those that were drawn; 0 and 1 with --threshold). Where tiles
+have a georeference, round.html is a map of all of them, and to_label.geojson one of the round's for a GIS.
+
 With --features, from a network that was trained elsewhere (`aljax embed` writes such a file), a head is fitted in a
 second, the first tiles cover the features, and boundary is the query. Without, DenseNet121 is trained on the pixels.
 
-The first call chooses random tiles, some for training and some for the test. Every round is a folder: open its
-label.html in a browser, label its tiles with a few keys, and replace the empty to_label.csv by the one that the page
-saves. (Or write 0 or 1 into its cells in a spreadsheet; --sheets draws its tiles on contact sheets. Where tiles have a
-georeference, round.html is a map of all of them, and to_label.geojson one of the round's for a GIS.) Then repeat the
-same command. It trains on all labels so far, measures F1 on the test tiles, chooses the next tiles by the query
-function, and writes predictions of all other tiles (with --candidates, of those that were drawn) to predictions.csv
-(not with --query random, which needs no predictions; 0 and 1 with --threshold). All labels so far are in labels.csv. A
-class that nobody is sure of is left open, by ? on the page or an empty cell in the row, and the tile's other classes
-count. A tile that cannot be labelled gets the word skip in the column split of its row and never comes back; tiles that
-cannot be read are listed in unreadable.csv and left out until they are repaired. With --finish, or when no tile is
-left, the command trains on all labels and chooses no tiles.
-
-After the training a line says what the last round has gained in percentage points, and the last three, with a 95 %
-interval: how far other test tiles would agree. Another says what the tiles of the new form would likely bring: how far
-the curve through the last rounds would rise, with an interval for the test tiles, the chance of each training and the
-form of the curve. It is called unclear where it may be nothing as well as more than a point. Rounds on other tiles, or
-with other test tiles, are not compared.
-
-The last columns of to_label.csv say why a tile was chosen, and nothing is read from them: its score by the query, with
-the rank among all tiles without labels; its cluster and the number of candidates in it; the nearest labelled tile and
-the distance to it, of the embeddings that are clustered; the classes most in doubt with their probabilities; and the
-group of tiles in this form that are alike. What a query does not have is blank, as all is for tiles drawn by chance.
+Labels that you already have are given with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
+column split may say test or validation).
 
 A later round may add classes, by --classes with one more name or by a column more in --labels. On older tiles they are
 unknown, until their forms have such columns as well: without those of test tiles a class cannot be measured.
@@ -39,14 +34,22 @@ what the answers come to: where people differ, what --disagreement says. agreeme
 class and who differs from whom. With --disputed-first the tiles on which they differ come back once, to all, before new
 ones.
 
-Neighbours in a mosaic look alike, and scores on test tiles beside tiles to learn from flatter: --test-blocks METRES
-draws the test tiles in blocks (a random tile and those around it) and never trains on a tile nearer to them, in later
-rounds too. --min-distance METRES keeps the tiles of a batch apart. Both are distances on the ground between the nearest
-points of two tiles, right at any latitude and over the borders of zones; neighbours are 0 m apart. A tile that shares
-more than half of the ground of a test tile, of another year maybe, is not trained on either.
+Neighbours in a mosaic look alike, and scores on test tiles beside tiles to learn from are too good: --test-blocks
+METRES draws the test tiles in blocks (a random tile and those around it) and never trains on a tile nearer to them, in
+later rounds too. --min-distance METRES keeps the tiles of a batch apart. Both are distances on the ground between the
+nearest points of two tiles, right at any latitude and over the borders of zones; neighbours are 0 m apart. A tile that
+shares more than half of the ground of a test tile, of another year maybe, is not trained on either.
 
-Labels that you already have are given with --labels in place of --classes (CSV with id,CLASS,CLASS,... or id,labels; a
-column split may say test or validation). Repeat the same command to go on with a round that was stopped.
+The last columns of to_label.csv say why a tile was chosen, and nothing is read from them: its score by the query, with
+the rank among all tiles without labels; its cluster and the number of candidates in it; the nearest labelled tile and
+the distance to it, of the embeddings that are clustered; the classes most in doubt with their probabilities; and the
+group of tiles in this form that are alike. What a query does not have is blank, as all is for tiles drawn by chance.
+
+After the training a line says what the last round has gained in percentage points, and the last three, with a 95 %
+interval: how far other test tiles would agree. Another says what the tiles of the new form would likely bring: how far
+the curve through the last rounds would rise, with an interval for the test tiles, the chance of each training and the
+form of the curve. It is called unclear where it may be nothing as well as more than a point. Rounds on other tiles, or
+with other test tiles, are not compared.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Computes features of tiles, the inputs of a network's last layer, on which `aljax run` trains a head.
+"""Computes features of tiles, the inputs of a network's last layer: `annotate` and `run` train a head on them.
 
     aljax embed --images DIR --init-weights weights/rgb.safetensors --out features.parquet
     aljax embed --images DIR --run-dir runs/mine --out features.npz
@@ -94,7 +94,9 @@ def embed(
     by = f"the network of {run_dir}" if run_dir else f"DenseNet121 with the weights {init_weights}"
     by += "" if compute is None else ", in OpenVINO"
     print(f"{len(ids)} tiles, {width} features each in {store}, by {by}: {out}")
-    print(f"to use them: aljax run --features {shlex.quote(str(out))} --labels LABELS.csv --run-dir RUN")
+    features = f"--features {shlex.quote(str(out))}"
+    print(f"to use them: aljax annotate --images {shlex.quote(str(images))} {features} --classes A,B,C --run-dir RUN")
+    print(f"or, where labels are known: aljax run {features} --labels LABELS.csv --run-dir RUN")
 
 
 def _check(out: Path, run_dir: Path | None, init_weights: Path | None, image_size: int | None) -> None:

@@ -129,8 +129,10 @@ def warn_of_missing(tables: Mapping[Path, CsvLabels], class_names: Iterable[str]
     for name in class_names:
         without = {path: len(table.ids) for path, table in tables.items() if name not in table.class_names}
         if without:
-            message = f"class {name} is unknown on {sum(without.values())} tiles, for want of a column in "
-            message += f"{', '.join(map(str, without))}: add it there to label them, too"
+            paths = [*map(str, without)]
+            told = ", ".join(paths) if len(paths) < 3 else f"{len(paths)} files, as {paths[0]}"
+            message = f"class {name} is unknown on {sum(without.values())} tiles, for want of a column in {told}"
+            message += ": add it there to label them, too"
             warnings.warn(InputWarning(message), stacklevel=3)
 
 

@@ -87,9 +87,9 @@ def set_title(figure: Any, title: str, panels: Sequence[Panel]) -> None:
     """The title above the panels, and of how many trials their means are."""
     points = [row["trials"] for panel in panels for series in panel.histories.values() for row in summarise(series)]
     fewest, most = min(points), max(points)
-    trials = f"{most} trial{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} trials"
-    band = ", band: one standard deviation" if most > 1 else ""
-    figure.suptitle(f"{title}\nmean of {trials}{band}", fontsize="medium")
+    trials = f"{most} trials" if fewest == most else f"{fewest} to {most} trials"
+    means = f"\nmean of {trials}, band: one standard deviation" if most > 1 else ""
+    figure.suptitle(title + means, fontsize="medium")
 
 
 def draw_classes(

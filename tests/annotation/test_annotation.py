@@ -688,7 +688,9 @@ def test_class_can_be_added_in_a_later_round(call, tmp_path, capsys) -> None:
     assert "the classes are class0,class1 and were class0,class1,class2" in capsys.readouterr().err
     fill_in(4, "class0", "class1")
     assert call(*options) == 2
-    assert "round-4/to_label.csv has the classes class0, class1, and" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "round-4/to_label.csv has the classes class0, class1, and" in said
+    assert said.endswith("a class that is new comes by --classes first, and into older forms once a round has it\n")
 
 
 def test_class_that_is_added_to_brought_labels_is_unknown_on_older_forms(call, tmp_path, capsys) -> None:

@@ -185,6 +185,24 @@ def test_disputed_tiles_come_back_once_and_the_newer_answer_of_a_person_counts(c
     assert not again & {*shared[:2]}  # it came back, and stays disputed
 
 
+def test_a_class_that_is_added_to_an_older_form_stays_where_the_tile_came_back_without_it(call, folder, capsys) -> None:
+    shared = both_answer(call, folder)
+    assert call("--disputed-first") == 0
+    for name in NAMES:
+        fill(form_of(folder, 2, name))
+    more = ("--classes", ",".join((*ARCHIVE.class_names, "later")))
+    assert call("--disputed-first", *more) == 0  # round 3 has the class
+    assert re.search(r"want of a column in 4 files, as \S+round-1/to_label-ana\.csv: add it", capsys.readouterr().err)
+    for name in NAMES:
+        fill(form_of(folder, 3, name))
+        head, *rows = form_of(folder, 1, name).read_text().splitlines()
+        form_of(folder, 1, name).write_text("\n".join([f"{head},later", *(f"{row},1" for row in rows)]) + "\n")
+    assert call("--disputed-first", *more) == 0
+    found = {row["id"]: row for row in read(folder / "run/labels.csv")}
+    assert [found[tile]["later"] for tile in shared] == ["1"] * len(shared)
+    assert [found[shared[0]][name] for name in ARCHIVE.class_names] == expected(shared[0])
+
+
 def test_late_and_partial_forms_join_when_they_come(call, folder, capsys) -> None:
     assert call() == 0
     assert call("--go-on") == 0  # nobody has answered
@@ -210,14 +228,19 @@ def test_late_and_partial_forms_join_when_they_come(call, folder, capsys) -> Non
 
 
 def test_a_correction_in_an_older_form_counts_and_majority_decides(call, folder, capsys) -> None:
-    shared = both_answer(call, folder)
+    assert call() == 0
+    tests = [row["id"] for row in read(form_of(folder, 1, "ben")) if row["split"] == "test"]
+    shared = both_answer(call, folder, wrong=tuple(tests))
     assert call() == 0
     fill(form_of(folder, 1, "ben"))
     for name in NAMES:
         fill(form_of(folder, 2, name))
+    capsys.readouterr()
     assert call("--disagreement", "majority") == 0
     assert labels(folder)[shared[0]][1:] == expected(shared[0])
-    assert "differ: ana and ben in 0 of" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "differ: ana and ben in 0 of" in said
+    assert re.search(r"^points gained since .*\] \(by the test labels of now, which have changed\)$", said, re.M)
 
 
 def test_rounds_of_one_person_and_of_several_go_together(call, folder, capsys) -> None:

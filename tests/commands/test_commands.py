@@ -126,7 +126,7 @@ def test_help_explains_every_setting(script, monkeypatch, capsys) -> None:
         assert len(explanation.split()) >= 2
 
 
-@pytest.mark.parametrize("name", ["benchmark", "benchmark_reading", "crash_test", "damage_test"])
+@pytest.mark.parametrize("name", ["benchmark", "benchmark_reading", "crash_test", "damage_test", "play_project"])
 def test_tool_explains_itself(name: str, monkeypatch, capsys) -> None:
     tool = importlib.import_module(f"tools.{name}")
     assert run(monkeypatch, tool.main, "--help") == 0

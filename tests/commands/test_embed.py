@@ -80,9 +80,12 @@ def test_each_format_reads_back_as_the_embeddings_of_the_run(suffix, store, made
     assert found.ids[0] == "part0/0.png"
     assert found.images.dtype == store
     np.testing.assert_array_equal(np.asarray(found.images)[:, 0, 0], expected)
-    first, second = capsys.readouterr().out.splitlines()
+    first, *others = capsys.readouterr().out.splitlines()
     assert f"{COUNT} tiles, {expected.shape[1]} features each in {store}, by the network of" in first
-    assert second == f"to use them: aljax run --features {out} --labels LABELS.csv --run-dir RUN"
+    assert others == [
+        f"to use them: aljax annotate --images {made / 'tiles'} --features {out} --classes A,B,C --run-dir RUN",
+        f"or, where labels are known: aljax run --features {out} --labels LABELS.csv --run-dir RUN",
+    ]
     assert set(tmp_path.iterdir()) == {out} | ({ids_beside(out)} if suffix == ".npy" else set())
 
 

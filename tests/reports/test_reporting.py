@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from aljax.commands.compare import Run, check_at, compare, join_trials
@@ -15,7 +16,7 @@ from aljax.loop.history import Record
 from aljax.queries.table import series_name
 from aljax.reports import score_panels
 from aljax.reports.comparison import compare_with
-from aljax.reports.curves import _styles, draw_classes, draw_classes_at, draw_curves
+from aljax.reports.curves import Panel, _styles, draw_classes, draw_classes_at, draw_curves, set_title
 from aljax.reports.tables import summary, table
 
 
@@ -27,6 +28,13 @@ HISTORIES = {
     "Random": [record(1, 40, 0.5), record(2, 40, 0.6), record(1, 80, 0.7), record(2, 80, 0.7)],
     "MGE+Clustering": [record(1, 40, 0.5), record(1, 60, 0.8)],
 }
+
+
+@pytest.mark.parametrize(("trials", "expected"), [(1, "a"), (2, "a\nmean of 2 trials, band: one standard deviation")])
+def test_title_speaks_of_a_mean_where_there_is_one(trials: int, expected: str) -> None:
+    figure = Figure()
+    set_title(figure, "a", [Panel("", {"b": [record(trial, 40, 0.5) for trial in range(trials)]}, "micro_f1")])
+    assert figure.get_suptitle() == expected
 
 
 def write_run(folder: Path, query: str, **changes: object) -> Path:

@@ -71,9 +71,9 @@ def newest(answers: Sequence[Answer]) -> Answer:
     last = max(answers, key=lambda answer: _moment(answer.source.when))
     for answer in answers:
         if answer[1:] != last[1:] and not _moment(answer.source.when) < _moment(last.source.when):
+            places = " and ".join(dict.fromkeys([answers[0].source.place, answers[-1].source.place]))
             raise InputError(
-                f"tile {last.source.tile} has two answers by one person, in {answers[0].source.place} and "
-                f"{answers[-1].source.place}: leave the right one in the tool"
+                f"tile {last.source.tile} has two answers by one person, in {places}: leave the right one in the tool"
             )
     return last
 

@@ -32,7 +32,9 @@ def read(path: Path, round_: Round) -> list[Answer]:
             is_unsure = bool((annotation.get("attributes") or {}).get(UNSURE))
             by_image[image].append((names[category], is_unsure))
         files = [images[image] for image in by_image]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no COCO file with categories for images: name the file of an export") from error
+    except KeyError as error:
         raise InputError(f"{path} is no COCO file with categories for images ({error}): export it again") from error
     _check_maker(path, content, bool(labels))
     tiles = round_.find_tiles(images.values(), path)

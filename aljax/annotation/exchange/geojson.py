@@ -40,8 +40,10 @@ def _features(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         found = [(feature["geometry"], feature["properties"]) for feature in content["features"]]
         if not all("id" in properties for _, properties in found):
             raise KeyError("id")
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise InputError(f"{path} is no GeoJSON of a round ({error} is missing): save it again") from error
+    except TypeError as error:
+        raise InputError(f"{path} is no GeoJSON of a round: name the file that `export` wrote, filled in") from error
     return found
 
 

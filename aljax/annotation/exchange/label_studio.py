@@ -82,6 +82,8 @@ def read(path: Path, round_: Round) -> list[Answer]:
 
 def _read_csv(path: Path) -> list[tuple[str, dict[str, Any]]]:
     (_, header), *rows = read_rows(path)
+    if IMAGE not in header:
+        raise InputError(f"{path} has no column {IMAGE!r}: the file is of another project")
     for number, row in rows:
         if len(row) != len(header):
             raise InputError(f"{path}, row {number}: {len(row)} fields instead of {len(header)}: export it again")

@@ -13,16 +13,18 @@ from aljax.errors import InputError
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises InputError."""
+    data = read_bytes(path, ".json")
     try:
-        return json.loads(read_bytes(path, ".json"))
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable as JSON ({error}): export it again") from error
 
 
 def read_xml(path: Path) -> ElementTree.Element:
     """The root of an XML file. Raises InputError."""
+    data = read_bytes(path, ".xml")
     try:
-        return ElementTree.fromstring(read_bytes(path, ".xml"))
+        return ElementTree.fromstring(data)
     except ElementTree.ParseError as error:
         raise InputError(f"{path} is not readable as XML ({error}): export it again") from error
 

@@ -15,9 +15,13 @@ file.
 
 CVAT: make a task with the .labels.json beside the file (Raw) and the pictures. With predictions, upload the file as
 annotations (CVAT 1.1). A tile is answered when it has a tag set by hand; one that shows no class, or as predicted, gets
-the tag "answered", and a class that you are not sure of its box "unsure".
+the tag "answered", one that cannot be labelled the tag of that name, and a class that you are not sure of its box
+"unsure".
 
 GeoJSON: write 1, 0 or ? into the columns of the classes. A tile that cannot be labelled gets skip in the column split.
+
+In a round of several annotators, --annotator NAME writes the tiles of one, for a task or project of their own: the
+tools do not show which tile is for whom.
 """
 
 import csv
@@ -67,10 +71,17 @@ def main() -> None:
         settings, round_, tiles, predicted
     )
     print(f"{len(tiles)} tiles of {round_.folder}: {', '.join(map(str, written))}")
-    more = f" --annotator {settings.annotator}" if settings.annotator else ""
+    who = settings.annotator or whose_answers(round_, settings.to)
+    more = f" --annotator {who}" if who else ""
     more += f" --round {settings.round}" if settings.round else ""
     command = f"aljax exchange import --run-dir {settings.run_dir} --from {settings.to}{more} FILE"
     print(f"take the answers back with `{command}`")
+
+
+def whose_answers(round_: Round, tool: str) -> str:
+    """What `import` is to be told of whose answers they are, in a round of several; only Label Studio names users."""
+    names = [name for name in round_.sheets if name]
+    return ",".join(f"{name}=USER" for name in names) if tool == "label-studio" else "NAME" if names else ""
 
 
 def waiting_tiles(round_: Round, annotator: str) -> list[str]:

@@ -5,7 +5,8 @@
     aljax exchange import --run-dir runs/mine --from cvat --annotator ana annotations.zip
 
 Label Studio: its exports JSON, JSON-MIN, CSV and TSV (by the name's ending). CVAT: CVAT for images 1.1. COCO: a file of
-labels of whole images, as Datumaro writes (Label Studio's COCO leaves choices out). Zips need not be unpacked.
+labels of whole images, as Datumaro writes (Label Studio's COCO leaves choices out). GeoJSON: the file of the export,
+filled in. Zips need not be unpacked.
 
 Tiles that nobody has answered stay empty, and so do those that were skipped in Label Studio. Answers that are in a form
 already are kept: where the file has others, the command stops, unless --replace says that these are right.

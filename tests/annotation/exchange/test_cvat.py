@@ -73,6 +73,10 @@ def test_bad_files_are_one_line(take, exchange, tmp_path) -> None:
     assert "has no images: export the format CVAT for images 1.1" in exchange("import", "--from", "cvat", other)[2]
     other.write_text("<annotations>")
     assert "is not readable as XML" in exchange("import", "--from", "cvat", other)[2]
+    missing = tmp_path / "missing"
+    for tool in ("cvat", "coco"):
+        error = exchange("import", "--from", tool, missing)[2]
+        assert error == f"error: {missing} is not readable (No such file or directory): name the file of an export\n"
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
         file.writestr("a.txt", "")
     assert "has 0 files .xml" in exchange("import", "--from", "cvat", tmp_path / "x.zip")[2]

@@ -73,6 +73,7 @@ def test_bad_files_are_one_line(exported, take) -> None:
         del feature["properties"]["water, deep"]
     assert "has no property 'water, deep'" in take(exported)[1]
     assert "is no GeoJSON of a round" in take({"features": [{}]})[1]
+    assert take([1])[1].endswith("is no GeoJSON of a round: name the file that `export` wrote, filled in\n")
 
 
 def test_a_map_that_is_filled_in_is_not_written_over(exported, exchange, tmp_path) -> None:

@@ -200,6 +200,12 @@ def test_data_of_the_name_of_a_control_stand_elsewhere_in_csv(exchange, names, r
     assert cells(run_dir)["a.tif"] == ["0"] * 5
 
 
+def test_csv_of_another_project_is_refused(exchange, tmp_path) -> None:
+    (tmp_path / "other.csv").write_text("id,text,sentiment\n1,hello,good\n")
+    error = exchange("import", "--from", "label-studio", tmp_path / "other.csv")[2]
+    assert error.endswith("other.csv has no column 'image': the file is of another project\n")
+
+
 def test_csv_fills_in_the_form(exchange, names, run_dir, tmp_path) -> None:
     time = "2026-11-28T05:26:52.233482Z"
     answers = [
@@ -246,6 +252,9 @@ def test_exports_of_other_projects_are_refused(take, task, row) -> None:
     assert "task 7: annotations is no list of objects" in take([{**task("a.tif"), "annotations": [1, 2]}])[1]
     assert "task 7: result is no list of objects" in take([task("a.tif", {**annotation(), "result": 3})])[1]
     assert "is no list of tasks" in take({"a": 1})[1]
+    twice = {**annotation(chosen("classes", TREES)), "updated_at": None}, {**annotation(), "updated_at": None}
+    assert "by one person, in" in (error := take([task("a.tif", *twice)])[1])
+    assert error.count("task 7") == 1
     assert "has no answers yet" in take([task("a.tif")])[1]
 
 
@@ -297,9 +306,13 @@ def test_answers_about_tiles_of_the_other_annotator_are_told(take, task, run_dir
 
 def test_export_for_one_annotator_has_that_ones_tiles_and_the_round_stays_known(exchange, run_dir, tmp_path) -> None:
     for_two(run_dir)
-    assert exchange("export", "--to", "label-studio", "--out", tmp_path / "x.json", "--annotator", "ben")[0] == 0
+    status, said, _ = exchange("export", "--to", "label-studio", "--out", tmp_path / "x.json", "--annotator", "ben")
+    assert (status, said.endswith("--from label-studio --annotator ben FILE`\n")) == (0, True)
     assert [task["data"]["tile"] for task in json.loads((tmp_path / "x.json").read_text())] == [*TILES[3:]]
-    assert exchange("export", "--to", "label-studio", "--out", tmp_path / "y.json")[0] == 0
+    status, said, _ = exchange("export", "--to", "label-studio", "--out", tmp_path / "y.json")
+    assert (status, said.endswith("--annotator ana=USER,ben=USER FILE`\n")) == (0, True)
+    said = exchange("export", "--to", "cvat", "--out", tmp_path / "z.xml")[1]
+    assert said.endswith("--annotator NAME FILE`\n")  # which says nothing of users
     assert len(list((tmp_path / "images").iterdir())) == len(TILES)
     status, _, error = exchange("export", "--to", "label-studio", "--out", tmp_path / "z.json", "--annotator", "cia")
     assert (status, "has forms for ana, ben" in error) == (2, True)

@@ -1,23 +1,18 @@
 """Rounds go through the tools themselves and come back cell by cell: sh tools/test.sh -m exchange"""
 
-import json
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 from exchanged import CLASSES, TILES, cells, for_two
-from tools_of_others import DATUMARO, TOKEN, Server, install, label_studio
+
+from tools.annotation_tools import DATUMARO, TOKEN, Server, install, label_studio, result
 
 pytestmark = pytest.mark.exchange
 ANSWERS = np.random.default_rng(0).choice([*"01?"], (2, len(TILES), len(CLASSES))).tolist()
 ANSWERS[0][1] = ["0"] * 5  # submitted without a class
 UNTOUCHED, SKIPPED = TILES[0], TILES[7]
 BLANK = [""] * 5
-
-
-def result(control: str, *classes: str) -> dict:
-    return {"from_name": control, "to_name": "image", "type": "choices", "value": {"choices": [*classes]}}
 
 
 def answer(row: list[str]) -> list[dict]:
@@ -27,22 +22,6 @@ def answer(row: list[str]) -> list[dict]:
         for control, sign in (("classes", "1"), ("unsure", "?"))
     }
     return [result(control, *classes) for control, classes in cells_of.items() if classes]
-
-
-def open_project(server: Server, folder: Path) -> tuple[int, dict[str, int]]:
-    """A project made from an export; its number, and the number of each tile's task."""
-    settings = {"title": "a round", "label_config": (folder / "tasks.xml").read_text(), "maximum_annotations": 2}
-    project = server.call("POST", "/api/projects", settings)["id"]
-    storage = {"project": project, "title": "pictures", "path": str(folder / "images"), "use_blob_urls": True}
-    server.call("POST", "/api/storages/localfiles", storage)
-    server.call("POST", f"/api/projects/{project}/import", json.loads((folder / "tasks.json").read_text()))
-    tasks = server.call("GET", f"/api/tasks?project={project}&page_size=100&fields=all")["tasks"]
-    for task in tasks:
-        assert (
-            server.call("GET", task["data"]["image"])
-            == (folder / "images" / task["data"]["image"].rpartition("/")[2]).read_bytes()
-        )
-    return project, {task["data"]["tile"]: task["id"] for task in tasks}
 
 
 def label(server: Server, tasks: dict[str, int], second: str) -> dict[str, dict[str, list[str]]]:
@@ -66,12 +45,6 @@ def label(server: Server, tasks: dict[str, int], second: str) -> dict[str, dict[
     return forms
 
 
-def export(server: Server, project: int, kind: str, path: Path) -> Path:
-    found = server.call("GET", f"/api/projects/{project}/export?exportType={kind}&download_all_tasks=true")
-    path.write_bytes(found if isinstance(found, bytes) else json.dumps(found).encode())
-    return path
-
-
 def test_label_studio_gives_back_what_two_users_said(exchange, run_dir, tmp_path) -> None:
     for_two(run_dir)
     header = 'id,trees & <b>,"water, deep",1,[x],"the ""so called"""'
@@ -83,20 +56,20 @@ def test_label_studio_gives_back_what_two_users_said(exchange, run_dir, tmp_path
     before = {path: path.read_bytes() for path in (run_dir / "round-1").glob("to_label-*.csv")}
     with label_studio(data, files) as server:
         number, token = server.sign_up("ben@example.org")
-        project, numbers = open_project(server, files)
+        project, numbers = server.open_project(files)
         expected = label(server, numbers, token)
         for kind, name in (("JSON", "a.json"), ("JSON_MIN", "b.json"), ("CSV", "c.csv"), ("TSV", "d.tsv")):
             for path, content in before.items():
                 path.write_bytes(content)
-            path = export(server, project, kind, tmp_path / name)
+            path = server.export(project, kind, tmp_path / name)
             who = f"ana=1,ben={number}"
             assert exchange("import", "--from", "label-studio", "--annotator", who, path)[0::2] == (0, ""), kind
             assert {form: cells(run_dir, f"to_label-{form}") for form in expected} == expected, kind
-        packed = export(server, project, "COCO", tmp_path / "coco.zip")
+        packed = server.export(project, "COCO", tmp_path / "coco.zip")
         assert packed.read_bytes()[:2] == b"PK"
         assert "leaves choices out" in exchange("import", "--from", "coco", "--annotator", "ana", packed)[2]
         server.call("POST", f"/api/tasks/{numbers[TILES[0]]}/annotations", {"result": [result("classes", "gras")]})
-        path = export(server, project, "JSON", tmp_path / "e.json")
+        path = server.export(project, "JSON", tmp_path / "e.json")
         assert (
             "the class 'gras' is unknown to the round"
             in exchange("import", "--from", "label-studio", "--annotator", f"ana=1,ben={number}", path)[2]

@@ -1,4 +1,7 @@
-"""Annotation tools of others, each in an environment of its own beside .venv, and Label Studio as a server."""
+"""Annotation tools of others, each in an environment of its own beside .venv, and Label Studio as a server.
+
+They are installed when they are first asked for: Label Studio takes 1 GB, Datumaro 600 MB.
+"""
 
 import http.cookiejar
 import json
@@ -16,25 +19,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
-from places import ROOT
+from aljax.errors import InputError
 
+ROOT = Path(__file__).parent.parent
 LABEL_STUDIO, DATUMARO = "label-studio==1.23.2", "datumaro==1.13.12"
-PASSWORD = "only-for-this-test"
+PASSWORD = "only-on-this-machine"
 TOKEN = "0123456789abcdef" * 2 + "01234567"
 
 
 def install(requirement: str) -> Path:
-    """The folder of programs of an environment with a package, made if it is not there; fails with one line."""
+    """The folder of programs of an environment with a package, made if it is not there. Raises InputError."""
     folder = ROOT / f".venv-{requirement.partition('==')[0]}"
     stamp = folder / "installed"
     if not stamp.exists() or stamp.read_text() != requirement:
         pip = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement]
         for command in ([sys.executable, "-m", "venv", "--clear", folder], pip):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
             if done.returncode:
                 reason = (done.stderr or done.stdout).strip().splitlines()[-1]
-                pytest.fail(f"{requirement} cannot be installed into {folder}: {reason}", pytrace=False)
+                raise InputError(f"{requirement} cannot be installed into {folder}: {reason}")
         stamp.write_text(requirement)
     return folder / "bin"
 
@@ -67,6 +70,31 @@ class Server(NamedTuple):
             token = json.load(answer)["token"]
         return self.call("GET", "/api/current-user/whoami", token=token)["id"], token
 
+    def open_project(self, folder: Path) -> tuple[int, dict[str, int]]:
+        """A project made of what `aljax exchange export` wrote; its number, and the number of each tile's task."""
+        settings = {"title": "a round", "label_config": (folder / "tasks.xml").read_text(), "maximum_annotations": 2}
+        project = self.call("POST", "/api/projects", settings)["id"]
+        storage = {"project": project, "title": "pictures", "path": str(folder / "images"), "use_blob_urls": True}
+        self.call("POST", "/api/storages/localfiles", storage)
+        self.call("POST", f"/api/projects/{project}/import", json.loads((folder / "tasks.json").read_text()))
+        tasks = self.call("GET", f"/api/tasks?project={project}&page_size=1000&fields=all")["tasks"]
+        for task in tasks:
+            picture = folder / "images" / task["data"]["image"].rpartition("/")[2]
+            if self.call("GET", task["data"]["image"]) != picture.read_bytes():
+                raise InputError(f"Label Studio shows another picture than {picture}")
+        return project, {task["data"]["tile"]: task["id"] for task in tasks}
+
+    def export(self, project: int, kind: str, path: Path) -> Path:
+        """Writes an export of a project, with tasks that nobody has answered too."""
+        found = self.call("GET", f"/api/projects/{project}/export?exportType={kind}&download_all_tasks=true")
+        path.write_bytes(found if isinstance(found, bytes) else json.dumps(found).encode())
+        return path
+
+
+def result(control: str, *classes: str) -> dict[str, Any]:
+    """The choices in a control, as the labelling page sends them."""
+    return {"from_name": control, "to_name": "image", "type": "choices", "value": {"choices": [*classes]}}
+
 
 @contextmanager
 def label_studio(folder: Path, files: Path) -> Iterator[Server]:
@@ -87,7 +115,7 @@ def label_studio(folder: Path, files: Path) -> Iterator[Server]:
     environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **settings}
     user = ["--username", "ana@example.org", "--password", PASSWORD, "--user-token", TOKEN]
     place = ["--internal-host", "127.0.0.1", "--port", str(port), "--data-dir", str(folder)]
-    command = [programs / "label-studio", "start", "--no-browser", *place, *user]
+    command = [str(programs / "label-studio"), "start", "--no-browser", *place, *user]
     log = folder / "log.txt"
     with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output, env=environment) as process:
         try:
@@ -108,4 +136,4 @@ def _wait(server: Server, process: subprocess.Popen, log: Path, seconds: float =
         else:
             return
     lines = [line for line in re.split(r"[\r\n]+", log.read_text(errors="replace")) if line.strip()]
-    pytest.fail(f"Label Studio has not started: {lines[-1] if lines else 'it says nothing'}", pytrace=False)
+    raise InputError(f"Label Studio has not started: {lines[-1] if lines else 'it says nothing'} (all of it: {log})")
