@@ -70,3 +70,22 @@ def test_memory_is_that_of_the_list_whatever_the_pool() -> None:
 def test_choosing_from_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
         Shortlist(3).select(jax.random.key(0), 3, 1)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_list_put_together_from_its_changes_goes_on_as_the_list_does(every: int) -> None:
+    rng = np.random.default_rng(0)
+    scores, embeddings = np.round(rng.random(200), 2).astype(np.float32), rng.normal(size=(200, 4)).astype(np.float32)
+    whole, copy, seen, sizes = Shortlist(10), Shortlist(10), np.empty(0, np.int64), []
+    for number, chunk in enumerate(np.split(rng.permutation(200), 20)):
+        whole.add(chunk, scores[chunk], embeddings[chunk])
+        if number < 12 and number % every == every - 1:
+            changes = whole.changes(seen)
+            copy.put(**changes)
+            seen = whole.rows
+            sizes.append(len(changes["rows"]))
+        elif number >= 12:
+            copy.add(chunk, scores[chunk], embeddings[chunk])
+    assert max(sizes[1:]) < 10
+    for name, array in whole.arrays().items():
+        np.testing.assert_array_equal(copy.arrays()[name], array)

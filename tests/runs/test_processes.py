@@ -15,6 +15,7 @@ from places import SUPPORT
 from small_runs import RECIPE, run, settings
 
 from aljax.errors import InputError
+from aljax.loop.settings import Settings
 from aljax.loop.state import RunState
 from aljax.runs.checkpoints import read_newest
 from aljax.runs.processes import is_first, join_processes
@@ -62,14 +63,17 @@ def start(run_dir: Path, environment: dict[str, str], learning_rate: float = 1e-
     return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def start_pair(run_dirs: tuple[Path, Path], rates: tuple[float, float] = (1e-3, 1e-3)) -> list[subprocess.Popen[str]]:
-    """Two processes with a device each."""
+def pair_environments() -> list[dict[str, str]]:
+    """Those of two processes with a device each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     joined = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PLATFORMS": "cpu"}
-    every = [{**os.environ, **joined, "JAX_PROCESS_ID": str(index)} for index in range(2)]
-    return [start(*one) for one in zip(run_dirs, every, rates, strict=True)]
+    return [{**os.environ, **joined, "JAX_PROCESS_ID": str(index)} for index in range(2)]
+
+
+def start_pair(run_dirs: tuple[Path, Path], rates: tuple[float, float] = (1e-3, 1e-3)) -> list[subprocess.Popen[str]]:
+    return [start(*one) for one in zip(run_dirs, pair_environments(), rates, strict=True)]
 
 
 def end(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
@@ -107,6 +111,69 @@ def test_two_processes_stop_together_and_make_the_run_of_one(tmp_path) -> None:
     assert weights[1] is not None
     for dtype, vector in weights[0].vectors.items():
         np.testing.assert_allclose(weights[1].vectors[dtype], vector, rtol=1e-2, atol=1e-3)
+
+
+PASS_SCRIPT = """
+import os, sys
+sys.path[:0] = sys.argv[2].split(":")
+from pathlib import Path
+from small_runs import run
+from test_processes import pass_settings
+from aljax.commands.process import command, prepare_process
+from aljax.data.archive import Tiles
+from aljax.runs import run_dir, shards
+
+Tiles.at_once = property(lambda tiles: 8)
+
+def add_and_die(*arguments):
+    number = shards.add_shards(*arguments)
+    print("shard", number, flush=True)
+    if number == int(sys.argv[3]):
+        os.kill(os.getpid(), 9)
+    return number
+
+run_dir.add_shards = add_and_die
+
+def main():
+    prepare_process()
+    run(pass_settings(Path(sys.argv[1])))
+
+command(main)
+"""
+
+
+def pass_settings(run_dir: Path) -> Settings:
+    """A run that is saved whenever it can be, at a rate so low that rounding stays rounding."""
+    recipe = replace(RECIPE, learning_rate=1e-3)
+    return settings(run_dir, query="tpd", max_labels=12, recipe=recipe, checkpoint_seconds=0.0)
+
+
+def test_pass_whose_first_process_was_killed_is_gone_on_with_by_both(tmp_path) -> None:
+    run_dir = tmp_path / "run"
+    arguments = [sys.executable, "-c", PASS_SCRIPT, str(run_dir), f"{SUPPORT}:{Path(__file__).parent}"]
+
+    def start_both(last: int) -> list[subprocess.Popen[str]]:
+        return [
+            subprocess.Popen([*arguments, str(last)], env=environment, stdout=subprocess.PIPE, text=True)
+            for environment in pair_environments()
+        ]
+
+    first, second = start_both(6)
+    assert "shard 6" in first.communicate(timeout=300)[0]
+    assert first.returncode == -signal.SIGKILL
+    second.kill()
+    second.communicate()
+    first, second = start_both(0)
+    said = [line for line in first.communicate(timeout=300)[0].splitlines() if line.startswith("shard")]
+    second.communicate(timeout=300)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert said[0] == "shard 7"
+    again = read_finished(run_dir)
+    assert again is not None
+    run(pass_settings(tmp_path / "one"))
+    whole = read_finished(tmp_path / "one")
+    assert whole is not None
+    assert [record.selected for record in again.history] == [record.selected for record in whole.history]
 
 
 @pytest.mark.parametrize("name", ["JAX_NUM_PROCESSES", "JAX_PROCESS_ID"])
