@@ -19,7 +19,7 @@ from aljax.queries.shortlist import Shortlist
 from aljax.version import __version__
 
 if TYPE_CHECKING:
-    from aljax.commands.session import Session
+    from aljax.commands.annotate.session import Session
     from aljax.runs.inference import Classifier, load
 
 __all__ = [
@@ -58,7 +58,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(inference, name)
     if name == "Session":
-        from aljax.commands.session import Session
+        from aljax.commands.annotate.session import Session
 
         return Session
     raise AttributeError(f"module 'aljax' has no attribute {name!r}")

@@ -14,6 +14,7 @@ from tiles_on_disk import write_geotiff
 from tiny import make_archive, tiny_network
 
 import aljax
+from aljax.annotation import round_files
 from aljax.commands import annotate, on_features
 from aljax.data.label_rows import REASON_COLUMNS
 from aljax.runs.run_dir import RunStore
@@ -534,7 +535,7 @@ def test_settings_of_the_sheets_do_not_make_another_round(call, tmp_path, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(annotate.round_files, "write_round", stop)
+        patch.setattr(round_files, "write_round", stop)
         assert call() == 130
     assert call("--bands", "3,2,1") == 0
 

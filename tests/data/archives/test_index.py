@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tiles_on_disk import cut, pixels, write_geotiff, write_png
 
-from aljax.commands.annotate import AnnotationSettings, open_tiles
+from aljax.commands.annotate.opening import open_tiles
+from aljax.commands.annotate.settings import AnnotationSettings
 from aljax.commands.run import OwnArchiveSettings, open_own
 from aljax.data.archive import Archive
 from aljax.data.archives import folder, index

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from aljax.annotation import round_files
-from aljax.commands.annotate import AnnotationSettings, newest_model, next_round
+from aljax.commands.annotate.next_round import newest_model, next_round
+from aljax.commands.annotate.settings import AnnotationSettings
 from aljax.commands.process import prepare_process
 from aljax.data.archives.folder import open_folder
 from aljax.data.features.reader import open_features
