@@ -108,6 +108,9 @@ def test_a_class_that_is_added_is_unknown_in_what_people_answered_before(call, f
     assert "waits for labels and has no class later: fill it in first" in capsys.readouterr().err
     for name in NAMES:
         fill(form_of(folder, 1, name))
+    assert call("--classes", "class0,class1,other") == 2  # whoever types, not the forms
+    known = "class0,class1,class2"
+    assert f"error: the classes are class0,class1,other and were {known}: the rounds of" in capsys.readouterr().err
     assert call("--classes", more) == 0
     said = capsys.readouterr().err
     assert "class later is unknown on 12 tiles, for want of a column in" in said or "on 24 tiles" in said
