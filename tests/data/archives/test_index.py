@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from tiles_on_disk import cut, pixels, write_geotiff, write_png
 
 from aljax.commands.annotate.opening import open_tiles
@@ -60,8 +61,9 @@ def test_tiles_that_have_not_changed_are_not_read_again(tmp_path: Path, read: li
 
 def test_commands_share_an_index(tmp_path: Path, read: list[str]) -> None:
     (tmp_path / "l.csv").write_text("id,tree\na.tif,1\nb.tif,0\nc.tif,1\n")
-    (tmp_path / "tiles/c.tif").unlink()
-    write_geotiff(tmp_path / "tiles/c.tif", pixels(seed=2))
+    for seed, name in enumerate("abc"):  # each at a place of its own
+        place = rasterio.Affine(0.2, 0.0, 500000.0 + 100 * seed, 0.0, -0.2, 5800000.0)
+        write_geotiff(tmp_path / f"tiles/{name}.tif", pixels(seed=seed), transform=place)
     open_tiles(AnnotationSettings(images=tmp_path / "tiles", run_dir=tmp_path / "rounds", image_size=32), None)
     read.clear()
     archive = open_own(OwnArchiveSettings(images=tmp_path / "tiles", labels=tmp_path / "l.csv", image_size=32))
