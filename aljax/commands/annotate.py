@@ -25,7 +25,8 @@ Labels that you already have are given with --labels in place of --classes (CSV 
 column split may say test or validation).
 
 A later round may add classes, by --classes with one more name or by a column more in --labels. On older tiles they are
-unknown, until their forms have such columns as well: without those of test tiles a class cannot be measured.
+unknown, until their forms have such columns as well: without those of test tiles a class cannot be measured. In
+curve.png the rounds from there on are a curve of their own.
 
 With --annotators ana,ben each has a page and a form of their own in the round's folder, label-ana.html and
 to_label-ana.csv. The tiles are dealt evenly, but for the share --overlap, which goes to all. The next round is made
@@ -76,7 +77,7 @@ from aljax.annotation.labelling import (
     split_labelled,
     warn_of_unmeasured,
 )
-from aljax.annotation.outlook import describe_gains
+from aljax.annotation.outlook import curves_of, describe_gains
 from aljax.annotation.rounds import run_round
 from aljax.annotation.test_blocks import find_metres, keep_metres
 from aljax.annotation.unreadable import leave_out_unreadable
@@ -288,7 +289,7 @@ def make_round(
         state = run_round(settings, trained_on, choose_network(settings, len(classes)), number, stop, last)
     # Rounds may have had different query functions.
     title, constant = f"{labelling.archive.name}, annotation in rounds", from_config(read_config(folder))
-    write_report(settings.run_dir, {"annotation": state.history}, title, constant)
+    write_report(settings.run_dir, curves_of(state.history), title, constant)
     if not last:
         above = None if settings.threshold is None else find_threshold(settings.threshold, state.thresholds, folder)
         round_files.write_predictions(folder, labelling, state, above)
