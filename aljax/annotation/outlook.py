@@ -32,6 +32,17 @@ class MeasuredRound(NamedTuple):
     """Classes of the test tiles."""
 
 
+def curves_of(history: Sequence[Record]) -> dict[str, tuple[Record, ...]]:
+    """The rounds as one curve or, where classes were added, one for each number of them: their means are of others."""
+    numbers = dict.fromkeys(len(record.class_f1) for record in history)  # of classes; 0: of an older version
+    if len(numbers) == 1 or 0 in numbers:
+        return {"annotation": tuple(history)}
+    return {
+        f"annotation, {number} classes": tuple(record for record in history if len(record.class_f1) == number)
+        for number in numbers
+    }
+
+
 def describe_gains(
     run_dir: Path, labelling: Labelling, history: Sequence[Record], seed: int, asked: Asked | None, more: int
 ) -> list[str]:

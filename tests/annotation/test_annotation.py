@@ -671,6 +671,9 @@ def test_class_can_be_added_in_a_later_round(call, tmp_path, capsys) -> None:
     assert "no test tile has the class class2" in said.err
     assert "the round before had fewer classes: this one starts afresh" in said.err
     assert "gains: unclear" in said.out
+    # Scores of different classes are no curve.
+    scores = json.loads((tmp_path / "run/summary.json").read_text())
+    assert list(scores) == ["annotation, 2 classes", "annotation, 3 classes"]
     rows = read(tmp_path / "run/labels.csv")
     assert {row["class2"] for row in rows} == {""}
     assert "class2" in read(tmp_path / "run/round-3/to_label.csv")[0]

@@ -104,6 +104,7 @@ def test_classes_that_nobody_knows_are_told_as_nan_none_or_masked(kind: str, fol
         (None, [[0, 1, "tree"]], "labels are no table of numbers"),
     ],
 )
+@pytest.mark.usefixtures("as_users_have_it")  # the checks of tests look at a random item of a list
 def test_answers_that_do_not_fit_are_refused(ids, labels, message: str, folder: Path) -> None:
     session = begin(folder)
     suggested = session.suggest()

@@ -25,7 +25,8 @@ Labels that you already have are given with --labels in place of --classes (CSV 
 column split may say test or validation).
 
 A later round may add classes, by --classes with one more name or by a column more in --labels. On older tiles they are
-unknown, until their forms have such columns as well: without those of test tiles a class cannot be measured.
+unknown, until their forms have such columns as well: without those of test tiles a class cannot be measured. In
+curve.png the rounds from there on are a curve of their own.
 
 With --annotators ana,ben each has a page and a form of their own in the round's folder, label-ana.html and
 to_label-ana.csv. The tiles are dealt evenly, but for the share --overlap, which goes to all. The next round is made

@@ -20,6 +20,7 @@ from aljax.annotation.labelling import (
     round_dir,
     warn_of_unmeasured,
 )
+from aljax.annotation.outlook import curves_of
 from aljax.annotation.rounds import run_round
 from aljax.annotation.test_blocks import find_metres, keep_metres
 from aljax.commands.annotate.opening import on_features, open_labelling
@@ -154,7 +155,7 @@ def make_round(
         state = run_round(settings, trained_on, choose_network(settings, len(classes)), number, stop, last)
     # Rounds may have had different query functions.
     title, constant = f"{labelling.archive.name}, annotation in rounds", from_config(read_config(folder))
-    write_report(settings.run_dir, {"annotation": state.history}, title, constant)
+    write_report(settings.run_dir, curves_of(state.history), title, constant)
     if not last:
         above = None if settings.threshold is None else find_threshold(settings.threshold, state.thresholds, folder)
         round_files.write_predictions(folder, labelling, state, above)
