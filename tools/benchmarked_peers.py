@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from aljax.data.augmentation import BandStatistics
+from aljax.engines.scoring import import_openvino
 from aljax.system.machine import usable_cores
 from tools.benchmarked import DEVIATION, MEAN, NOTHING, embeddings, fresh_model, pixels
 from tools.duel import Work
@@ -36,8 +37,7 @@ def pass_over(images: np.ndarray, batch: int, infer: Callable[[np.ndarray], Any]
 
 def score_in_openvino(count: int, batch: int, size: int, bands: int, precision: str) -> Work:
     """The pass over a pool by OpenVINO: probabilities and embeddings of every tile."""
-    import openvino
-
+    openvino = import_openvino()
     hints = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
     hints["INFERENCE_NUM_THREADS"] = str(usable_cores())
     core = openvino.Core()

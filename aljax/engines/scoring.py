@@ -1,5 +1,6 @@
 """Predictions by OpenVINO in place of XLA: on CPUs faster, above all in bfloat16; they differ by rounding."""
 
+import sys
 import warnings
 from typing import Any, Literal
 
@@ -27,6 +28,17 @@ def check_engine(engine: Engine, precision: Precision | None, on_features: bool)
         raise InputError(f"--engine {engine} is for tiles, and a head on features takes no time: leave it out")
 
 
+def import_openvino() -> Any:
+    """The module openvino without its telemetry: it would report its use to a server, from a process that it forks.
+
+    JAX has threads, which a fork may leave locked. Raises ImportError if OpenVINO is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
 def has_bfloat16(core: Any) -> bool:
     """Whether the processor computes in bfloat16 itself, AMX or AVX512-BF16: then it is what OpenVINO takes unasked.
 
@@ -42,7 +54,7 @@ def open_openvino(model: Model, variables: Variables, tiles: Tiles, precision: P
     InputError if OpenVINO or onnx is not installed, or for networks that are not aljax's own.
     """
     try:
-        import openvino
+        openvino = import_openvino()
 
         from aljax.engines.onnx_file import to_onnx
     except ImportError as error:

@@ -1,6 +1,8 @@
 """OpenVINO predicts what XLA does, by the options of the commands; what it cannot do is told."""
 
 import csv
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from places import ROOT
 from run_command import run as run_command
 from small_runs import run, settings
 from tiles_on_disk import write_png
@@ -72,6 +75,27 @@ def test_engine_predicts_what_xla_does(trained, monkeypatch) -> None:
     compute = scoring.open_openvino(trained.model, trained.variables, tiles, None)
     with pytest.raises(DivergedError, match=r"of 1 of 5 tiles is not finite, as of number 4"):
         trained.probabilities(tiles, 4, compute=compute)
+
+
+READ = """if True:
+    import os, sys, time
+    os.register_at_fork(before=lambda: print("forked", flush=True))
+    from aljax.engines.scoring import import_openvino
+    import_openvino().Core().read_model(sys.argv[1])
+    time.sleep(0.5)
+    print("read")
+"""
+
+
+@pytest.mark.usefixtures("installed")
+def test_engine_reports_its_use_to_nobody(trained, tmp_path) -> None:
+    from aljax.engines.onnx_file import to_onnx
+
+    (tmp_path / "m.onnx").write_bytes(to_onnx(trained.model, trained.variables, trained.statistics, 32, {}))
+    command = [sys.executable, "-c", READ, str(tmp_path / "m.onnx")]
+    home = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=home)
+    assert (result.stdout, list(tmp_path.iterdir())) == ("read\n", [tmp_path / "m.onnx"])
 
 
 @pytest.mark.usefixtures("installed")
