@@ -67,14 +67,14 @@ def describe_agreement(votes: Votes, people: Sequence[str], class_names: Sequenc
         (people[a], people[b]): ((votes[[a, b]] != UNKNOWN).all(0), find_disputed(votes[[a, b]]))
         for a, b in combinations(range(len(people)), 2)
     }
-    told = [f"{a} and {b} in {d.sum()} of {k.sum()} cells" for (a, b), (k, d) in both.items() if k.any()]
-    if not told:
+    disagreements = [f"{a} and {b} in {d.sum()} of {k.sum()} cells" for (a, b), (k, d) in both.items() if k.any()]
+    if not disagreements:
         return []
     alphas = krippendorff_alpha(votes)
     order = [index for index in np.argsort(alphas, kind="stable") if not np.isnan(alphas[index])]
     known = ", ".join(f"{class_names[index]} {alphas[index]:.2f}" for index in order)
     known = known or "not defined, as all answers are the same"
-    return [f"agreement, Krippendorff's alpha: {known}", f"differ: {', '.join(told)}"]
+    return [f"agreement, Krippendorff's alpha: {known}", f"differ: {', '.join(disagreements)}"]
 
 
 def resolve(votes: Votes, rule: Disagreement) -> UInt8[np.ndarray, "n c"]:

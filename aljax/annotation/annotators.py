@@ -109,7 +109,7 @@ def read_answers(folder: Path, name: str, given: Mapping[str, int], is_newest: b
                 f"form again from {page_name(name)} beside it"
             )
     if is_newest and blanks.cells:
-        cells = blanks._replace(rows=()).told
+        cells = blanks._replace(rows=()).message
         warnings.warn(InputWarning(f"{path}: {cells}: fill them in if they were forgotten"), stacklevel=4)
     blank = {tile for _, tile in blanks.rows}
     rows = np.array([row for row, tile in enumerate(table.ids) if tile not in blank], int)

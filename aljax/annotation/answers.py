@@ -44,7 +44,7 @@ class Together(NamedTuple):
     """The tiles on which people differ, and that came to them once only, with their parts of the split."""
     agreement: str = ""
     """The text of agreement.csv; empty without rounds of several people."""
-    told: tuple[str, ...] = ()
+    summary: tuple[str, ...] = ()
     """The same in lines."""
 
     @property
@@ -114,8 +114,8 @@ def read_together(
     named = [person for person, name in enumerate(people) if name]
     agreement = votes[named], [people[person] for person in named], class_names
     labels_of_all = merge({**labelled_rows(start), run_dir / LABELS: joined}, classes)
-    told = agreement_text(*agreement), tuple(describe_agreement(*agreement))
-    return Together(labels_of_all, held, disputed, *told)
+    summary = agreement_text(*agreement), tuple(describe_agreement(*agreement))
+    return Together(labels_of_all, held, disputed, *summary)
 
 
 def _collect(

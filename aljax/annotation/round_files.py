@@ -42,7 +42,7 @@ from aljax.system.files import disk_errors, make_folder, write_atomically
 FORM, PAGE, PREDICTIONS, LABELS = form_name(""), page_name(""), "predictions.csv", "labels.csv"
 MAP, MAP_PAGE = "to_label.geojson", "round.html"
 GIVEN, AGREEMENT = "labels-given.csv", "agreement.csv"
-TOLD = "told.json"  # labels that a program has told of an incomplete round so far, beside its form
+ANSWERS = "told.json"  # labels that a program has told of an incomplete round so far, beside its form
 FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes a cell that begins so for a formula
 TILES_PER_SHEET = 60
 # Height and width of a tile on the page and on a sheet, whatever the image size of the network is.
@@ -134,7 +134,7 @@ def read_filled(form: Path, is_newest: bool) -> CsvLabels:
             f"cell, or skip in the column {SPLIT_COLUMN} if it cannot be labelled"
         )
     if is_newest and blanks.cells:
-        warnings.warn(InputWarning(f"{form}: {blanks.told}: fill them in if they were forgotten"), stacklevel=4)
+        warnings.warn(InputWarning(f"{form}: {blanks.message}: fill them in if they were forgotten"), stacklevel=4)
     untold = (table.labels == UNKNOWN).all(1)
     labels, parts = np.where(untold[:, None], 0, table.labels), np.where(untold, SKIPPED, table.parts)
     return table._replace(labels=labels.astype(np.uint8), parts=parts.astype(np.uint8))

@@ -17,7 +17,7 @@ class Blanks(NamedTuple):
     """Number of rows that these cells are in."""
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """What a user is told of them; empty if there are none."""
         cells = f"{self.cells} cells of {self.tiles} tiles are empty and count as unknown" if self.cells else ""
         rows = f"{len(self.rows)} tiles have no labels, as {self.rows[0][1]}" if self.rows else ""

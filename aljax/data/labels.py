@@ -58,8 +58,8 @@ class CsvLabels(NamedTuple):
 def read_csv(path: Path, separator: str = ";") -> CsvLabels:
     """Reads a user's file as `read_table` does. Warns of empty cells, and of a class that seems to be the split."""
     table = read_table(path, separator)
-    if (table.labels == UNKNOWN).any() and (told := find_blanks(path).told):
-        warnings.warn(InputWarning(f"{path}: {told}"), stacklevel=2)
+    if (table.labels == UNKNOWN).any() and (message := find_blanks(path).message):
+        warnings.warn(InputWarning(f"{path}: {message}"), stacklevel=2)
     if suspects := [name for name in table.class_names if name.casefold().removeprefix("is_") in PART_COLUMNS]:
         message = (
             f"{path}: the column {suspects[0]!r} counts as a class: if it says what a tile is for, leave it out or "
@@ -130,8 +130,8 @@ def warn_of_missing(tables: Mapping[Path, CsvLabels], class_names: Iterable[str]
         without = {path: len(table.ids) for path, table in tables.items() if name not in table.class_names}
         if without:
             paths = [*map(str, without)]
-            told = ", ".join(paths) if len(paths) < 3 else f"{len(paths)} files, as {paths[0]}"
-            message = f"class {name} is unknown on {sum(without.values())} tiles, for want of a column in {told}"
+            named = ", ".join(paths) if len(paths) < 3 else f"{len(paths)} files, as {paths[0]}"
+            message = f"class {name} is unknown on {sum(without.values())} tiles, for want of a column in {named}"
             message += ": add it there to label them, too"
             warnings.warn(InputWarning(message), stacklevel=3)
 

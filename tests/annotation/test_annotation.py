@@ -336,14 +336,14 @@ def test_class_that_a_form_could_not_have_is_refused_before_anything_is_labelled
     assert not (tmp_path / "run").exists()
 
 
-def test_labels_for_all_and_no_test_is_told(call, tmp_path, capsys) -> None:
+def test_labels_for_all_and_no_test_is_reported(call, tmp_path, capsys) -> None:
     rows = [f"{tile},{','.join(map(str, labels))}" for tile, labels in TRUTH.items()]
     (tmp_path / "start.csv").write_text("\n".join([f"id,{','.join(ARCHIVE.class_names)}", *rows]))
     assert call(first=["--labels", tmp_path / "start.csv"]) == 2
     assert "every tile is labelled and none is for the test: write test into a column split" in capsys.readouterr().err
 
 
-def test_wrong_id_is_told_with_its_row_and_not_kept(call, tmp_path, capsys) -> None:
+def test_wrong_id_is_reported_with_its_row_and_not_kept(call, tmp_path, capsys) -> None:
     rounds(call, tmp_path / "run", 2)
     form = tmp_path / "run/round-2/to_label.csv"
     fill(form)
@@ -357,7 +357,7 @@ def test_wrong_id_is_told_with_its_row_and_not_kept(call, tmp_path, capsys) -> N
     assert len(list((tmp_path / "run").glob("labels*.csv"))) == 1
 
 
-def test_class_that_no_test_tile_has_is_told(call, tmp_path, capsys) -> None:
+def test_class_that_no_test_tile_has_is_reported(call, tmp_path, capsys) -> None:
     rounds(call, tmp_path / "run", 1)
     form = tmp_path / "run/round-1/to_label.csv"
     fill(form)
@@ -401,7 +401,7 @@ def test_cells_that_are_left_empty_are_unknown_from_the_form_to_the_scores(call,
     assert "count as unknown" not in capsys.readouterr().err  # it was told when the form was new
 
 
-def test_unknown_cells_of_labels_that_are_brought_are_kept_and_told(call, tmp_path, capsys) -> None:
+def test_unknown_cells_of_labels_that_are_brought_are_kept_and_reported(call, tmp_path, capsys) -> None:
     start = write_start(tmp_path / "start.csv", 18)
     lines = start.read_text().splitlines()
     for number, cells in {3: "1,,0", 12: ",?,1", 13: ",,", 14: "?,?,?", 4: ",,"}.items():
@@ -482,7 +482,7 @@ def test_a_round_that_is_gone_is_missed(call, tmp_path, capsys) -> None:
     assert (tmp_path / "run/labels.csv").read_bytes() == before
 
 
-def test_labels_that_are_withdrawn_are_told_and_kept_aside(call, tmp_path, capsys) -> None:
+def test_labels_that_are_withdrawn_are_reported_and_kept_aside(call, tmp_path, capsys) -> None:
     rounds(call, tmp_path / "run", 3)
     before = (tmp_path / "run/labels.csv").read_bytes()
     fill(tmp_path / "run/round-3/to_label.csv")
@@ -741,7 +741,7 @@ def test_round_goes_on_from_one_that_does_not_know_its_pixel_type_and_not_on_ano
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_form_in_the_folder_of_another_round_is_told(call, tmp_path, capsys) -> None:
+def test_form_in_the_folder_of_another_round_is_reported(call, tmp_path, capsys) -> None:
     rounds(call, tmp_path / "run", 2, "--features", write_features(tmp_path / "features.npz"))
     shutil.copy(tmp_path / "run/round-1/to_label.csv", tmp_path / "run/round-2/to_label.csv")
     assert call() == 2
@@ -751,7 +751,7 @@ def test_form_in_the_folder_of_another_round_is_told(call, tmp_path, capsys) -> 
     assert re.search(f"{message}folder: save the form again from the label.html beside it\n$", capsys.readouterr().err)
 
 
-def test_new_tiles_of_a_pool_are_told_without_the_numbers_of_every_band(call, tmp_path, capsys) -> None:
+def test_new_tiles_of_a_pool_are_reported_without_the_numbers_of_every_band(call, tmp_path, capsys) -> None:
     options = ["--features", write_features(tmp_path / "features.npz", 59)]
     (tmp_path / "tiles/tile000.png").rename(tmp_path / "tile000.png")
     rounds(call, tmp_path / "run", 2, *options)
@@ -767,7 +767,7 @@ def test_new_tiles_of_a_pool_are_told_without_the_numbers_of_every_band(call, tm
     assert call(*options, "--start", "cold") == 0
 
 
-def test_names_that_a_spreadsheet_takes_for_formulas_are_told(call, tmp_path, capsys) -> None:
+def test_names_that_a_spreadsheet_takes_for_formulas_are_reported(call, tmp_path, capsys) -> None:
     (tmp_path / "tiles/tile000.png").rename(tmp_path / "tiles/=1+1.png")
     assert call("--test", 52, first=["--classes", "trees,-water,+road"]) == 0
     form = tmp_path / "run/round-1/to_label.csv"

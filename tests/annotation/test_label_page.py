@@ -189,13 +189,13 @@ def test_keys_answer_for_the_tile_that_is_shown(done: str, expected: str, tmp_pa
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="runs the page's script in Node")
-def test_click_leaves_the_keyboard_alone_and_storage_that_is_full_is_told(tmp_path) -> None:
+def test_click_leaves_the_keyboard_alone_and_storage_that_is_full_is_reported(tmp_path) -> None:
     page = make_page(tmp_path)
     taken = "let taken = true; const event = {target: %s, preventDefault() { taken = false; }};"
     clicked = "listeners.mousedown(event); process.stdout.write(String(taken))"
     assert run_page(page, taken % "find('skip')" + clicked) == "false"
     assert run_page(page, taken % "make()" + clicked) == "true"
-    code = "localStorage.full = %s; press('1'); process.stdout.write(find('told').textContent ?? '')"
+    code = "localStorage.full = %s; press('1'); process.stdout.write(find('message').textContent ?? '')"
     assert run_page(page, code % "false") == ""
     assert run_page(page, code % "true") == "This browser keeps no labels: save before you close the page."
 

@@ -142,7 +142,7 @@ def test_too_few_tiles_apart_from_the_test_are_one_line(call, capsys) -> None:
     assert "error: 0 tiles are not too near to the 10 test tiles, and 6 are to begin with: lower --test" in said
 
 
-def test_damaged_distance_is_told(tmp_path: Path) -> None:
+def test_damaged_distance_is_reported(tmp_path: Path) -> None:
     assert find_metres(tmp_path, 7.0) == 7.0
     for text in ("", "[]", '{"metres": null}', '{"metres": "far"}', "{}"):
         (tmp_path / "test-blocks.json").write_text(text)

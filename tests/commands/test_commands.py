@@ -289,7 +289,7 @@ def test_closed_standard_error_changes_no_status() -> None:
 
 
 @pytest.mark.filterwarnings("default:Glyph")
-def test_characters_that_the_font_lacks_are_told_once(monkeypatch, capsys, tmp_path) -> None:
+def test_characters_that_the_font_lacks_are_reported_once(monkeypatch, capsys, tmp_path) -> None:
     def main() -> None:
         record = Record(1, 1, 40, 0.5, 0.5, 0.5, 0.5, (), 1.0, 1.0, 1.0)
         draw_curves(tmp_path / "curve.png", {"\u68ee\u6797": [record]}, "\u68ee\u6797")

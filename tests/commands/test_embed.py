@@ -102,7 +102,7 @@ def test_weights_see_tiles_standardised_by_their_own_bands(made, monkeypatch, tm
     assert "by DenseNet121 with the weights" in capsys.readouterr().out
 
 
-def test_size_is_that_of_imagenet_unless_told(made, monkeypatch, tmp_path) -> None:
+def test_size_is_that_of_imagenet_unless_reported(made, monkeypatch, tmp_path) -> None:
     sizes = []
 
     def note(images_dir: Path, labels: None, size: int, lenient: bool):

@@ -40,7 +40,9 @@ def labels_of(ids: list[str]) -> np.ndarray:
     return np.stack([TRUTH[tile] for tile in ids])
 
 
-def test_suggests_is_told_and_predicts_over_restarts_and_beside_the_command(folder: Path, monkeypatch, capsys) -> None:
+def test_suggests_is_reported_and_predicts_over_restarts_and_beside_the_command(
+    folder: Path, monkeypatch, capsys
+) -> None:
     session = begin(folder)
     first = session.suggest()
     assert len(set(first)) == 16
@@ -74,7 +76,7 @@ def test_suggests_is_told_and_predicts_over_restarts_and_beside_the_command(fold
 
 
 @pytest.mark.parametrize("kind", ["NaN", "None", "a mask"])
-def test_classes_that_nobody_knows_are_told_as_nan_none_or_masked(kind: str, folder: Path) -> None:
+def test_classes_that_nobody_knows_are_reported_as_nan_none_or_masked(kind: str, folder: Path) -> None:
     session = begin(folder)
     ids = session.suggest()
     labels = labels_of(ids).astype(float)

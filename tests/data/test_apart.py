@@ -94,7 +94,7 @@ def test_one_place_in_two_years_is_on_one_side(tmp_path: Path) -> None:
     assert len(np.intersect1d(places[blind.pool], places[blind.test]))
 
 
-def test_users_split_is_told_of_one_place_on_both_sides_and_thinned_if_asked(tmp_path: Path) -> None:
+def test_users_split_is_reported_of_one_place_on_both_sides_and_thinned_if_asked(tmp_path: Path) -> None:
     ids = two_years(tmp_path / "tiles")
     parts = ["test" if number < 5 else "validation" if number == 5 else "pool" for number in range(80)]
     labels = write_labels(tmp_path / "labels.csv", ids, parts)

@@ -111,7 +111,7 @@ def test_system_without_a_place_in_it_is_no_georeference(tmp_path: Path) -> None
     assert read_outlines(open_folder(tmp_path, None, 16)) == [None]
 
 
-def test_tiles_without_a_place_are_left_out_and_told(tmp_path: Path) -> None:
+def test_tiles_without_a_place_are_left_out_and_reported(tmp_path: Path) -> None:
     write_mercator(tmp_path / "a.tif", 9.5, 52.0, 9.75, 51.5)
     write_png(tmp_path / "b.png", pixels())
     archive = open_folder(tmp_path, None, 16)

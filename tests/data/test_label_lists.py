@@ -47,12 +47,12 @@ def test_sign_that_is_in_no_name_is_refused_where_it_comes_once(cell: str, tmp_p
 
 
 @pytest.mark.parametrize("cell", ["trees/water", "trees & water", "trees+water", "trees: water"])
-def test_sign_that_may_be_in_a_name_is_told(cell: str, tmp_path: Path) -> None:
+def test_sign_that_may_be_in_a_name_is_reported(cell: str, tmp_path: Path) -> None:
     with pytest.warns(InputWarning, match=r"row 2: 'trees.*' counts as one class: .* give --label-separator '.'"):
         assert cell in read_csv(write(tmp_path, [cell, "road", "sand"])).class_names
 
 
-def test_cell_with_another_separator_among_right_ones_is_told(tmp_path: Path) -> None:
+def test_cell_with_another_separator_among_right_ones_is_reported(tmp_path: Path) -> None:
     with pytest.warns(
         InputWarning, match="row 4: 'road/trees' counts as one class: if it is several, write ';' between"
     ):

@@ -65,12 +65,12 @@ def test_empty_columns_of_a_spreadsheet_are_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["label", "tags", "Labels", "classes"])
-def test_list_in_a_column_of_another_name_is_told_the_name(column: str, tmp_path: Path) -> None:
+def test_list_in_a_column_of_another_name_is_reported_the_name(column: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"column {column}: label 'trees;water' .*, call it 'labels'"):
         read_csv(write(tmp_path, f"id,{column}\na,trees;water\n"))
 
 
-def test_list_beside_other_columns_is_told_which_to_leave_out(tmp_path: Path) -> None:
+def test_list_beside_other_columns_is_reported_which_to_leave_out(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="beside a column 'labels' that lists classes can be split alone: leave out date"
     ):
@@ -79,7 +79,7 @@ def test_list_beside_other_columns_is_told_which_to_leave_out(tmp_path: Path) ->
         read_csv(write(tmp_path, "id,labels\na,trees,water\n"))
 
 
-def test_split_in_a_column_of_another_name_is_told_the_name(tmp_path: Path) -> None:
+def test_split_in_a_column_of_another_name_is_reported_the_name(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"column Split: label 'train' .*: call the column 'split' if it says what a tile"
     ):

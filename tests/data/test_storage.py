@@ -52,7 +52,7 @@ def test_tiles_and_fingerprint_are_the_same_wherever_they_are_kept(folder: Path,
     assert type(kept.images) is kinds[tiles_in]
 
 
-def test_large_archive_stays_on_disk_unless_told_otherwise(folder: Path, monkeypatch) -> None:
+def test_large_archive_stays_on_disk_unless_asked_otherwise(folder: Path, monkeypatch) -> None:
     monkeypatch.setattr(storage, "usable_memory", lambda: 4 * 37 * 16 * 16 * 4 - 1)
     archive = open_folder(folder, None, 16)
     assert keep_tiles(archive, "auto") is archive
@@ -247,7 +247,7 @@ def test_memory_is_a_share_of_that_of_the_control_group(tmp_path: Path, monkeypa
     assert machine.usable_memory() == whole // 4
 
 
-def test_user_without_a_home_is_told_what_to_set(monkeypatch, tmp_path) -> None:
+def test_user_without_a_home_is_reported_what_to_set(monkeypatch, tmp_path) -> None:
     def nowhere() -> Path:
         raise RuntimeError("Could not determine home directory.")
 

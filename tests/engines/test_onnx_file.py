@@ -132,7 +132,7 @@ def test_command_writes_what_a_run_predicts_and_says_what_goes_in(run_dir, tmp_p
     assert found["predicted_losses"].shape == (6,)
 
 
-def test_what_cannot_be_exported_is_told_in_a_line(run_dir, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_what_cannot_be_exported_is_reported_in_a_line(run_dir, tmp_path: Path, monkeypatch, capsys) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run_dir, copy)
     refused = [(("--out", tmp_path / "m.pb"), "does not end in .onnx: name such a file")]

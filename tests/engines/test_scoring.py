@@ -146,7 +146,7 @@ def test_features_begun_by_an_older_version_go_on(tmp_path: Path) -> None:
     Unfinished(tmp_path / "f.npz", {"weights": "w", "engine": None}, 4, 2, 2).__exit__(None, None, None)
 
 
-def test_options_that_do_not_go_together_are_told(made, tmp_path, monkeypatch, capsys) -> None:
+def test_options_that_do_not_go_together_are_reported(made, tmp_path, monkeypatch, capsys) -> None:
     given = ("--run-dir", made / "run", "--out", tmp_path / "p.csv")
     for options, message in (
         (("--images", made / "tiles", "--precision", "bfloat16"), "--precision is for --engine openvino"),
@@ -156,7 +156,7 @@ def test_options_that_do_not_go_together_are_told(made, tmp_path, monkeypatch, c
         assert message in capsys.readouterr().err
 
 
-def test_engine_that_is_not_installed_is_told_with_what_to_install(trained, monkeypatch) -> None:
+def test_engine_that_is_not_installed_is_reported_with_what_to_install(trained, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(InputError, match=r"^--engine openvino needs more \(.*\): pip install 'aljax\[openvino\]'$"):
         predicted(trained, None)

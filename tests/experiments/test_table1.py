@@ -55,7 +55,7 @@ def test_what_cannot_be_measured_is_one_line(arguments, monkeypatch, tmp_path: P
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_folder_of_another_archive_is_told(monkeypatch, tmp_path: Path, capsys) -> None:
+def test_folder_of_another_archive_is_reported(monkeypatch, tmp_path: Path, capsys) -> None:
     monkeypatch.setattr(table1, "open_archive", lambda folder, size, seed: make_archive())
     assert run_command(monkeypatch, table1.main, "--run-dir", tmp_path) == 2
     assert "data/ucmerced holds noise and not UC Merced" in capsys.readouterr().err

@@ -88,7 +88,7 @@ def test_classes_in_doubt_are_those_near_the_fitted_threshold(model, tiles, tmp_
         ("tpd", True, ("nearest", "distance", "in_doubt", "group")),  # by chance, in the first iteration
     ],
 )
-def test_what_a_query_does_not_choose_by_is_not_told(query, clustering, known, model, tiles, tmp_path) -> None:
+def test_what_a_query_does_not_choose_by_is_not_reported(query, clustering, known, model, tiles, tmp_path) -> None:
     chosen = settings(tmp_path, query=query, clustering=clustering)
     _, rows, reasons = chosen_from(model, tiles, chosen)
     assert len(reasons) == len(rows) == chosen.budget

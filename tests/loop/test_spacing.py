@@ -65,7 +65,7 @@ def test_first_tiles_are_apart_or_refused(first: str, placed, tmp_path) -> None:
         first_tiles(replace(pool, footprints=None), chosen, 0)
 
 
-def test_next_best_takes_the_place_of_one_too_near_and_what_is_missing_is_told() -> None:
+def test_next_best_takes_the_place_of_one_too_near_and_what_is_missing_is_reported() -> None:
     line = locate(grid("EPSG:32633", (500_000, 6.5e6), 1, 8, 100, 100))
     rows, scores = np.arange(8), np.array([9, 8, 7, 6, 5, 4, 3, 2], np.float32)
     shortlist = Shortlist(8, rows, scores, np.zeros((8, 1), np.float32))

@@ -18,7 +18,7 @@ def test_bce_is_summed_over_classes_for_each_tile() -> None:
     np.testing.assert_allclose(bce_loss(logits, labels), by_hand, rtol=1e-6)
 
 
-def test_bce_takes_whole_numbers_whatever_jax_is_told_of_types() -> None:
+def test_bce_takes_whole_numbers_whatever_types_jax_has_by_default() -> None:
     with jax.numpy_dtype_promotion("strict"):
         loss = bce_loss(np.zeros((2, 3), np.float32), np.ones((2, 3), np.uint8))
     np.testing.assert_allclose(loss, np.full(2, 3 * np.log(2.0)), rtol=1e-6)

@@ -87,7 +87,7 @@ class Strict(nn.Module):
         (Strict(), r"the network Strict does not take images of \(1, 32, 32, 3\): eight bands or none$"),
     ],
 )
-def test_networks_that_do_not_fit_are_told_at_once(network, message: str, tmp_path: Path) -> None:
+def test_networks_that_do_not_fit_are_reported_at_once(network, message: str, tmp_path: Path) -> None:
     archive = make_archive()
     with pytest.raises(InputError, match=message):
         run_experiment(settings(tmp_path / "run"), archive, random_split(0, 60, 10, 10), network)

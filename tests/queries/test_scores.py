@@ -131,7 +131,7 @@ def test_a_layer_without_bias_is_one_whose_bias_is_zero() -> None:
         np.testing.assert_array_equal(gradient["bias"], expected["bias"])
 
 
-def test_a_kernel_as_pytorch_keeps_it_is_told_from_other_shapes() -> None:
+def test_a_kernel_as_pytorch_keeps_it_is_reported_from_other_shapes() -> None:
     layer, embeddings = random_layer()
     transposed = {"kernel": layer["kernel"].T, "bias": layer["bias"]}
     for function in (mge_scores, gradient_embeddings):

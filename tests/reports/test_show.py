@@ -225,7 +225,7 @@ def test_sheet_that_cannot_be_written_leaves_nothing_behind(treesatai_dir, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_folder_with_both_archives_is_refused_and_others_are_told_by_what_they_hold(
+def test_folder_with_both_archives_is_refused_and_others_are_reported_by_what_they_hold(
     ucmerced_files, treesatai_dir, own_dir
 ) -> None:
     assert open_archive(ucmerced_files, 32).name == "ucmerced"

@@ -94,12 +94,12 @@ def test_edited_configuration_is_one_line_and_no_prediction(kind, edited, monkey
         ({"class_names": ["a", "b"], "class_tiles": [1, 2]}, r"\(classes 2 and 3\)"),
     ],
 )
-def test_network_that_is_not_the_checkpoints_is_told(changes, message, edited) -> None:
+def test_network_that_is_not_the_checkpoints_is_reported(changes, message, edited) -> None:
     with pytest.raises(InputError, match=f"config.json is not that of the checkpoint .*{message}"):
         aljax.load(edited(**changes))
 
 
-def test_head_that_is_not_the_checkpoints_is_told() -> None:
+def test_head_that_is_not_the_checkpoints_is_reported() -> None:
     params = {"head": {"kernel": np.zeros((6, 3))}}
     assert inference._sizes(params) == inference._said(Head(3), 6)
     params = {"hidden": {"kernel": np.zeros((6, 8))}, "head": {"kernel": np.zeros((8, 3))}}

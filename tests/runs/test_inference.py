@@ -151,7 +151,7 @@ def test_files_of_another_pixel_type_are_refused_by_name(
         assert not (tmp_path / out).exists()
 
 
-def test_resumed_run_on_another_pixel_type_is_told_so(trained_on_uint16) -> None:
+def test_resumed_run_on_another_pixel_type_is_reported_so(trained_on_uint16) -> None:
     with pytest.raises(InputError, match='pixel_type is "uint8" here and "uint16" there'):
         run(settings(trained_on_uint16, max_labels=8))
 
@@ -178,7 +178,7 @@ def test_run_that_does_not_know_its_pixel_type_goes_on_and_predicts(older_run, t
 
 
 @pytest.mark.parametrize("factor", [1 / 16, 1 / 4000, 10])
-def test_pixels_far_from_those_in_training_are_told_with_both_numbers(older_run, factor: float, tmp_path) -> None:
+def test_pixels_far_from_those_in_training_are_reported_with_both_numbers(older_run, factor: float, tmp_path) -> None:
     images = (make_archive().images[:16] * (16 * factor)).astype(np.float32)
     trained = aljax.load(older_run)
     for given in (images, open_folder(write_tiles(tmp_path / "tiles", images), None, 32).images):
@@ -198,7 +198,7 @@ def test_low_land_is_predicted_by_a_network_of_hills(trained) -> None:
     assert found.shape == (4, 3)
 
 
-def test_dark_or_calm_tiles_of_the_same_kind_are_not_told(trained) -> None:
+def test_dark_or_calm_tiles_of_the_same_kind_are_not_reported(trained) -> None:
     images = make_archive().images
     trained.predict(images[:1])
     trained.predict(images[:4] // 4)
@@ -258,7 +258,7 @@ def test_folder_of_which_no_tile_can_be_read_is_refused(tmp_path, monkeypatch, c
     assert not (tmp_path / "p.csv").exists()
 
 
-def test_run_without_its_checkpoints_is_told(tmp_path) -> None:
+def test_run_without_its_checkpoints_is_reported(tmp_path) -> None:
     chosen = settings(tmp_path / "run", max_labels=8)
     run(chosen)
     shutil.rmtree(chosen.run_dir / "checkpoints")
@@ -266,7 +266,7 @@ def test_run_without_its_checkpoints_is_told(tmp_path) -> None:
         aljax.load(chosen.run_dir)
 
 
-def test_folder_of_rounds_is_told_from_a_run(tmp_path) -> None:
+def test_folder_of_rounds_is_reported_from_a_run(tmp_path) -> None:
     run(settings(tmp_path / "round-2", max_labels=8))
     with pytest.raises(InputError, match=r"holds rounds of annotation: name one of them, such as .*round-2"):
         aljax.load(tmp_path)
@@ -300,7 +300,7 @@ def test_damaged_model_is_not_used(tmp_path, monkeypatch) -> None:
         aljax.load(chosen.run_dir)
 
 
-def test_what_cannot_be_loaded_is_told(tmp_path, monkeypatch) -> None:
+def test_what_cannot_be_loaded_is_reported(tmp_path, monkeypatch) -> None:
     with pytest.raises(InputError, match=r"config.json is not readable"):
         aljax.load(tmp_path)
     chosen = settings(tmp_path / "run")

@@ -183,7 +183,7 @@ def test_same_tiles_in_a_folder_of_another_name_are_the_same_run(tmp_path, whole
         run(replace(chosen, checkpoint_seconds=1e9), make_archive(seed=1))
 
 
-def test_other_tiles_are_told_in_words_and_not_in_numbers_of_every_band(tmp_path) -> None:
+def test_other_tiles_are_reported_in_words_and_not_in_numbers_of_every_band(tmp_path) -> None:
     run(settings(tmp_path / "sound", max_labels=8))
     sound = json.loads((tmp_path / "sound" / "config.json").read_text())
     tiles = [1] * len(sound["class_names"])

@@ -68,7 +68,7 @@ def test_file_that_who_held_it_has_removed_is_no_lock(tmp_path: Path, monkeypatc
     unlock(tmp_path, held)
 
 
-def test_file_system_without_locks_is_told_and_a_full_one_is_an_error(tmp_path: Path, monkeypatch) -> None:
+def test_file_system_without_locks_is_reported_and_a_full_one_is_an_error(tmp_path: Path, monkeypatch) -> None:
     def refuse(code: int) -> None:
         def flock(descriptor: int, how: int) -> None:
             raise OSError(code, os.strerror(code))

@@ -106,7 +106,7 @@ def main() -> None:
     if jax.process_count() > 1:
         raise InputError("annotation is made by one process, which uses all devices of its machine: start one")
     made = next_round(settings)
-    print(*(f"{line}\n" for line in made.told), sep="", end="")
+    print(*(f"{line}\n" for line in made.agreement), sep="", end="")
     if made.state is not None:
         assert made.scores is not None
         assert made.labelling is not None

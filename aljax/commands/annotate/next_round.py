@@ -67,7 +67,7 @@ class Round(NamedTuple):
     """Scores of the round, at the threshold that was asked for."""
     left: Mapping[str, tuple[int, int]] = {}
     """In a round of several that waits: how many tiles each of them has left, of how many."""
-    told: tuple[str, ...] = ()
+    agreement: tuple[str, ...] = ()
     """How far people agree."""
 
 
@@ -112,7 +112,7 @@ def next_round(settings: AnnotationSettings) -> Round:
     left = {} if last else tiles_left(round_dir(settings.run_dir, number))
     form = None if last else round_dir(settings.run_dir, number) / form_name(next(iter(left), ""))
     scores = None if state is None else score_round(settings, labelling, state, number)
-    return Round(form, state, labelling, scores, left, together.told)
+    return Round(form, state, labelling, scores, left, together.summary)
 
 
 def make_round(

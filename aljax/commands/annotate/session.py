@@ -95,11 +95,11 @@ class Session:
             )
         if others := [tile for tile in rows if tile not in names]:
             raise InputError(f"tile {others[0]} is not among the {len(names)} that wait for labels")
-        told = [[None if cell != cell else int(cell) for cell in row] for row in cells.tolist()]
-        answers = {**self._read_answers(form), **dict(zip(rows, told, strict=True))}
+        given = [[None if cell != cell else int(cell) for cell in row] for row in cells.tolist()]
+        answers = {**self._read_answers(form), **dict(zip(rows, given, strict=True))}
         header, waiting = read_form(form)
         if len(answers) < len(waiting):
-            write_atomically(form.parent / round_files.TOLD, json.dumps(answers) + "\n")
+            write_atomically(form.parent / round_files.ANSWERS, json.dumps(answers) + "\n")
             return
         columns = [self.class_names.index(name) if name in self.class_names else None for name in header]
         known = {tile: ["?" if cell is None else cell for cell in cells] for tile, cells in answers.items()}
@@ -108,7 +108,7 @@ class Session:
             for row in waiting
         )
         write_atomically(form, to_text(header, filled))
-        (form.parent / round_files.TOLD).unlink(missing_ok=True)
+        (form.parent / round_files.ANSWERS).unlink(missing_ok=True)
 
     def predict(self, ids: Iterable[str]) -> Float[np.ndarray, "n c"]:
         """Probabilities (n, C) of the classes, in the order of `class_names`, by the network of the newest round.
@@ -135,7 +135,7 @@ class Session:
 
     def _read_answers(self, form: Path) -> dict[str, list[int | None]]:
         """Labels of the incomplete round so far, by tile. Raises InputError for a file that `tell` did not write."""
-        path = form.parent / round_files.TOLD
+        path = form.parent / round_files.ANSWERS
         if not path.exists():
             return {}
         try:

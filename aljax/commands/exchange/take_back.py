@@ -22,7 +22,7 @@ import tyro
 from aljax.annotation.exchange import coco, cvat, filling, geojson, label_studio
 from aljax.annotation.exchange.answers import Answer
 from aljax.annotation.exchange.rounds import Round, open_round
-from aljax.annotation.round_files import TOLD
+from aljax.annotation.round_files import ANSWERS
 from aljax.commands.options import read_options
 from aljax.errors import InputError
 
@@ -51,8 +51,10 @@ def main() -> None:
     settings = read_options(ImportSettings, "aljax exchange import", __doc__)
     annotators = filling.parse_annotators(settings.annotator)
     round_ = open_round(settings.run_dir, settings.round)
-    if (told := round_.folder / TOLD).exists():
-        raise InputError(f"{told} has answers that a program has told: let it tell the rest, or move the file away")
+    if (unfinished := round_.folder / ANSWERS).exists():
+        raise InputError(
+            f"{unfinished} has answers that a program has told: let it tell the rest, or move the file away"
+        )
     answers = READERS[settings.source](settings.file, round_)
     if not answers:
         raise InputError(f"{settings.file} has no answers yet: label and submit some tiles, and export again")

@@ -298,7 +298,7 @@ def test_users_fill_in_their_own_forms(take, task, run_dir) -> None:
     assert not (run_dir / "round-1/to_label.csv").exists()
 
 
-def test_answers_about_tiles_of_the_other_annotator_are_told(take, task, run_dir) -> None:
+def test_answers_about_tiles_of_the_other_annotator_are_reported(take, task, run_dir) -> None:
     for_two(run_dir)
     status, error = take([task("a.tif", annotation()), task("g.tif", annotation())], "--annotator", "ben=1")
     assert (status, "1 tiles that ben has answered are not in" in error) == (0, True)
@@ -340,7 +340,7 @@ def test_answers_that_are_there_stay_unless_they_are_to_be_replaced(take, task, 
     assert (status, "tile north/a.tif: it was skipped, so what it is for is not known" in error) == (2, True)
 
 
-def test_answers_that_a_program_has_told_are_not_passed_over(take, task, run_dir) -> None:
+def test_answers_that_a_program_has_reported_are_not_passed_over(take, task, run_dir) -> None:
     (run_dir / "round-1/told.json").write_text("{}")
     status, error = take([task("a.tif", annotation())])
     assert (status, "told.json has answers that a program has told" in error) == (2, True)

@@ -43,7 +43,7 @@ def test_copies_are_found_and_others_as_large_are_not_read_whole(tmp_path: Path,
     assert sorted(read) == ["a", "c", "e", "f", "g"]
 
 
-def test_copies_of_a_folder_are_told_and_stay_in_one_part(folder: Path) -> None:
+def test_copies_of_a_folder_are_reported_and_stay_in_one_part(folder: Path) -> None:
     message = (
         rf"{TILES} tiles are copies of others, byte for byte, as .*a \(copy\)/00\.tif of .*|a/00\.tif of .*\(copy\)/00"
     )
@@ -60,7 +60,7 @@ def test_copies_of_a_folder_are_told_and_stay_in_one_part(folder: Path) -> None:
         assert [len(part) for part in split] == [14, 4, 6]
 
 
-def test_copies_that_a_users_split_parts_are_told(folder: Path) -> None:
+def test_copies_that_a_users_split_parts_are_reported(folder: Path) -> None:
     shutil.rmtree(folder / "tiles" / "a (copy)")
     shutil.copy(folder / "tiles" / "a" / "03.tif", folder / "tiles" / "other.tif")
     rows = [f"{number:02d},1,pool" for number in range(TILES)]
@@ -74,7 +74,7 @@ def test_copies_that_a_users_split_parts_are_told(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_equal_features_are_told_and_stay_in_one_part(dtype: str, tmp_path: Path, monkeypatch) -> None:
+def test_equal_features_are_reported_and_stay_in_one_part(dtype: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(copies, "ROW_BYTES_AT_ONCE", 100)
     vectors = np.random.default_rng(0).normal(size=(20, 8)).astype(dtype)
     vectors[13], vectors[7] = vectors[2], vectors[3][::-1]  # the same, and another of the same sum

@@ -93,7 +93,7 @@ def test_file_that_was_changed_on_disk_is_fetched_again(publisher, tmp_path: Pat
     assert (tmp_path / "multilabels.zip").read_bytes() == publisher.files["multilabels.zip"]
 
 
-def test_interrupted_download_is_told_and_its_repetition_fetches_what_is_missing(publisher, tmp_path: Path) -> None:
+def test_interrupted_download_is_reported_and_its_repetition_fetches_what_is_missing(publisher, tmp_path: Path) -> None:
     first, second = (publisher.offer(name) for name in ("multilabels.zip", "UCMerced_LandUse.zip"))
     download(first, tmp_path)
     publisher.breaks_off = True
@@ -113,7 +113,7 @@ def test_what_a_killed_download_left_is_removed(publisher, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["multilabels.zip"]
 
 
-def test_file_that_is_not_offered_and_a_server_that_is_gone_are_told(publisher, tmp_path: Path) -> None:
+def test_file_that_is_not_offered_and_a_server_that_is_gone_are_reported(publisher, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"other\.zip could not be downloaded \(404.*--manual-dir"):
         download(publisher.offer("other.zip"), tmp_path)
     with pytest.raises(InputError, match=r"multilabels\.zip could not be downloaded \(.*refused"):

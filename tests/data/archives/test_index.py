@@ -125,7 +125,7 @@ def test_few_tiles_leave_nothing_behind(tmp_path: Path, read: list[str], monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["tiles"]
 
 
-def test_index_that_cannot_be_kept_is_told_and_the_tiles_are_opened(tmp_path: Path, read: list[str]) -> None:
+def test_index_that_cannot_be_kept_is_reported_and_the_tiles_are_opened(tmp_path: Path, read: list[str]) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.warns(InputWarning, match=r"\.npz cannot be written \(Not a directory\): headers of tiles will be"):
         _, ids, *_ = opened(tmp_path)

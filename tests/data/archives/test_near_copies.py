@@ -31,7 +31,7 @@ def said(archive, learnt=LEARNT, held=HELD) -> list[str]:
     return [str(one.message) for one in caught]
 
 
-def test_different_scenes_are_not_told() -> None:
+def test_different_scenes_are_not_reported() -> None:
     assert said(SCENES) == []
     assert said(SCENES, LEARNT[:0]) == said(SCENES, held=HELD[:0]) == []
     mixed = np.array(SCENES.images)
@@ -42,7 +42,7 @@ def test_different_scenes_are_not_told() -> None:
 
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
-def test_tile_that_is_there_a_little_brighter_is_told(place: str, tmp_path: Path) -> None:
+def test_tile_that_is_there_a_little_brighter_is_reported(place: str, tmp_path: Path) -> None:
     images = np.array(SCENES.images)
     images[20], images[17] = scanned_again(images[3]), scanned_again(images[4])
     archive = replace(SCENES, images=images)
@@ -60,7 +60,7 @@ def test_tile_that_is_there_a_little_brighter_is_told(place: str, tmp_path: Path
     assert said(replace(archive, copy_of=copies))[0].startswith("1 tiles to learn from")
 
 
-def test_near_features_are_told_and_few_features_say_nothing(monkeypatch) -> None:
+def test_near_features_are_reported_and_few_features_say_nothing(monkeypatch) -> None:
     monkeypatch.setattr(near_copies, "PRODUCTS_AT_ONCE", 20)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(24, 64)).astype(np.float32) + 5.0

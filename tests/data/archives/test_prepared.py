@@ -226,7 +226,7 @@ def test_real_archive_is_the_same_prepared(ucmerced_dir: Path, tmp_path: Path) -
     assert_same(open_archive("ucmerced", tmp_path, 256), open_archive("ucmerced", ucmerced_dir, 256))
 
 
-def test_too_few_tiles_for_a_split_are_told_before_they_are_prepared(tmp_path: Path) -> None:
+def test_too_few_tiles_for_a_split_are_reported_before_they_are_prepared(tmp_path: Path) -> None:
     write_treesatai(tmp_path / "files", tiles=4)
     with pytest.raises(InputError, match="3 tiles for training and 1 for the test are too few for a split: add tiles"):
         prepare.prepare("treesatai", tmp_path / "data", tmp_path / "files")

@@ -99,7 +99,7 @@ def test_palette_is_looked_up(tmp_path: Path, options: dict) -> None:
     assert read_header(tmp_path / "tile.png").form == TileForm(3, "uint8")
 
 
-def test_what_a_file_holds_is_told_by_its_bytes_not_its_name(tmp_path: Path) -> None:
+def test_what_a_file_holds_is_recognised_by_its_bytes_not_its_name(tmp_path: Path) -> None:
     path = write_png(tmp_path / "tile.png", pixels(3)).rename(tmp_path / "tile.tif")
     np.testing.assert_array_equal(read(path), pixels(3))
 

@@ -120,7 +120,7 @@ def edged(value: float, dtype: str = "float32", size: int = 32, seed: int = 0) -
 
 
 @pytest.mark.parametrize(("dtype", "value"), [("float32", -9999), ("float32", SMALLEST), ("uint16", 65535)])
-def test_value_that_lost_its_tag_is_told_once_with_tile_and_value(tmp_path: Path, dtype: str, value: float) -> None:
+def test_value_that_lost_its_tag_is_reported_once_with_tile_and_value(tmp_path: Path, dtype: str, value: float) -> None:
     for seed, name in enumerate(("a", "b")):
         write_geotiff(tmp_path / f"{name}.tif", edged(value, dtype, seed=seed))
     images = open_folder(tmp_path, None, 20).images  # resizing would mix the edge with what is beside it
@@ -146,6 +146,6 @@ def test_other_pixels_are_not_taken_for_lost_nodata(values: np.ndarray) -> None:
     assert find_lone_value(values) is None
 
 
-def test_declared_nodata_is_not_told(tmp_path: Path) -> None:
+def test_declared_nodata_is_not_reported(tmp_path: Path) -> None:
     write_geotiff(tmp_path / "tile.tif", edged(-9999), nodata=-9999)
     assert open_folder(tmp_path, None, 32).images[0].min() >= 0

@@ -157,7 +157,7 @@ def test_what_is_not_plain_is_left_to_gdal(tmp_path: Path, kind: str, monkeypatc
 
 @pytest.mark.parametrize("packing", PACKINGS, ids=str)
 @pytest.mark.parametrize("layout", ["strips", "planes of tiles"])
-def test_damaged_tiles_are_told_as_by_gdal(tmp_path: Path, layout: str, packing: dict, monkeypatch, capfd) -> None:
+def test_damaged_tiles_are_reported_as_by_gdal(tmp_path: Path, layout: str, packing: dict, monkeypatch, capfd) -> None:
     options = {**LAYOUTS[layout], **packing}
     data = write_geotiff(tmp_path / "a.tif", pixels(2, "float32", size=20), **options).read_bytes()
     random = np.random.default_rng(0)
