@@ -24,7 +24,7 @@ import numpy as np
 
 from aljax.commands.options import read_options
 from aljax.commands.process import command, prepare_process
-from aljax.data.archive import Archive, Split, SplitTiles, place
+from aljax.data.archive import Archive, Split, SplitTiles, split_tiles
 from aljax.data.archives.open import open_archive
 from aljax.errors import InputError
 from aljax.loop.iterations import initial_labels
@@ -99,7 +99,7 @@ def measure_archive(name: ArchiveName, settings: TableSettings) -> dict[str, Any
     if archive.name != short(name) or archive.split is None:
         raise InputError(f"{folder} holds {archive.name} and not {name}: give each archive its own folder")
     check_pool(replace(chosen, max_labels=chosen.initial + chosen.budget), len(archive.split.pool))
-    tiles = place(archive, with_few_to_evaluate(archive.split), settings.seed)
+    tiles = split_tiles(archive, with_few_to_evaluate(archive.split), settings.seed)
     selections = {query: prepare_selection(query, archive, tiles, chosen) for query in QUERIES}
     seconds: dict[str, list[float]] = {query: [] for query in QUERIES}
     for number in range(settings.rounds + 1):

@@ -25,7 +25,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from tiny import make_archive, tiny_network  # noqa: E402
 
-from aljax.data.archive import Archive, SplitTiles, place, random_split  # noqa: E402
+from aljax.data.archive import Archive, SplitTiles, random_split, split_tiles  # noqa: E402
 from aljax.networks.densenet import DenseNet  # noqa: E402
 from aljax.networks.loss_head import LossHead  # noqa: E402
 from aljax.networks.model import Model  # noqa: E402
@@ -72,7 +72,7 @@ def archive() -> Archive:
 
 @pytest.fixture(scope="session")
 def tiles(archive: Archive) -> SplitTiles:
-    return place(archive, random_split(0, len(archive.ids), validation=10, test=10), seed=0)
+    return split_tiles(archive, random_split(0, len(archive.ids), validation=10, test=10), seed=0)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ import numpy as np
 
 from aljax.commands.options import read_options
 from aljax.commands.process import command, prepare_process
-from aljax.data.archive import Archive, Split, Tiles, place
+from aljax.data.archive import Archive, Split, Tiles, split_tiles
 from aljax.data.archives.folder import open_folder
 from aljax.data.archives.scanning import find_tiles
 from aljax.data.storage import TilesIn, keep_tiles
@@ -71,7 +71,7 @@ def open_pool(settings: BenchmarkSettings, count: int, size: int, where: TilesIn
     names = tuple(f"class{index}" for index in range(NUM_CLASSES))
     first = Archive(archive.name, images, labels, archive.ids[:count], names, f"{archive.digest}-{count}")
     rows = np.arange(count)
-    return place(keep_tiles(first, where, settings.cache_dir), Split(rows, rows[:1], rows[:1]), seed=0).pool
+    return split_tiles(keep_tiles(first, where, settings.cache_dir), Split(rows, rows[:1], rows[:1]), seed=0).pool
 
 
 def start(pool: Tiles) -> tuple[Model, Variables]:

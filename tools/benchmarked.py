@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aljax.commands.process import ask_for_determinism, prepare_process
-from aljax.data import Archive, Split, Tiles, place
+from aljax.data import Archive, Split, Tiles, split_tiles
 from aljax.data.augmentation import BandStatistics
 from aljax.loop.iterations import Watcher, advance, begin_iteration, begin_trial
 from aljax.loop.pool import Pool
@@ -158,7 +158,7 @@ def iterate_in_jax(labelled: int, epochs: int, pool: int, size: int, bands: int,
     images, labels = pixels(count, size, bands), multi_labels(count, classes)
     archive = Archive("noise", images, labels, tuple(map(str, range(count))), tuple(map(str, range(classes))))
     split = Split(*np.split(np.arange(count), [pool, pool + EVALUATED]))
-    tiles = place(archive, split, settings.seed)
+    tiles = split_tiles(archive, split, settings.seed)
     begun = [begin_trial(tiles.pool, settings, 0, ())._replace(variables=variables)]
 
     def work() -> Mapping[str, float]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from aljax.commands.process import prepare_process
-from aljax.data import Archive, Split, place
+from aljax.data import Archive, Split, split_tiles
 from aljax.data.archive import Tiles
 from aljax.data.augmentation import BandStatistics
 from aljax.data.tiles.made import Made
@@ -84,12 +84,12 @@ def round_in_jax(pool: int, width: int) -> Work:
     split = Split(np.arange(2 * EVALUATED, count), np.arange(EVALUATED), np.arange(EVALUATED, 2 * EVALUATED))
     ids, classes = Made(count, str), tuple(map(str, range(CLASSES)))
     archive = Archive("rows", vectors[:, None, None, :], labels, ids, classes, "rows")
-    tiles = place(archive, split, settings.seed)
+    tiles = split_tiles(archive, split, settings.seed)
     begun, model = begin_trial(tiles.pool, settings, 0, ()), Model(Head(CLASSES))
     # Labels of those tiles that somebody looks at: reading them all to label them is none of the round's work.
     looked_at = np.concatenate([split.validation, split.test, split.pool[begun.pool.labelled]])
     labels[looked_at] = true_labels(vectors[looked_at], kernel_of(width))
-    tiles = place(archive, split, settings.seed)
+    tiles = split_tiles(archive, split, settings.seed)
 
     def work(folder: TemporaryDirectory[str] = folder) -> Mapping[str, float]:
         state = begin_iteration(model, tiles.pool, settings, begun)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from aljax.data.archive import Archive
 from aljax.data.labels import UNREADABLE, read_form, to_text
-from aljax.data.readable import leave_out
+from aljax.data.readable import drop_unreadable
 from aljax.data.tiles.images import EncodedImages, Tolerant, Unreadable, find_unreadable
 from aljax.system.files import disk_errors, make_folder, write_atomically
 
@@ -28,7 +28,7 @@ def leave_out_unreadable(run_dir: Path, images_dir: Path, archive: Archive) -> A
         return archive
     else:
         unreadable = find_unreadable(images, "reading all tiles once, before the first round")
-    readable = leave_out(archive, unreadable)
+    readable = drop_unreadable(archive, unreadable)
     if unreadable or listed.exists():
         make_folder(run_dir)
         lines = ((images.names[index].removeprefix(above), str(reason)) for index, reason in unreadable.items())

@@ -20,12 +20,12 @@ import numpy as np
 
 from aljax.commands.options import read_options
 from aljax.commands.process import prepare_process
-from aljax.data.archive import Archive, Split, Tiles, place
+from aljax.data.archive import Archive, Split, Tiles, split_tiles
 from aljax.data.archives.copies import warn_of_copies
 from aljax.data.archives.folder import open_folder
 from aljax.data.features.unfinished import Unfinished, digest, digest_archive
 from aljax.data.features.writer import FORMATS, Store, check_range, write_features
-from aljax.data.readable import leave_out
+from aljax.data.readable import drop_unreadable
 from aljax.data.tiles.images import Tolerant, find_unreadable
 from aljax.engines.scoring import Engine, Precision, check_engine, open_openvino
 from aljax.errors import InputError
@@ -114,7 +114,7 @@ def _check(out: Path, run_dir: Path | None, init_weights: Path | None, image_siz
 
 def _readable(archive: Archive) -> Archive:
     """The archive without unreadable tiles; warns of these and of copies."""
-    archive = leave_out(archive, find_unreadable(archive.images, "reading all tiles once"))
+    archive = drop_unreadable(archive, find_unreadable(archive.images, "reading all tiles once"))
     warn_of_copies(archive.copy_of, archive.ids, archive.split)
     return archive
 
@@ -151,7 +151,7 @@ def _of_weights(weights: Weights, images: Path, size: int) -> Embedder:
     variables = start_from(weights, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
     archive = _readable(archive)
     everything, nothing = np.arange(len(archive.ids)), np.arange(0)
-    tiles = place(archive, Split(everything, nothing, nothing), 0, normalisation=weights.normalisation).pool
+    tiles = split_tiles(archive, Split(everything, nothing, nothing), 0, normalisation=weights.normalisation).pool
     return Embedder(model, variables, archive, tiles)
 
 

@@ -4,6 +4,6 @@ Decoding of pixels is in `tiles`, readers of published archives and folders in `
 `features`, synthetic archives in `generated`.
 """
 
-from aljax.data.archive import Archive, Split, SplitTiles, Tiles, place, random_split
+from aljax.data.archive import Archive, Split, SplitTiles, Tiles, random_split, split_tiles
 
-__all__ = ["Archive", "Split", "SplitTiles", "Tiles", "place", "random_split"]
+__all__ = ["Archive", "Split", "SplitTiles", "Tiles", "random_split", "split_tiles"]

@@ -198,7 +198,7 @@ class SplitTiles(NamedTuple):
         return tuple(self.ids[index] for index in self.pool.indices[rows])
 
 
-def place(
+def split_tiles(
     archive: Archive,
     split: Split,
     seed: int,

@@ -20,7 +20,7 @@ def require_readable(archive: Archive) -> None:
             raise InputError(name_unreadable(unreadable.values(), len(archive.ids)))
 
 
-def leave_out(archive: Archive, unreadable: Unreadable) -> Archive:
+def drop_unreadable(archive: Archive, unreadable: Unreadable) -> Archive:
     """The archive without its unreadable tiles, which a warning names. Raises InputError if none is left."""
     if not unreadable:
         return archive

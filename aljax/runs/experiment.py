@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aljax.data.archive import Archive, Split, SplitTiles, place
+from aljax.data.archive import Archive, Split, SplitTiles, split_tiles
 from aljax.data.readable import require_readable
 from aljax.errors import InputError
 from aljax.loop.constant import Constant, from_config, score_constant
@@ -63,7 +63,7 @@ def prepare_run(settings: Settings, archive: Archive, split: Split, network: nn.
     Raises InputError if the network or the published weights do not fit.
     """
     published = None if settings.init_weights is None else load_weights(settings.init_weights)
-    tiles = place(archive, split, settings.seed, normalisation=settings.normalisation)
+    tiles = split_tiles(archive, split, settings.seed, normalisation=settings.normalisation)
     given: dict[str, Any] = {"num_classes": len(archive.class_names), "dtype": jnp.dtype(settings.precision)}
     network = replace(network, **{name: value for name, value in given.items() if hasattr(network, name)})
     model = Model(network, LossHead() if find_query(settings.query).needs_loss_head else None)

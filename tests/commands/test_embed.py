@@ -20,7 +20,7 @@ from tiny import make_archive, tiny_network
 
 import aljax
 from aljax.commands import convert_weights, embed
-from aljax.data.archive import Split, Tiles, place
+from aljax.data.archive import Split, Tiles, split_tiles
 from aljax.data.archives.folder import open_folder
 from aljax.data.features import open_features, read_features, unfinished
 from aljax.data.features.numpy_files import ids_beside
@@ -94,7 +94,7 @@ def test_weights_see_tiles_standardised_by_their_own_bands(made, monkeypatch, tm
     assert run_command(monkeypatch, embed.main, *by_weights(made, out)) == 0
     trained = aljax.load(made / "run")  # the weights are its own
     archive = open_folder(made / "tiles", None, 32)
-    tiles = place(archive, Split(np.arange(COUNT), np.arange(0), np.arange(0)), seed=0).pool
+    tiles = split_tiles(archive, Split(np.arange(COUNT), np.arange(0), np.arange(0)), seed=0).pool
     np.testing.assert_allclose(tiles.statistics.mean, make_archive(COUNT).images.mean((0, 1, 2)), rtol=1e-6)
     found = read_features(out)
     np.testing.assert_array_equal(found.vectors, embeddings(trained.model, trained.variables, tiles))

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aljax.data.archive import Archive, band_statistics, place, random_split, whole_range
+from aljax.data.archive import Archive, band_statistics, random_split, split_tiles, whole_range
 from aljax.data.augmentation import BandStatistics, standardise
 from aljax.errors import InputError
 
@@ -29,7 +29,7 @@ def test_standardisation_knows_the_pool_alone(archive: Archive) -> None:
     spoilt = archive.images.copy()
     spoilt[np.concatenate([split.validation, split.test])] = 255
     changed = Archive(archive.name, spoilt, archive.labels, archive.ids, archive.class_names)
-    tiles = place(changed, split, seed=0)
+    tiles = split_tiles(changed, split, seed=0)
     pool = archive.images[split.pool]
     for part in (tiles.pool, tiles.validation, tiles.test):
         np.testing.assert_allclose(part.statistics.mean, pool.mean((0, 1, 2)), rtol=1e-5)
@@ -70,7 +70,7 @@ def test_statistics_are_of_a_random_sample_of_the_pool(archive: Archive, monkeyp
     monkeypatch.setattr("aljax.data.archive.band_statistics", sampled)
     split = random_split(0, len(archive.ids), 10, 10)
     for seed in (0, 1):
-        place(archive, split, seed)
+        split_tiles(archive, split, seed)
     first, second = samples
     assert len(first) == len(second) == 5
     assert first != second
@@ -112,7 +112,7 @@ def test_big_endian_tiles_and_labels_reach_the_devices_as_they_are_meant(
     split = random_split(0, len(archive.ids), 10, 10)
     images, labels = archive.images.astype(kind), archive.labels.astype(">i4")
     swapped = Archive("swapped", images, labels, archive.ids, archive.class_names)
-    tiles = place(swapped, split, 0, on_device)
+    tiles = split_tiles(swapped, split, 0, on_device)
     (batch,) = tiles.pool.batches(np.arange(4), 4)
     np.testing.assert_array_equal(jnp.asarray(batch) + 0, archive.images[split.pool[:4]])
     np.testing.assert_array_equal(jnp.asarray(tiles.pool.labels_of(np.arange(4))) + 0, archive.labels[split.pool[:4]])

@@ -11,7 +11,7 @@ from tiny import make_archive
 
 from aljax.data.archive import Archive, Split
 from aljax.data.archives.folder import open_folder
-from aljax.data.readable import leave_out
+from aljax.data.readable import drop_unreadable
 from aljax.data.storage import keep_tiles
 from aljax.data.tiles import images
 from aljax.data.tiles.images import find_unreadable
@@ -69,7 +69,7 @@ def test_archive_without_broken_tiles_keeps_what_belongs_to_the_others(archive) 
     copy_of = np.where(np.isin(numbers, [7, 9, 20]), 7, numbers)
     archive = replace(archive, digest="d", split=split, copy_of=copy_of)
     with pytest.warns(InputWarning, match=r"2 of 60 tiles cannot be read: .*tile007.png.*tile050.png.*they are left"):
-        left = leave_out(archive, find_unreadable(archive.images, "reading"))
+        left = drop_unreadable(archive, find_unreadable(archive.images, "reading"))
     kept = np.setdiff1d(numbers, [7, 50])
     assert left.ids == tuple(archive.ids[row] for row in kept)
     np.testing.assert_array_equal(left.labels, archive.labels[kept])
@@ -82,9 +82,9 @@ def test_archive_without_broken_tiles_keeps_what_belongs_to_the_others(archive) 
     assert left.copy_of is not None
     assert left.copy_of.tolist() == [8 if row == 20 else number for number, row in enumerate(kept.tolist())]
     assert left.digest != archive.digest
-    assert leave_out(archive, {}) is archive
+    assert drop_unreadable(archive, {}) is archive
     with pytest.raises(InputError, match="cannot be read"):
-        leave_out(archive, dict.fromkeys(range(60), InputError("broken")))
+        drop_unreadable(archive, dict.fromkeys(range(60), InputError("broken")))
 
 
 def test_broken_headers_are_named_at_once_or_left_for_when_their_pixels_are_read(tmp_path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from run_command import run as run_command
 from tiny import make_archive
 
-from aljax.data.archive import Split, place, random_split
+from aljax.data.archive import Split, random_split, split_tiles
 from aljax.loop.settings import Settings
 from aljax.networks.densenet import DenseNet
 from aljax.training.recipe import Recipe
@@ -21,7 +21,7 @@ def test_selection_is_timed_with_the_budget_of_the_settings(monkeypatch) -> None
     monkeypatch.setattr(table1, "DenseNet121", lambda classes, dtype: tiny)
     archive = make_archive()
     split = random_split(0, 60, 10, 10)
-    tiles = place(archive, with_few_to_evaluate(split), 0)
+    tiles = split_tiles(archive, with_few_to_evaluate(split), 0)
     chosen = Settings(initial=8, budget=4, multiplier=2, max_labels=40, image_size=32, recipe=Recipe(batch_size=4))
     selections = {query: prepare_selection(query, archive, tiles, chosen) for query in table1.QUERIES}
     assert all(selection.seconds() > 0.0 for selection in selections.values())

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from test_loop import settings
 
-from aljax.data.archive import Archive, Split, place
+from aljax.data.archive import Archive, Split, split_tiles
 from aljax.loop.iterations import first_tiles, thumbnail
 
 
@@ -17,7 +17,7 @@ def test_first_tiles_of_a_pool_with_pixels_cover_what_they_look_like(tmp_path: P
     noise = np.random.default_rng(1).integers(0, 40, (60, 32, 32, 3), dtype=np.uint8)
     named = tuple(f"tile{index}" for index in range(60))
     found = Archive("looks", looks[kinds] + noise, np.ones((60, 1), np.uint8), named, ("any",))
-    pool = place(found, Split(np.arange(60), np.arange(0), np.arange(0)), 0).pool
+    pool = split_tiles(found, Split(np.arange(60), np.arange(0), np.arange(0)), 0).pool
     for trial in range(3):
         chosen = first_tiles(pool, settings(tmp_path, first="coverage", initial=3), trial)
         assert sorted(kinds[chosen]) == [0, 1, 2]

@@ -8,7 +8,7 @@ from on_the_ground import grid
 from test_loop import settings
 from test_querying import fitted
 
-from aljax.data.archive import place, random_split
+from aljax.data.archive import random_split, split_tiles
 from aljax.data.space.distances import gaps
 from aljax.data.space.footprints import locate
 from aljax.errors import InputError, InputWarning
@@ -23,7 +23,7 @@ MOSAIC = locate(grid("EPSG:32633", (500_000, 6.5e6), 6, 10, 100, 100))
 
 @pytest.fixture(scope="module")
 def placed(archive):
-    return place(replace(archive, footprints=MOSAIC), random_split(0, len(archive.ids), 10, 10), seed=0)
+    return split_tiles(replace(archive, footprints=MOSAIC), random_split(0, len(archive.ids), 10, 10), seed=0)
 
 
 def least_gap(places) -> float:

@@ -11,7 +11,7 @@ from small_runs import run, settings
 
 import aljax
 from aljax.commands import convert_weights
-from aljax.data.archive import Archive, place, random_split, whole_range
+from aljax.data.archive import Archive, random_split, split_tiles, whole_range
 from aljax.data.augmentation import standardise
 from aljax.errors import InputError
 from aljax.training.weights import backbone_tensors, load_weights, start_from
@@ -83,7 +83,7 @@ def test_weights_want_the_normalisation_that_they_were_trained_with(tmp_path) ->
 
 
 def test_scaled_pixels_lie_between_0_and_1_in_all_sets(archive: Archive) -> None:
-    tiles = place(archive, random_split(0, len(archive.ids), 10, 10), 0, normalisation="scale")
+    tiles = split_tiles(archive, random_split(0, len(archive.ids), 10, 10), 0, normalisation="scale")
     for part in (tiles.pool, tiles.validation, tiles.test):
         (first,) = part.batches(np.arange(4), 4)
         np.testing.assert_allclose(standardise(first, part.statistics), np.asarray(first) / 255, rtol=1e-6)

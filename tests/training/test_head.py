@@ -13,7 +13,7 @@ from small_runs import KilledError
 
 import aljax
 from aljax.commands import run as run_archive
-from aljax.data.archive import Archive, Tiles, place, random_split
+from aljax.data.archive import Archive, Tiles, random_split, split_tiles
 from aljax.errors import DivergedError
 from aljax.loop.settings import Settings
 from aljax.networks.head import Head, unit_features
@@ -52,7 +52,7 @@ def run(chosen: Settings, network: Head | None = None) -> None:
 
 @pytest.fixture(scope="module")
 def pool() -> Tiles:
-    return place(make_features(), random_split(0, TILES, 20, 20), 0).pool
+    return split_tiles(make_features(), random_split(0, TILES, 20, 20), 0).pool
 
 
 def fitted(pool: Tiles, recipe: Recipe, count: int = 60, width: int = 0, **given):
@@ -79,7 +79,7 @@ def test_a_hidden_layer_fits_what_a_linear_head_cannot() -> None:
     vectors = rng.normal(size=(200, 4)).astype(np.float32)
     labels = (vectors[:, :1] * vectors[:, 1:2] > 0).astype(np.uint8)
     archive = Archive("xor", vectors[:, None, None], labels, tuple(map(str, range(200))), ("same sign",))
-    tiles = place(archive, random_split(0, 200, 20, 60), 0)
+    tiles = split_tiles(archive, random_split(0, 200, 20, 60), 0)
     scores = []
     for width in (0, 64):
         model = Model(Head(1, width))

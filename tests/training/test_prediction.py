@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
+from aljax.data.archive import Archive, SplitTiles, Tiles, random_split, split_tiles
 from aljax.data.augmentation import BandStatistics, standardise
 from aljax.networks import convolutions, densenet_inference
 from aljax.networks.model import Model, forward, init_variables, prepare_inference
@@ -69,7 +69,7 @@ def test_tiles_on_the_device_and_on_the_host_are_the_same_tiles(ll_model, variab
     split = random_split(0, len(archive.ids), 10, 10)
     for part in ("pool", "validation", "test"):
         host, device = (
-            predict_probabilities(ll_model, variables, getattr(place(archive, split, 0, on_device), part), 16)
+            predict_probabilities(ll_model, variables, getattr(split_tiles(archive, split, 0, on_device), part), 16)
             for on_device in (False, True)
         )
         np.testing.assert_array_equal(host, device)

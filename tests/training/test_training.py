@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aljax.data.archive import Archive, SplitTiles, Tiles, place, random_split
+from aljax.data.archive import Archive, SplitTiles, Tiles, random_split, split_tiles
 from aljax.data.augmentation import BandStatistics
 from aljax.errors import DivergedError
 from aljax.networks.model import Model, Variables, init_variables
@@ -45,7 +45,7 @@ def assert_equal(first: Variables, second: Variables) -> None:
 
 @pytest.mark.parametrize("on_device", [False, True])
 def test_one_trace_serves_growing_labelled_sets_and_epochs(ll_model, start, archive, traces, on_device: bool) -> None:
-    tiles = place(archive, random_split(0, len(archive.ids), 10, 10), 0, on_device)
+    tiles = split_tiles(archive, random_split(0, len(archive.ids), 10, 10), 0, on_device)
     step = training.train_on_device if on_device else training.train_on_batch
     traces(step)
     for count, epochs in ((4, 1), (11, 3), (40, 2)):
@@ -57,7 +57,7 @@ def test_one_trace_serves_growing_labelled_sets_and_epochs(ll_model, start, arch
 
 def test_epochs_on_the_device_equal_steps_from_the_host(ll_model, start, archive: Archive) -> None:
     split = random_split(0, len(archive.ids), 10, 10)
-    host, device = (place(archive, split, 0, on_device).pool for on_device in (False, True))
+    host, device = (split_tiles(archive, split, 0, on_device).pool for on_device in (False, True))
     by_steps, by_epochs = (fit(ll_model, RECIPE, start, pool, labelled(pool, 13), epoch_key) for pool in (host, device))
     for a, b in zip(jax.tree.leaves(by_steps), jax.tree.leaves(by_epochs), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
@@ -126,7 +126,7 @@ def test_steps_are_as_many_for_few_tiles_as_for_many(model: Model, tiles: SplitT
 @pytest.mark.parametrize("on_device", [False, True])
 def test_fit_goes_on_from_every_step_to_the_same_bytes(ll_model, start, archive, monkeypatch, on_device: bool) -> None:
     monkeypatch.setattr(fitting, "STEPS_PER_CALL", 2)
-    pool = place(archive, random_split(0, len(archive.ids), 10, 10), 0, on_device).pool
+    pool = split_tiles(archive, random_split(0, len(archive.ids), 10, 10), 0, on_device).pool
     mask = labelled(pool, 13)  # three steps an epoch
     stands: list[Fit] = []
     losses: list[float] = []
@@ -160,7 +160,7 @@ def test_fit_goes_on_from_every_step_to_the_same_bytes(ll_model, start, archive,
 
 @pytest.mark.parametrize("on_device", [False, True])
 def test_non_finite_loss_stops_with_its_place(model: Model, archive: Archive, on_device: bool) -> None:
-    pool = place(archive, random_split(0, len(archive.ids), 10, 10), 0, on_device).pool
+    pool = split_tiles(archive, random_split(0, len(archive.ids), 10, 10), 0, on_device).pool
     mean = np.array([np.nan, 0.0, 0.0], np.float32)
     broken = replace(pool, statistics=BandStatistics(mean, pool.statistics.deviation))
     start = init_variables(jax.random.key(0), model, 32, 3)
@@ -242,7 +242,7 @@ def test_shuffling_gives_the_order_of_older_runs_which_sorted_the_whole_pool() -
 
 
 def test_weights_that_are_not_finite_after_the_last_step_are_named(model: Model, archive: Archive) -> None:
-    pool = place(archive, random_split(0, len(archive.ids), 10, 10), 0).pool
+    pool = split_tiles(archive, random_split(0, len(archive.ids), 10, 10), 0).pool
     start = init_variables(jax.random.key(0), model, 32, 3)
     start["batch_stats"]["norm"]["var"] = start["batch_stats"]["norm"]["var"].at[0].set(jnp.inf)  # no loss shows it
     with pytest.raises(DivergedError, match="weights or batch statistics are not finite after the last epoch"):

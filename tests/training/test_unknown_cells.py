@@ -11,7 +11,7 @@ from jaxtyping import Array
 from sklearn.linear_model import LogisticRegression
 
 from aljax.arrays import UNKNOWN
-from aljax.data.archive import Archive, Tiles, place, random_split
+from aljax.data.archive import Archive, Tiles, random_split, split_tiles
 from aljax.networks.head import Head, unit_features
 from aljax.networks.losses import bce_loss, random_pairs
 from aljax.networks.model import Model, init_variables
@@ -86,7 +86,7 @@ def test_step_of_a_network_has_the_gradient_without_the_hidden_terms(of: str, re
 def make_tiles(labels: np.ndarray, vectors: np.ndarray) -> Tiles:
     names = tuple(map(str, range(labels.shape[1])))
     archive = Archive("features", vectors[:, None, None], labels, tuple(map(str, range(len(labels)))), names)
-    return place(archive, random_split(0, len(labels), 20, 20), 0).pool
+    return split_tiles(archive, random_split(0, len(labels), 20, 20), 0).pool
 
 
 @pytest.fixture(scope="module")

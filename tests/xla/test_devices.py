@@ -15,7 +15,7 @@ sys.path.insert(0, sys.argv[1])
 import jax
 import numpy as np
 from tiny import make_archive, tiny_network
-from aljax.data.archive import place, random_split
+from aljax.data.archive import split_tiles, random_split
 from aljax.training.fitting import begin_fit, fit
 from aljax.networks.model import Model, init_variables
 from aljax.training.prediction import predict_batches
@@ -23,7 +23,7 @@ from aljax.training.recipe import Recipe
 
 out, resident, trained_at_once, predicted_at_once = sys.argv[2], sys.argv[3] == "True", *map(int, sys.argv[4:])
 archive, model = make_archive(), Model(tiny_network())
-pool = place(archive, random_split(0, 60, 10, 10), 0, resident).pool
+pool = split_tiles(archive, random_split(0, 60, 10, 10), 0, resident).pool
 recipe = Recipe(epochs=2, batch_size=trained_at_once, learning_rate=0.05)
 start = begin_fit(recipe, init_variables(jax.random.key(0), model, 32, 3))
 trained = fit(model, recipe, start, pool, np.arange(40) < 24, jax.random.key)
@@ -86,7 +86,7 @@ sys.path.insert(0, sys.argv[1])
 import jax
 import numpy as np
 from tiny import SIZE, make_archive, tiny_network
-from aljax.data.archive import place, random_split
+from aljax.data.archive import split_tiles, random_split
 from aljax.xla.devices import shard_batch
 from aljax.training.fitting import begin_fit, make_epoch
 from aljax.networks.model import Model, init_variables
@@ -95,7 +95,7 @@ from aljax.training.steps import Batch, train_on_batch
 
 archive, model, recipe = make_archive(), Model(tiny_network()), Recipe()
 start = begin_fit(recipe, init_variables(jax.random.key(0), model, SIZE, 3))
-statistics = place(archive, random_split(0, 60, 10, 10), 0).pool.statistics
+statistics = split_tiles(archive, random_split(0, 60, 10, 10), 0).pool.statistics
 for batch in (6, 8):
     tiles = shard_batch(Batch(archive.images[:batch], archive.labels[:batch]), batch)
     epoch, step = make_epoch(recipe, 0, jax.random.key(1)), np.asarray(0, np.int32)

@@ -18,7 +18,7 @@ from aljax.data.archives.folder import open_folder
 from aljax.data.archives.index import index_path, open_index
 from aljax.data.archives.scanning import find_tiles
 from aljax.data.geojson import read_outlines
-from aljax.data.readable import leave_out, require_readable
+from aljax.data.readable import drop_unreadable, require_readable
 from aljax.data.tiles import georeferences
 from aljax.data.tiles.images import find_unreadable
 from aljax.errors import InputError, InputWarning
@@ -165,7 +165,7 @@ def test_georeferences_are_read_once_and_stay_with_their_tiles(tmp_path: Path, r
     archive = open_folder(tmp_path / "tiles", None, 16)
     assert outlines(archive) == first
     with warnings.catch_warnings(action="ignore"):
-        archive = leave_out(archive, {0: InputError("a"), 2: InputError("c")})
+        archive = drop_unreadable(archive, {0: InputError("a"), 2: InputError("c")})
     assert outlines(archive) == [first[row] for row in (1, 3, 4)]
     (outline,) = read_outlines(archive, np.array([1]))
     assert outline is not None
