@@ -92,7 +92,7 @@ class RegimeSettings:
     run_dir: Path = Path("runs/regimes")  # folder for the runs, and for pictures and numbers
     trials: int = 0  # of each query and first batch; 0: twenty, eight from random weights
     seed: int = 0  # of every random draw
-    queries: tuple[str, ...] = tuple(QUERIES)  # the ones to compare; random is what they are compared with
+    queries: tuple[str, ...] = tuple(name for name in QUERIES if name != "residual")  # on features residual is MGE
     firsts: tuple[str, ...] = FIRSTS  # first batches
     regimes: tuple[str, ...] = tuple(name for name, regime in REGIMES.items() if regime.on_features)  # the ones to run
     jobs: int = 0  # runs side by side; 0: one per CPU core
