@@ -78,7 +78,7 @@ def published(name: str, first: str) -> dict[str, tuple[dict, list[Record]]]:
     """Settings and history of each query's run."""
     found = {}
     with tarfile.open(RESULTS / name / f"histories-{first}.tar.xz") as archive:
-        for query in QUERIES:
+        for query in QUERIES.keys() - {"residual"}:  # on features it is MGE
             config, history = (archive.extractfile(f"{query}/{part}") for part in ("config.json", "history.jsonl"))
             assert config is not None
             assert history is not None
@@ -87,7 +87,7 @@ def published(name: str, first: str) -> dict[str, tuple[dict, list[Record]]]:
     return found
 
 
-@pytest.mark.parametrize("name", REGIMES)
+@pytest.mark.parametrize("name", [name for name, regime in REGIMES.items() if regime.on_features])
 def test_published_runs_give_the_published_numbers_and_begin_as_the_seed_says(name: str) -> None:
     summary = json.loads((RESULTS / name / "summary.json").read_text())
     runs = {first: published(name, first) for first in ("random", "coverage")}
