@@ -7,11 +7,12 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int
 
 from aljax.data.archive import SplitTiles, Tiles
 from aljax.data.augmentation import BandStatistics
-from aljax.data.tiles.images import Images
+from aljax.data.tiles.images import Images, stream
+from aljax.data.tiles.resizing import shrink
 from aljax.errors import DivergedError, InputError
 from aljax.keys import Purpose, derive_key
 from aljax.loop.history import Record
@@ -27,7 +28,7 @@ from aljax.queries.table import find_query
 from aljax.training.fitting import Fit, begin_fit, fit
 from aljax.training.weights import Weights, start_from
 
-THUMBNAIL = 8  # blocks in each direction: colours and coarse forms
+SIDE = 8  # of thumbnails, in blocks: colours and coarse forms
 COVERED = 20_000  # tiles of a larger pool that are sampled for the first batch to cover
 
 
@@ -140,21 +141,14 @@ def cover_features(
     if len(sample) > COVERED:
         sample = np.sort(np.asarray(jax.random.permutation(key, len(sample))[:COVERED]))
     are_features = images.shape[1:3] == (1, 1)
-    chosen = np.asarray(images)[rows[sample]] if are_features else [thumbnail(images[row]) for row in rows[sample]]
+    wanted = rows[sample]
+    chosen = (
+        np.asarray(images)[wanted] if are_features else [shrink(tile, SIDE) for (tile,) in stream(images, wanted, 1)]
+    )
     vectors = np.asarray(chosen, np.float32).reshape(len(sample), -1)
     mean = vectors.mean(0) if statistics is None else statistics.mean
     covering = cover(key, unit_features(vectors - mean), count, everything)
     return covering._replace(chosen=sample[covering.chosen])
-
-
-def thumbnail(pixels: Shaped[np.ndarray, "h w bands"]) -> Float[np.ndarray, "k k bands"]:
-    """Means over `THUMBNAIL` x `THUMBNAIL` blocks of a tile of at least so many pixels."""
-    means = pixels.astype(np.float32)
-    for axis, size in enumerate(pixels.shape[:2]):
-        edges = np.arange(THUMBNAIL) * size // THUMBNAIL
-        widths = np.diff(edges, append=size).astype(np.float32)
-        means = np.add.reduceat(means, edges, axis) / np.expand_dims(widths, (1 - axis, 2))
-    return means
 
 
 def initial_labels(seed: int, trial: int, pool_size: int, count: int) -> Int[np.ndarray, " k"]:

@@ -21,14 +21,8 @@ WHERE_AND_WHEN = (
     *("head", "width", "network"),  # the configuration describes the network itself
     "checkpoint_seconds",
     *("annotators", "overlap", "disagreement", "disputed_first", "go_on"),  # of annotation by several people
-    *(
-        "bands",
-        "classes",
-        "sheets",
-        "test",
-        "test_blocks",
-        "threshold",
-    ),  # of annotation: they change its data, which are compared, or its pictures
+    # of annotation: they change its data, which are compared, or its pictures
+    *("bands", "classes", "sheets", "test", "test_blocks", "threshold"),
 )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from run_command import run
+from tiles_with_features import write_tiles_and_features
 from tiny import make_archive
 
 import aljax
@@ -49,11 +49,7 @@ def test_names_that_give_no_forms_of_their_own_are_refused(text: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "tiles").mkdir()
-    for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
-        Image.fromarray(pixels).save(tmp_path / "tiles" / f"{tile}.png")
-    pixels = np.asarray(ARCHIVE.images).reshape(60, -1, 3).astype(np.float32)
-    np.savez(tmp_path / "features.npz", ids=np.array(list(TRUTH)), embeddings=pixels.mean(1))
+    write_tiles_and_features(tmp_path, ARCHIVE)
     return tmp_path
 
 

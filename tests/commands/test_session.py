@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from run_command import run
 from small_runs import run as make_run
 from small_runs import settings
 from tiles_on_disk import write_geotiff
+from tiles_with_features import write_tiles_and_features
 from tiny import make_archive
 
 import aljax
@@ -23,11 +23,7 @@ TRUTH = dict(zip((f"{tile}.png" for tile in ARCHIVE.ids), ARCHIVE.labels, strict
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "tiles").mkdir()
-    for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
-        Image.fromarray(pixels).save(tmp_path / "tiles" / f"{tile}.png")
-    pixels = np.asarray(ARCHIVE.images).reshape(60, -1, 3).astype(np.float32)
-    np.savez(tmp_path / "features.npz", ids=np.array(list(TRUTH)), embeddings=pixels.mean(1))
+    write_tiles_and_features(tmp_path, ARCHIVE)
     return tmp_path
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from test_loop import settings
 
 from aljax.data.archive import Archive, Split, split_tiles
-from aljax.loop.iterations import first_tiles, thumbnail
+from aljax.loop.iterations import first_tiles
 
 
 def test_first_tiles_of_a_pool_with_pixels_cover_what_they_look_like(tmp_path: Path) -> None:
@@ -21,13 +21,3 @@ def test_first_tiles_of_a_pool_with_pixels_cover_what_they_look_like(tmp_path: P
     for trial in range(3):
         chosen = first_tiles(pool, settings(tmp_path, first="coverage", initial=3), trial)
         assert sorted(kinds[chosen]) == [0, 1, 2]
-
-
-def test_thumbnail_is_the_mean_over_blocks_also_of_sizes_that_do_not_divide() -> None:
-    pixels = np.random.default_rng(0).integers(0, 255, (19, 33, 2), dtype=np.uint8)
-    small = thumbnail(pixels)
-    for row in range(8):
-        for column in range(8):
-            block = pixels[row * 19 // 8 : (row + 1) * 19 // 8, column * 33 // 8 : (column + 1) * 33 // 8]
-            np.testing.assert_allclose(small[row, column], block.mean((0, 1)), rtol=1e-5)
-    np.testing.assert_allclose(thumbnail(np.full((8, 8, 1), 7, np.uint16)), 7.0)

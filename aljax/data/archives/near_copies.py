@@ -6,10 +6,11 @@ What is told is never moved: whether two tiles are one scene, a person decides.
 import warnings
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
 from aljax.data.archive import Archive
 from aljax.data.tiles.images import EncodedImages, Tolerant, stream
+from aljax.data.tiles.resizing import shrink
 from aljax.errors import InputWarning
 
 # Cosine of two descriptions from which tiles are nearly the same. On UC Merced a tile and itself after JPEG of quality
@@ -71,19 +72,9 @@ def _thumbnails(
 ) -> Float[np.ndarray, "n d"]:
     """The tiles as small pictures, without the mean of each band, so that brightness does not count."""
     images = Tolerant(archive.images) if isinstance(archive.images, EncodedImages) else archive.images
-    size = images.shape[1]
-    starts = np.arange(min(SIDE, size)) * size // min(SIDE, size)
-    sides = np.diff(np.append(starts, size))
-    areas = np.outer(sides, sides)[..., None]
-    small = [_shrunk(tile, starts) / areas for (tile,) in stream(images, np.append(learnt, held), 1)]
+    small = [shrink(tile[..., :BANDS], SIDE) for (tile,) in stream(images, np.append(learnt, held), 1)]
     thumbnails = np.array(small, np.float32)
     return _unit((thumbnails - thumbnails.mean((1, 2), keepdims=True)).reshape(len(small), -1))
-
-
-def _shrunk(tile: Shaped[np.ndarray, "h w bands"], starts: Int[np.ndarray, " s"]) -> Float[np.ndarray, "s s k"]:
-    """Sums over the blocks that begin at `starts`."""
-    rows = np.add.reduceat(tile[..., :BANDS], starts, axis=0, dtype=np.float64)
-    return np.add.reduceat(rows, starts, axis=1)
 
 
 def _unit(vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:

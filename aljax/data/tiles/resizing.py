@@ -1,7 +1,7 @@
 """Resizing of tiles to the size that the network takes."""
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from PIL import Image
 
 # Pillow's modes that resize so many bands of bytes at once, each independently; RGBA would weight colours by alpha.
@@ -29,3 +29,13 @@ def _resized(pixels: np.ndarray, mode: str, size: int) -> np.ndarray:
     image = Image.frombuffer(mode, (width, height), np.ascontiguousarray(pixels), "raw", mode, 0, 1)
     resized = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
     return resized.reshape(size, size, *pixels.shape[2:])
+
+
+def shrink(pixels: Shaped[np.ndarray, "h w bands"], side: int) -> Float[np.ndarray, "s s bands"]:
+    """A thumbnail: means over `side` x `side` blocks, in a smaller tile over its single pixels."""
+    means = pixels.astype(np.float64)
+    for axis, size in enumerate(pixels.shape[:2]):
+        starts = np.arange(min(side, size)) * size // min(side, size)
+        lengths = np.diff(starts, append=size)
+        means = np.add.reduceat(means, starts, axis) / np.expand_dims(lengths, (1 - axis, 2))
+    return means
