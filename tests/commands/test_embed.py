@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from killed_passes import kill_after
 from run_command import run as run_command
-from small_runs import run, settings
+from small_runs import KilledError, run, settings
 from tiles_on_disk import cut, write_geotiff, write_png
 from tiny import make_archive, tiny_network
 
@@ -159,36 +160,13 @@ def test_side_file_that_somebody_edited_is_refused(about, tmp_path) -> None:
         Unfinished(out, {"tiles": "a"}, 11, 2, BATCH)
 
 
-class KilledError(Exception):
-    """Ends a command as a kill does."""
-
-
-def kill_after(appends: int, is_saved: bool, monkeypatch, arguments: tuple[object, ...]) -> None:
-    calls: list[int] = []
-    append = Unfinished.append
-
-    def append_and_die(self: Unfinished, rows: np.ndarray) -> None:
-        append(self, rows)
-        calls.append(len(rows))
-        if len(calls) == appends:
-            self._file.flush()
-            raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Unfinished, "append", append_and_die)
-        patch.setattr(Unfinished, "__exit__", lambda self, *error: self._file.close())
-        patch.setattr(unfinished, "SECONDS_BETWEEN_SAVES", 0.0 if is_saved else 1e9)
-        with pytest.raises(KilledError):
-            run_command(patch, embed.main, *arguments)
-
-
 @pytest.mark.parametrize(("appends", "is_saved"), [(1, True), (2, True), (2, False), (3, True)])
 @pytest.mark.parametrize("arguments", [by_run, by_weights])
 @pytest.mark.parametrize("suffix", [".parquet", ".npz", ".npy"])
 def test_killed_and_repeated_gives_the_same_bytes(suffix, arguments, appends, is_saved, made, monkeypatch, tmp_path):
     whole, out = tmp_path / f"whole{suffix}", tmp_path / f"f{suffix}"
     assert run_command(monkeypatch, embed.main, *arguments(made, whole)) == 0
-    kill_after(appends, is_saved, monkeypatch, arguments(made, out))
+    kill_after(appends, is_saved, monkeypatch, embed.main, arguments(made, out))
     assert not out.exists()
     done = json.loads((tmp_path / f"f{suffix}.part.json").read_text())["done"]
     assert done == (min(appends * BATCH, COUNT) if is_saved else 0)
@@ -257,7 +235,7 @@ def test_command_that_was_killed_while_it_wrote_the_file_writes_it_again(made, m
 
 def test_other_tiles_weights_or_size_are_not_mixed(made, monkeypatch, tmp_path, capsys) -> None:
     out = tmp_path / "f.parquet"
-    kill_after(1, True, monkeypatch, by_weights(made, out))
+    kill_after(1, True, monkeypatch, embed.main, by_weights(made, out))
     before = (tmp_path / "f.parquet.part").read_bytes()
     run(settings(tmp_path / "other", max_labels=8, seed=1))
     assert run_command(monkeypatch, convert_weights.main, tmp_path / "other", "--out", tmp_path / "o.safetensors") == 0
@@ -299,7 +277,7 @@ def test_part_that_is_damaged_or_somebody_elses_is_left_alone(
 
 
 def test_part_that_was_cut_is_refused(made, monkeypatch, tmp_path, capsys) -> None:
-    kill_after(2, True, monkeypatch, by_run(made, tmp_path / "f.npz"))
+    kill_after(2, True, monkeypatch, embed.main, by_run(made, tmp_path / "f.npz"))
     os.truncate(tmp_path / "f.npz.part", 5)
     assert run_command(monkeypatch, embed.main, *by_run(made, tmp_path / "f.npz")) == 2
     assert "has fewer than the 8 rows that were made" in capsys.readouterr().err
@@ -323,7 +301,7 @@ def test_overflow_of_half_precision_is_refused_and_float32_goes_on(made, monkeyp
     message = f"error: tile {ids[6]} has a feature of 70000, and float16 ends at 65504: use --store float32"
     assert capsys.readouterr().err.startswith(message)
     assert json.loads((tmp_path / "f.npz.part.json").read_text())["done"] == 4
-    kill_after(1, True, monkeypatch, by_run(made, out))
+    kill_after(1, True, monkeypatch, embed.main, by_run(made, out))
     # What was made for float32 is looked at, too.
     assert run_command(monkeypatch, embed.main, *by_run(made, out), "--store", "float16") == 2
     assert message in capsys.readouterr().err

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from killed_passes import kill_after
 from PIL import Image
 from run_command import run as run_command
 from small_runs import run, settings
@@ -15,15 +16,10 @@ from tiny import make_archive
 from aljax.commands import predict
 from aljax.commands import run as run_archive
 from aljax.data.archive import Tiles
-from aljax.data.features import unfinished
 from aljax.data.features.unfinished import Unfinished
 
 COUNT, BATCH = 11, 4
 BROKEN = "02.png", "09.png"
-
-
-class KilledError(Exception):
-    """Ends a command as a kill does."""
 
 
 @pytest.fixture(scope="module")
@@ -60,31 +56,13 @@ def arguments(made: Path, out: Path, kind: str = "pixels") -> tuple[object, ...]
     return "--run-dir", made / kind, *given, "--out", out
 
 
-def kill_after(appends: int, is_saved: bool, monkeypatch: pytest.MonkeyPatch, given: tuple[object, ...]) -> None:
-    calls: list[int] = []
-    append = Unfinished.append
-
-    def append_and_die(self: Unfinished, rows: np.ndarray) -> None:
-        append(self, rows)
-        calls.append(len(rows))
-        if len(calls) == appends:
-            raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Unfinished, "append", append_and_die)
-        patch.setattr(Unfinished, "__exit__", lambda self, *error: self._file.close())
-        patch.setattr(unfinished, "SECONDS_BETWEEN_SAVES", 0.0 if is_saved else 1e9)
-        with pytest.raises(KilledError):
-            run_command(patch, predict.main, *given)
-
-
 @pytest.mark.parametrize("kind", ["pixels", "vectors"])
 @pytest.mark.parametrize(("appends", "is_saved"), [(1, True), (2, True), (2, False), (3, True)])
 def test_killed_and_repeated_gives_the_same_bytes(kind, appends, is_saved, made, monkeypatch, tmp_path, capsys) -> None:
     whole, out = tmp_path / "whole.csv", tmp_path / "p.csv"
     assert run_command(monkeypatch, predict.main, *arguments(made, whole, kind)) == 0
     told = capsys.readouterr().err
-    kill_after(appends, is_saved, monkeypatch, arguments(made, out, kind))
+    kill_after(appends, is_saved, monkeypatch, predict.main, arguments(made, out, kind))
     assert not out.exists()
     done = json.loads((tmp_path / "p.csv.part.json").read_text())["done"]
     assert done == (min(appends * BATCH, COUNT) if is_saved else 0)
@@ -118,7 +96,7 @@ def test_signal_saves_and_another_threshold_goes_on(made, monkeypatch, tmp_path)
 
 def test_rows_of_other_weights_or_tiles_are_not_mixed(made, monkeypatch, tmp_path, capsys) -> None:
     out = tmp_path / "p.csv"
-    kill_after(1, True, monkeypatch, arguments(made, out))
+    kill_after(1, True, monkeypatch, predict.main, arguments(made, out))
     run(settings(tmp_path / "other", max_labels=8, seed=1))
     given = ("--run-dir", tmp_path / "other", "--images", made / "tiles", "--out", out)
     assert run_command(monkeypatch, predict.main, *given) == 2
