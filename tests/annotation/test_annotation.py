@@ -8,71 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from run_command import run
+from rounds_by_hand import ARCHIVE, TRUTH, fill, open_cells, read, rounds, trained_on, write_features, write_start
 from tiles_on_disk import write_geotiff
-from tiny import make_archive, tiny_network
 
 import aljax
 from aljax.annotation import round_files
-from aljax.commands import annotate, on_features
 from aljax.data.label_rows import REASON_COLUMNS
 from aljax.runs.run_dir import RunStore
-
-ARCHIVE = make_archive(60)
-TRUTH = dict(zip(ARCHIVE.ids, ARCHIVE.labels.tolist(), strict=True))
-SMALL = ["--test", 8, "--initial", 8, "--budget", 4, "--epochs", 2, "--batch-size", 4, "--image-size", 32]
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch):
-    """The command on a folder of tiles; gives its exit status."""
-    monkeypatch.setattr(on_features, "DenseNet121", tiny_network)
-    (tmp_path / "tiles").mkdir()
-    for tile, pixels in zip(ARCHIVE.ids, np.asarray(ARCHIVE.images), strict=True):
-        Image.fromarray(pixels).save(tmp_path / "tiles" / f"{tile}.png")
-    classes = ["--classes", ",".join(ARCHIVE.class_names)]
-
-    def call(*arguments: object, first: list[object] = classes, run_dir: str = "run") -> int:
-        folders = ["--images", tmp_path / "tiles", "--run-dir", tmp_path / run_dir]
-        return run(monkeypatch, annotate.main, *folders, *first, *SMALL, *arguments)
-
-    return call
-
-
-def read(form: Path) -> list[dict[str, str]]:
-    with form.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def fill(form: Path) -> None:
-    """What the person does, with a spreadsheet that writes semicolons."""
-    rows = read(form)
-    assert all(row[name] == "" for row in rows for name in ARCHIVE.class_names)
-    with form.open("w", newline="") as file:
-        writer = csv.writer(file, delimiter=";")
-        writer.writerow(["id", "split", *ARCHIVE.class_names])
-        writer.writerows([row["id"], row["split"], *TRUTH[row["id"].removesuffix(".png")]] for row in rows)
-
-
-def write_start(path: Path, count: int) -> Path:
-    """Labels that are there already: of the first tiles, eight of them for the test."""
-    parts = ["test"] * 8 + ["pool"] * (count - 8)
-    rows = [f"{tile},{part},{','.join(map(str, TRUTH[tile]))}" for tile, part in zip(ARCHIVE.ids, parts, strict=False)]
-    path.write_text("\n".join(["id,split,class0,class1,class2", *rows]))
-    return path
-
-
-def rounds(call, run_dir: Path, last: int, *arguments: object) -> list[list[dict[str, str]]]:
-    """The rows of the form of each round; the last form is left blank."""
-    forms = []
-    for number in range(1, last + 1):
-        assert call(*arguments, run_dir=run_dir.name) == 0
-        form = run_dir / f"round-{number}" / "to_label.csv"
-        forms.append(read(form))
-        if number < last:
-            fill(form)
-    return forms
 
 
 def test_rounds_ask_for_new_tiles_and_train_on_all_labels(call, tmp_path, capsys, monkeypatch) -> None:
@@ -240,10 +182,6 @@ def test_another_network_starts_afresh_and_says_so(call, tmp_path, capsys) -> No
     assert "had another network (with or without a loss head)" in capsys.readouterr().err
 
 
-def trained_on(folder: Path) -> list[int]:
-    return [json.loads(line)["num_labeled"] for line in (folder / "history.jsonl").read_text().splitlines()]
-
-
 def test_all_labelled_is_the_end(call, tmp_path, capsys) -> None:
     start = write_start(tmp_path / "start.csv", 60)
     for _ in range(2):  # repeating it changes nothing
@@ -364,61 +302,6 @@ def test_class_that_no_test_tile_has_is_reported(call, tmp_path, capsys) -> None
     form.write_text(re.sub(r"^(.*;test;.;.;).$", r"\g<1>0", form.read_text(), flags=re.M))
     assert call() == 0
     assert "no test tile has the class class2: macro F1 counts it as 0" in capsys.readouterr().err
-
-
-def open_cells(form: Path, rows: dict[int, list[str]]) -> list[str]:
-    """Fills in a form but for the rows of these numbers, which have these cells; gives their tiles."""
-    fill(form)
-    lines = [line.split(";") for line in form.read_text().splitlines()]
-    for number, cells in rows.items():
-        lines[number - 1][2:] = cells
-    form.write_text("\n".join(map(";".join, lines)))
-    return [lines[number - 1][0] for number in rows]
-
-
-def test_cells_that_are_left_empty_are_unknown_from_the_form_to_the_scores(call, tmp_path, capsys) -> None:
-    rounds(call, tmp_path / "run", 1)
-    form = tmp_path / "run/round-1/to_label.csv"
-    rows = {2: ["1", "", "0"], 3: ["?", "", "1"], 12: ["", "1", "0"], 13: ["?", "?", "?"]}
-    tiles = open_cells(form, rows)
-    capsys.readouterr()
-    assert call("--initial", 7) == 0
-    warning = f"{form}: 3 cells of 3 tiles are empty and count as unknown: fill them in if they were forgotten"
-    assert capsys.readouterr().err.startswith(f"warning: {warning}\n")
-    names = ("split", *ARCHIVE.class_names)
-    kept = {row["id"]: [row[name] for name in names] for row in read(tmp_path / "run/labels.csv")}
-    expected = [["test", "1", "", "0"], ["test", "", "", "1"], ["pool", "", "1", "0"], ["skip", "", "", ""]]
-    assert [kept[tile] for tile in tiles] == expected
-    assert trained_on(tmp_path / "run/round-2") == [7]  # all of the fourth is unknown: it is not labelled
-    (record,) = (json.loads(line) for line in (tmp_path / "run/round-2/history.jsonl").read_text().splitlines())
-    with np.load(tmp_path / "run/round-2/probabilities/trial-1/iteration-1.npz") as measured:
-        order = [tile for tile in sorted(kept) if kept[tile][0] == "test"]
-        table = np.array([[255 if cell == "" else int(cell) for cell in kept[tile][1:]] for tile in order], np.uint8)
-        assert aljax.evaluate(measured["test"], table).micro_f1 == record["micro_f1"]
-    assert tiles[3] not in {row["id"] for row in read(tmp_path / "run/round-2/to_label.csv")}
-    fill(tmp_path / "run/round-2/to_label.csv")
-    assert call("--initial", 7) == 0
-    assert "count as unknown" not in capsys.readouterr().err  # it was told when the form was new
-
-
-def test_unknown_cells_of_labels_that_are_brought_are_kept_and_reported(call, tmp_path, capsys) -> None:
-    start = write_start(tmp_path / "start.csv", 18)
-    lines = start.read_text().splitlines()
-    for number, cells in {3: "1,,0", 12: ",?,1", 13: ",,", 14: "?,?,?", 4: ",,"}.items():
-        lines[number - 1] = ",".join([*lines[number - 1].split(",")[:2], cells])
-    start.write_text("\n".join(lines))
-    assert call(first=["--labels", start]) == 0
-    error = capsys.readouterr().err
-    assert f"{start}: 2 cells of 2 tiles are empty and count as unknown; 2 tiles have no labels, as tile002" in error
-    assert trained_on(tmp_path / "run/round-1") == [8]
-    kept = {row["id"]: row for row in read(tmp_path / "run/labels-given.csv")}
-    assert [kept["tile001"][name] for name in ARCHIVE.class_names] == ["1", "", "0"]
-    assert [kept["tile010"][name] for name in ARCHIVE.class_names] == ["", "", "1"]
-    fill(tmp_path / "run/round-1/to_label.csv")
-    assert call() == 0
-    assert trained_on(tmp_path / "run/round-2") == [8, 12]
-    config = json.loads((tmp_path / "run/round-2/config.json").read_text())
-    assert max(config["class_tiles"]) <= 12
 
 
 def one_row(run_dir: Path) -> None:
@@ -562,15 +445,6 @@ def test_rounds_write_over_nothing_else(call, tmp_path, capsys, monkeypatch, arg
     assert sorted(tmp_path.rglob("*")) == files
 
 
-def write_features(path: Path, tiles: int = 60, noise: float = 0.0) -> Path:
-    """What a network trained elsewhere might say of the tiles, in another order than the folder's."""
-    pixels = np.asarray(ARCHIVE.images).reshape(60, -1, 3).astype(np.float32)
-    vectors = np.concatenate([pixels.mean(1), pixels.std(1)], axis=1)[::-1][:tiles]
-    vectors = vectors + noise * np.random.default_rng(0).normal(size=vectors.shape).astype(np.float32)
-    np.savez(path, ids=np.array([f"{tile}.png" for tile in ARCHIVE.ids[::-1][:tiles]]), embeddings=vectors)
-    return path
-
-
 def test_rounds_on_features_cover_them_first_and_learn_a_head(call, tmp_path, capsys) -> None:
     features = write_features(tmp_path / "features.npz")
     first, second, third = rounds(call, tmp_path / "run", 3, "--features", features)
@@ -597,124 +471,6 @@ def test_rounds_on_features_cover_them_first_and_learn_a_head(call, tmp_path, ca
     images = np.stack([vectors[row["id"]] for row in rows])[:, None, None]
     written = [[float(row[name]) for name in ARCHIVE.class_names] for row in rows]
     np.testing.assert_allclose(trained.predict(images), written, atol=1e-4)
-
-
-GAIN = r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]"
-
-
-def test_rounds_say_what_they_gained_and_what_another_would_bring(call, tmp_path, capsys) -> None:
-    options = ["--features", write_features(tmp_path / "features.npz", noise=60.0), "--test", 20]
-    rounds(call, tmp_path / "run", 2, *options)
-    assert "points" not in capsys.readouterr().out
-    fill(tmp_path / "run/round-2/to_label.csv")
-    assert call(*options) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(rf"points gained since round 2, with 4 labels: micro F1 {GAIN}, macro F1 {GAIN}", said[1])
-    few = "unclear after so few rounds"
-    assert said[2] == f"points that another 4 labels would likely bring: micro F1 {few}, macro F1 {few}"
-    for number in (3, 4):
-        fill(tmp_path / f"run/round-{number}/to_label.csv")
-        assert call(*options) == 0
-        said = capsys.readouterr().out.splitlines()
-    gains = rf"micro F1 ({GAIN}), macro F1 {GAIN}"
-    pattern = rf"points gained since round 4, with 4 labels: {gains}; since round 2, with 12 labels: {gains}"
-    last, before = re.fullmatch(pattern, said[1]).groups()
-    assert last != before
-    records = [json.loads(line) for line in (tmp_path / "run/round-5/history.jsonl").read_text().splitlines()]
-    assert last.startswith(f"{100 * (records[-1]['micro_f1'] - records[-2]['micro_f1']) + 0.0:+.1f} [")
-    outlook = rf"(unclear, )?{GAIN}"
-    pattern = rf"points that another 4 labels would likely bring: micro F1 {outlook}, macro F1 {outlook}"
-    assert re.fullmatch(pattern, said[2])
-    # A round that was repeated says the same.
-    (tmp_path / "run/round-5/to_label.csv").unlink()
-    assert call(*options) == 0
-    assert capsys.readouterr().out.splitlines() == said
-
-
-def test_rounds_on_other_tiles_are_not_compared(call, tmp_path, capsys) -> None:
-    rounds(call, tmp_path / "run", 3, "--features", write_features(tmp_path / "features.npz"))
-    chosen = {row["id"] for row in read(tmp_path / "run/round-3/to_label.csv")}
-    predicted = {row["id"] for row in read(tmp_path / "run/round-3/predictions.csv")}
-    fill(tmp_path / "run/round-3/to_label.csv")
-    spare = min(predicted - chosen)
-    (tmp_path / "tiles" / spare).unlink()
-    capsys.readouterr()
-    assert call("--features", tmp_path / "features.npz", "--start", "cold") == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[1] == f"gains: unclear, as the tiles or the scores of {tmp_path / 'run/round-3'} are others"
-
-
-def test_class_can_be_added_in_a_later_round(call, tmp_path, capsys) -> None:
-    options = ["--features", write_features(tmp_path / "features.npz")]
-    two = ["--classes", "class0,class1"]
-
-    def fill_in(number: int, *names: str) -> None:
-        form = tmp_path / f"run/round-{number}/to_label.csv"
-        rows = [
-            [row["id"], row["split"], *(TRUTH[row["id"].removesuffix(".png")][int(name[-1])] for name in names)]
-            for row in read(form)
-        ]
-        form.write_text("\n".join(",".join(map(str, row)) for row in [["id", "split", *names], *rows]))
-
-    assert call(*options, first=two) == 0
-    fill_in(1, "class0", "class1")
-    assert call(*options, first=two) == 0
-    assert call(*options) == 2
-    form = tmp_path / "run/round-2/to_label.csv"
-    message = f"error: {form} waits for labels and has no class class2: fill it in first, and add the class to the "
-    assert message in capsys.readouterr().err
-    fill_in(2, "class0", "class1")
-    assert call(*options) == 0
-    said = capsys.readouterr()
-    first, second = (tmp_path / f"run/round-{number}/to_label.csv" for number in (1, 2))
-    assert f"class class2 is unknown on 20 tiles, for want of a column in {first}, {second}: add it" in said.err
-    assert "no test tile has the class class2" in said.err
-    assert "the round before had fewer classes: this one starts afresh" in said.err
-    assert "gains: unclear" in said.out
-    # Scores of different classes are no curve.
-    scores = json.loads((tmp_path / "run/summary.json").read_text())
-    assert list(scores) == ["annotation, 2 classes", "annotation, 3 classes"]
-    rows = read(tmp_path / "run/labels.csv")
-    assert {row["class2"] for row in rows} == {""}
-    assert "class2" in read(tmp_path / "run/round-3/to_label.csv")[0]
-    fill_in(3, "class0", "class1", "class2")
-    # The class of older tiles is labelled later: on those of the test, it can be measured.
-    fill_in(1, "class0", "class1", "class2")
-    assert call(*options) == 0
-    said = capsys.readouterr()
-    assert f"class class2 is unknown on 4 tiles, for want of a column in {second}: add it" in said.err
-    assert "no test tile" not in said.err
-    known = {row["id"]: row["class2"] for row in read(tmp_path / "run/labels.csv")}
-    asked = {row["id"] for row in read(second)}
-    assert {tile for tile, cell in known.items() if cell == ""} == asked
-    fill_in(4, "class0", "class1", "class2")
-    assert call(*options, first=two) == 2
-    assert "the classes are class0,class1 and were class0,class1,class2" in capsys.readouterr().err
-    fill_in(4, "class0", "class1")
-    assert call(*options) == 2
-    said = capsys.readouterr().err
-    assert "round-4/to_label.csv has the classes class0, class1, and" in said
-    assert said.endswith("a class that is new comes by --classes first, and into older forms once a round has it\n")
-
-
-def test_class_that_is_added_to_brought_labels_is_unknown_on_older_forms(call, tmp_path, capsys) -> None:
-    start = write_start(tmp_path / "start.csv", 18)
-    whole = start.read_text()
-    start.write_text("\n".join(line.rpartition(",")[0] for line in whole.splitlines()))
-    assert call(first=["--labels", start]) == 0
-    form = tmp_path / "run/round-1/to_label.csv"
-    rows = [[row["id"], "pool", *TRUTH[row["id"].removesuffix(".png")][:2]] for row in read(form)]
-    form.write_text("\n".join(",".join(map(str, row)) for row in [["id", "split", "class0", "class1"], *rows]))
-    start.write_text(whole)
-    assert call(first=["--labels", start]) == 0
-    assert f"class class2 is unknown on 4 tiles, for want of a column in {form}: add it" in capsys.readouterr().err
-    assert read(tmp_path / "run/round-2/to_label.csv")[0]["class2"] == ""
-    start.write_text(whole.replace("class1", "classX"))
-    form = tmp_path / "run/round-2/to_label.csv"
-    rows = [[row["id"], "pool", *TRUTH[row["id"].removesuffix(".png")]] for row in read(form)]
-    form.write_text("\n".join(",".join(map(str, row)) for row in [["id", "split", *ARCHIVE.class_names], *rows]))
-    assert call(first=["--labels", start]) == 2
-    assert "the classes are class0,classX,class2 and were class0,class1" in capsys.readouterr().err
 
 
 def test_tiles_without_features_are_named(call, tmp_path, capsys) -> None:
@@ -777,38 +533,3 @@ def test_names_that_a_spreadsheet_takes_for_formulas_are_reported(call, tmp_path
     )
     assert call("--test", 52, first=["--classes", "trees,water,road"], run_dir="other") == 0
     assert "warning: 1 names in" in capsys.readouterr().err
-
-
-def test_threshold_of_the_validation_tiles_is_that_of_printed_scores_and_predictions(call, tmp_path, capsys) -> None:
-    start = write_start(tmp_path / "start.csv", 26)
-    lines = start.read_text().splitlines()
-    lines[9:17] = [line.replace(",pool,", ",validation,") for line in lines[9:17]]
-    start.write_text("\n".join(lines))
-    assert call("--threshold", "validation", first=["--labels", start]) == 0
-    said = capsys.readouterr().out
-    run_dir = tmp_path / "run/round-1"
-    record = json.loads((run_dir / "history.jsonl").read_text())
-    micro, macro = (record[f"{name}_f1_at_validation_threshold"] for name in ("micro", "macro"))
-    assert f"micro F1 {micro:.1%}, macro F1 {macro:.1%} on 8 test tiles, threshold validation (" in said
-    rows = read(run_dir / "predictions.csv")
-    assert {row[name] for row in rows for name in ARCHIVE.class_names} <= {"0", "1"}
-    trained = aljax.load(run_dir)
-    images = np.stack([ARCHIVE.images[ARCHIVE.ids.index(row["id"].removesuffix(".png"))] for row in rows])
-    expected = trained.predict(images) > trained.thresholds.validation
-    np.testing.assert_array_equal([[int(row[name]) for name in trained.class_names] for row in rows], expected)
-    assert {path.name for path in (run_dir / "probabilities/trial-1").iterdir()} == {"iteration-1.npz"}
-    assert len(json.loads((run_dir / "config.json").read_text())["constant_classes"]) >= 1
-
-
-def test_threshold_without_validation_tiles_is_refused_before_the_training(call, tmp_path, capsys) -> None:
-    rounds(call, tmp_path / "run", 1)
-    fill(tmp_path / "run/round-1/to_label.csv")
-    assert call("--threshold", "per-class") == 2
-    assert re.search(
-        "^error: --threshold per-class: no tile is for validation: write validation into the column split of some "
-        "rows of a form or of --labels, or give a number\n$",
-        capsys.readouterr().err,
-    )
-    assert not (tmp_path / "run/round-2").exists()
-    assert call("--threshold", "0.3") == 0
-    assert "on 8 test tiles, threshold 0.3 (" in capsys.readouterr().out
