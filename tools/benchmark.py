@@ -27,8 +27,9 @@ from aljax.commands.options import read_options
 from aljax.commands.process import command
 from aljax.errors import InputError
 from aljax.system.files import check_output, disk_errors, make_folder, write_atomically
-from aljax.system.machine import describe_machine, keep_freed_memory, usable_memory
+from aljax.system.machine import describe_machine, usable_memory
 from aljax.training.fitting import STEPS_PER_CALL
+from aljax.xla.heap import keep_freed_memory
 from tools import benchmarked
 from tools import benchmarked_features as work
 from tools import benchmarked_peers as peers

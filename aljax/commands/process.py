@@ -16,10 +16,11 @@ from aljax.errors import DivergedError, InputError, InputWarning, printable
 from aljax.loop.settings import Settings, check_settings
 from aljax.runs.processes import exit_without_others, join_processes
 from aljax.system.files import discard_output
-from aljax.system.machine import check_device, keep_freed_memory
+from aljax.system.machine import check_device
 from aljax.system.stopping import StoppedError, stop_with_starter
 from aljax.training.weights import load_weights
 from aljax.xla.compiling import DETERMINISTIC, report_slow_compiling
+from aljax.xla.heap import keep_freed_memory
 from aljax.xla.programs import keep_programs, programs_dir, remove_unreadable
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)

@@ -16,8 +16,8 @@ from aljax.data.space.distances import Footprints
 from aljax.data.tiles.images import Images, stream
 from aljax.errors import InputError
 from aljax.keys import Purpose, derive_key
-from aljax.system.machine import return_freed_memory
 from aljax.xla.devices import replicate, rows_of_process, shard_batch, tiles_at_once, true_in_all
+from aljax.xla.heap import return_freed_memory
 
 MAX_TILES_FOR_STATISTICS = 1000
 CONSTANT = 1e-7  # deviation / mean of a band up to which float32 cannot tell it from a constant

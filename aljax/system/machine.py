@@ -1,10 +1,8 @@
 """Device, cores and memory. A command gives the same bytes again only where `describe_machine` gives the same."""
 
-import ctypes
 import os
 import platform
 import resource
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -93,34 +91,6 @@ def _name_of_cpu() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _glibc() -> ctypes.CDLL | None:
-    """The C library, if it is the one whose calls are known here."""
-    if sys.platform != "linux" or "GLIBC" not in str(os.confstr("CS_GNU_LIBC_VERSION")).upper():
-        return None
-    return ctypes.CDLL(None)
-
-
-def return_freed_memory() -> None:
-    """Gives the system back what is free now, as after arrays over a pool of millions that are needed once."""
-    if (library := _glibc()) is not None:
-        library.malloc_trim(0)
-
-
-def keep_freed_memory() -> None:
-    """Makes glibc keep freed memory in the process, for the next step to reuse.
-
-    By default it returns large blocks at once, and the kernel zeroes every page of a training step's gigabytes again: a
-    sixth of the step on two CPU cores. Call it before the first computation, because one heap must serve all threads.
-    Without effect on other C libraries.
-    """
-    if (library := _glibc()) is None:
-        return
-    trim_threshold, mmap_max, arena_max = -1, -4, -8
-    library.mallopt(arena_max, 1)
-    library.mallopt(mmap_max, 0)
-    library.mallopt(trim_threshold, -1)  # never
 
 
 def differences(now: Mapping[str, object], before: Mapping[str, object]) -> list[str]:
