@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from aljax.loop.history import TIMES
-from aljax.runs.checkpoints import list_checkpoints, read_newest
+from aljax.runs.checkpoints import files_beside, list_checkpoints, read_newest
 
 FILES = ("config.json", "curve.png", "summary.json")
 
@@ -18,6 +18,7 @@ def contents(run_dir: Path) -> dict[str, object]:
     vectors = {name: vector.tobytes() for name, vector in newest.vectors.items()}
     numbers = list_checkpoints(run_dir / "checkpoints")
     complete = {*map(str, numbers), *(f"{number}.sha256" for number in numbers)}
+    complete |= {path.name for number in numbers for path in files_beside(run_dir / "checkpoints", number)}
     return {
         **{name: (run_dir / name).read_bytes() for name in FILES},
         "history.jsonl": [{name: value for name, value in line.items() if name not in TIMES} for line in lines],

@@ -27,11 +27,11 @@ from aljax.data.labels import (
     CsvLabels,
     is_blank,
     merge,
-    predictions_to_csv,
     read_table,
     to_text,
     write_csv,
 )
+from aljax.data.predictions import predictions_to_csv
 from aljax.data.tiles.images import EncodedImages
 from aljax.errors import InputError, InputWarning
 from aljax.loop.metrics import Threshold, is_above

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from aljax.data.archive import Archive
-from aljax.data.labels import UNREADABLE, read_form, to_text
+from aljax.data.labels import read_form, to_text
+from aljax.data.predictions import UNREADABLE
 from aljax.data.readable import drop_unreadable
 from aljax.data.tiles.images import EncodedImages, Tolerant, Unreadable, find_unreadable
 from aljax.system.files import disk_errors, make_folder, write_atomically

@@ -1,4 +1,4 @@
-"""Predicts the classes of new tiles with what a run has learnt: a CSV file, or a map of them.
+"""Predicts the classes of new tiles with what a run has learnt: a table (CSV, Parquet), or a map of them.
 
     aljax predict --run-dir runs/mine/round-7 --images DIR --out predictions.csv
     aljax predict --run-dir runs/mine/round-7 --images DIR --out map.geojson
@@ -9,10 +9,10 @@ The run may still be under way, or be a round of `aljax annotate`. Tiles are Geo
 and the pixel type of those in training, nested or not, of any size; where their pixels are far from those in training,
 that is told. A row for each tile has the probabilities of the classes, or 0 and 1 where a --threshold is given: a label
 file that `aljax run` reads. A network trained on few labels predicts too few classes at 0.5: --threshold validation, or
-per-class, takes what the run fitted to its validation tiles. In GeoJSON, which QGIS and the like open, the outline of
-each tile with a georeference has them as its properties. A tile that cannot be read has a row without numbers, and why
-in a last column, unreadable; a label file leaves it out. Finished rows are in OUT.part: repeat a command that was
-stopped or killed, and it goes on and writes the same bytes.
+per-class, takes what the run fitted to its validation tiles. Parquet has the probabilities unrounded. In GeoJSON, which
+QGIS and the like open, the outline of each tile with a georeference has them as its properties. A tile that cannot be
+read has a row without numbers, and why in a last column, unreadable; a label file leaves it out. Finished rows are in
+OUT.part: repeat a command that was stopped or killed, and it goes on and writes the same bytes.
 
 On a CPU with AMX or AVX512-BF16 `--engine openvino --precision bfloat16` takes a fraction of the time.
 
@@ -35,8 +35,10 @@ from aljax.data.features import open_features
 from aljax.data.features.geometry import read_geometries
 from aljax.data.features.unfinished import Unfinished, digest, digest_archive
 from aljax.data.geojson import Geometry, Outline, geojson_lines, read_outlines, require_outline
-from aljax.data.labels import UNREADABLE, predictions_to_csv, write_csv
+from aljax.data.labels import write_csv
+from aljax.data.predictions import UNREADABLE, predictions_to_csv, predictions_to_parquet
 from aljax.data.tiles.images import Tolerant, Unreadable, name_unreadable
+from aljax.data.tiles.made import Made
 from aljax.engines.scoring import Engine, Precision, check_engine, open_openvino
 from aljax.errors import DivergedError, InputError, InputWarning
 from aljax.loop.metrics import Threshold, is_above
@@ -47,6 +49,8 @@ from aljax.runs.inference import Classifier, load, require_finite
 from aljax.system.files import check_output, disk_errors, remove_leftovers, replacing
 from aljax.system.own_code import find_own
 from aljax.training.prediction import Compute, predict_rest
+
+FORMATS = (".csv", ".parquet", ".geojson")
 
 
 def predict(
@@ -65,15 +69,15 @@ def predict(
         run_dir: folder of a run or a round
         images: folder of the tiles
         features: file of the tiles' features, for a run on features
-        out: file to write, .csv or .geojson
+        out: file to write, .csv, .parquet or .geojson
         network: module:function of a run that was made with a network of your own
         threshold: probability above which a cell is 1, else 0: a number, or as the run's validation tiles say, one for
             all classes (validation) or each (per-class); None: the probabilities themselves
         engine: what computes: openvino is faster on CPUs, above all in bfloat16, and differs by rounding
         precision: of --engine openvino; None: the run's own
     """
-    if out.suffix.lower() not in (".csv", ".geojson"):
-        raise InputError(f"--out {out} ends neither in .csv nor in .geojson: name such a file")
+    if out.suffix.lower() not in FORMATS:
+        raise InputError(f"--out {out} ends in none of {', '.join(FORMATS)}: name such a file")
     check_output(out)
     check_threshold(threshold)
     check_engine(engine, precision, features is not None)
@@ -180,14 +184,10 @@ def _write(
 ) -> None:
     """Writes probabilities, or 0 and 1, of each class and tile; on a map where there are outlines."""
     ids, names, found, unreadable = predicted
-    if threshold is None and outlines is None:
-        predictions_to_csv(out, ids, names, found, unreadable)
+    if outlines is None:
+        _write_table(out, predicted, threshold)
         return
     cells = found.astype(float).round(4) if threshold is None else is_above(found, threshold).astype(np.uint8)
-    if outlines is None:  # a label file has the tiles that have labels
-        known = (row for row in range(len(ids)) if row not in unreadable)
-        write_csv(out, ("id", *names), ((ids[row], *cells[row].tolist()) for row in known))
-        return
     blank: dict[str, Any] = dict.fromkeys(names)
     properties = (
         {**blank, UNREADABLE: str(unreadable[row])}
@@ -197,6 +197,22 @@ def _write(
     )
     with replacing(out) as file:  # line by line: the text of a million tiles takes gigabytes
         file.writelines(line.encode() for line in geojson_lines(ids, outlines, properties))
+
+
+def _write_table(out: Path, predicted: Predicted, threshold: Threshold | None) -> None:
+    ids, names, cells, unreadable = predicted
+    as_parquet = out.suffix.lower() == ".parquet"
+    if threshold is None:
+        (predictions_to_parquet if as_parquet else predictions_to_csv)(out, ids, names, cells, unreadable)
+        return
+    # A label file has the tiles that have labels.
+    known = np.delete(np.arange(len(ids)), [*unreadable])
+    labels, of_known = is_above(cells, threshold).astype(np.uint8)[known], Made(len(known), lambda row: ids[known[row]])
+    if as_parquet:
+        predictions_to_parquet(out, of_known, names, labels)
+    else:
+        rows = zip(of_known, labels, strict=True)
+        write_csv(out, ("id", *names), ((tile, *row.tolist()) for tile, row in rows))
 
 
 def main() -> None:

@@ -6,11 +6,10 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 
 from aljax.arrays import UNKNOWN
 from aljax.data.blanks import find_blanks
@@ -35,7 +34,6 @@ from aljax.system.files import replacing
 
 PART_NAMES = ("pool", "validation", "test", "skip")
 SKIPPED = PARTS["skip"]
-UNREADABLE = "unreadable"  # in a file of predictions, the column that says why a tile has none
 # Columns of these names (or is_test and the like) usually say which part of the split a tile is in.
 PART_COLUMNS = {*("split", "fold", "folds", "set", "subset", "partition"), *PARTS, "training", "valid"} - {"skip"}
 # Columns of these names usually list the classes of a tile.
@@ -158,28 +156,6 @@ def _write(text: io.TextIOBase, header: Iterable[str], rows: Iterable[Iterable[o
     (quoting if any(map(re.compile(r"[;\t\r]").search, names)) else plain).writerow(names)
     for row in map(list, rows):
         (quoting if any(isinstance(cell, str) and "\r" in cell for cell in row) else plain).writerow(row)
-
-
-def predictions_to_csv(
-    path: Path,
-    ids: Iterable[str],
-    class_names: Iterable[str],
-    probabilities: Float[np.ndarray, "n c"],
-    unreadable: Mapping[int, InputError] = MappingProxyType({}),
-) -> None:
-    """Writes a CSV file with the probabilities of the classes, one row per tile.
-
-    `unreadable` maps rows to errors: these rows have blank cells, and the reason in an additional last column.
-    """
-    blank, reasons = [""] * probabilities.shape[1], bool(unreadable)
-
-    def cells(index: int, row: Float[np.ndarray, " c"]) -> list[str]:
-        numbers = blank if index in unreadable else [f"{value:.4f}" for value in row]
-        return [*numbers, str(unreadable.get(index, ""))] if reasons else numbers
-
-    rows = enumerate(zip(ids, probabilities, strict=True))
-    header = ("id", *class_names, *([UNREADABLE] if reasons else []))
-    write_csv(path, header, ((tile, *cells(index, row)) for index, (tile, row) in rows))
 
 
 def count_tiles(path: Path) -> int:

@@ -2,9 +2,12 @@
 
 Orbax writes checkpoints atomically but does not notice if their content changes later: it restores a flipped bit.
 `checkpoints/12/` is sound if the files that `checkpoints/12.sha256` lists are unchanged; `sha256sum -c` in that folder
-checks the same.
+checks the same. Vectors that most checkpoints share (`APART`) are in files beside them, whose checksums are listed in
+the same way. They are named by their content, and written twice, for even and for odd numbers: a damaged one leaves the
+checkpoint before sound.
 """
 
+import hashlib
 import logging
 import re
 import shutil
@@ -20,8 +23,8 @@ import jax
 import numpy as np
 
 from aljax.errors import InputError, InputWarning
-from aljax.runs.packing import Facts, Vectors
-from aljax.system.files import checksums, remove_leftovers, write_atomically
+from aljax.runs.packing import APART, Facts, Vectors
+from aljax.system.files import checksum, checksums, remove_leftovers, replacing, write_atomically
 
 SUFFIX = ".sha256"
 # Names of folders with a checkpoint, finished or not.
@@ -54,7 +57,7 @@ def read_newest(folder: Path, wanted: Callable[[Facts], bool] = lambda facts: Tr
     for number in numbers:
         try:
             damage = find_damage(folder, number)
-            checkpoint = None if damage else Checkpoint(number, *_read(folder / str(number)))
+            checkpoint = None if damage else Checkpoint(number, *_read(folder, number))
         except Exception:
             if number in list_checkpoints(folder):
                 raise
@@ -78,7 +81,8 @@ def find_damage(folder: Path, number: int) -> str | None:
     """What is wrong with a checkpoint; None if all its files are unchanged."""
     try:
         written = (folder / f"{number}{SUFFIX}").read_text(encoding="utf-8").splitlines()
-        found = checksums(folder / str(number)).splitlines()
+        beside = [path for path in files_beside(folder, number) if path.is_file()]
+        found = [*checksums(folder / str(number)).splitlines(), *(checksum(path, folder)[:-1] for path in beside)]
     except (OSError, UnicodeDecodeError) as error:
         return str(error)
     # Additional files do no harm: desktops and file servers leave their own in folders that are viewed.
@@ -87,15 +91,26 @@ def find_damage(folder: Path, number: int) -> str | None:
     return None if written else "it has no files"
 
 
-def _read(path: Path) -> tuple[Vectors, Facts]:
+def files_beside(folder: Path, number: int) -> list[Path]:
+    """The files that a checkpoint shares with others, as its checksums name them."""
+    lines = (folder / f"{number}{SUFFIX}").read_text(encoding="utf-8", errors="replace").splitlines()
+    names = (line.partition("  ")[2] for line in lines)
+    return [folder / name for name in names if name.partition("-")[0] in APART]
+
+
+def _read(folder: Path, number: int) -> tuple[Vectors, Facts]:
     import orbax.checkpoint as ocp
 
     alone = _alone()
     handler = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(multiprocessing_options=alone))
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         items = {ARRAYS: ocp.args.StandardRestore(), FACTS: ocp.args.JsonRestore()}
-        content = checkpointer.restore(path.resolve(), args=ocp.args.Composite(**items))
-    return {dtype: np.asarray(vector) for dtype, vector in content[ARRAYS].items()}, content[FACTS]
+        content = checkpointer.restore((folder / str(number)).resolve(), args=ocp.args.Composite(**items))
+    vectors = {key: np.asarray(vector) for key, vector in content[ARRAYS].items()}
+    for path in files_beside(folder, number):
+        key = path.name.partition("-")[0]
+        vectors[key] = np.fromfile(path, APART[key])
+    return vectors, content[FACTS]
 
 
 @contextmanager
@@ -138,6 +153,7 @@ class CheckpointFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._written: set[Path] = set()
 
     def __enter__(self) -> "CheckpointFolder":
         import orbax.checkpoint as ocp
@@ -159,13 +175,16 @@ class CheckpointFolder:
     def write(self, number: int, vectors: Vectors, facts: Facts) -> None:
         """Writes a checkpoint; returns when it is on disk. Raises RuntimeError if a newer one exists."""
         args = self._args
-        items = {ARRAYS: args.StandardSave(dict(vectors)), FACTS: args.JsonSave(facts)}
+        beside = [self._write_beside(number, key, vector) for key, vector in vectors.items() if key in APART]
+        own = {key: vector for key, vector in vectors.items() if key not in APART}
+        items = {ARRAYS: args.StandardSave(own), FACTS: args.JsonSave(facts)}
         with _raising_only():
             written = self._manager.save(number, args=args.Composite(**items))
         if not written:
             raise RuntimeError(f"the checkpoint {self._folder / str(number)} was not written")
         # The checksums make it complete.
-        write_atomically(self._folder / f"{number}{SUFFIX}", checksums(self._folder / str(number), flush=True))
+        lines = checksums(self._folder / str(number), flush=True)
+        write_atomically(self._folder / f"{number}{SUFFIX}", lines + "".join(beside))
 
     def keep(self, numbers: Container[int]) -> None:
         """Removes all checkpoints except those with these numbers."""
@@ -174,6 +193,22 @@ class CheckpointFolder:
                 # The checksums go first: without them it is no checkpoint, so a crash in between leaves no damaged one.
                 (self._folder / f"{number}{SUFFIX}").unlink(missing_ok=True)
                 self._manager.delete(number)
+        used = {path for number in list_checkpoints(self._folder) for path in files_beside(self._folder, number)}
+        for key in APART:
+            for path in {*self._folder.glob(f"{key}-*")} - used:
+                path.unlink()
+                self._written.discard(path)
+
+    def _write_beside(self, number: int, key: str, vector: np.ndarray) -> str:
+        """Writes the vector, unless this process has done so for a checkpoint before; returns its line of checksums."""
+        data = np.ascontiguousarray(vector, APART[key]).data
+        digest = hashlib.sha256(data).hexdigest()
+        path = self._folder / f"{key}-{number % 2}-{digest[:16]}.f32"
+        if path not in self._written:  # what another process has left may be damaged
+            with replacing(path) as file:
+                file.write(data)
+            self._written.add(path)
+        return f"{digest}  {path.name}\n"
 
     def _remove_unfinished(self) -> None:
         """Removes the remains of checkpoints that a process was writing or removing when it was killed."""

@@ -1,7 +1,7 @@
 """Conversion of a `RunState` to vectors and JSON, and back.
 
 All arrays of one type are concatenated into one vector, with a table of their names and shapes: writing hundreds of
-small arrays would take five times as long.
+small arrays would take five times as long. The probabilities are a vector of their own, which most checkpoints share.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,9 @@ from aljax.training.steps import Sums, TrainState
 from aljax.xla.devices import replicate
 
 Vectors = Mapping[str, np.ndarray]
-"""For each dtype, all arrays of a state in one vector."""
+"""For each dtype, all arrays of a state in one vector, but for those that are in `APART`."""
+
+APART = {"probabilities": "<f4"}  # arrays by name, with their types, that change once in an iteration
 
 Facts = dict[str, Any]
 """Everything in a state that is no array, as JSON."""
@@ -62,11 +64,12 @@ def pack(state: RunState) -> tuple[Vectors, Facts]:
                 facts["shortlist_size"] = shortlist.size
                 tree["shortlist"] = shortlist.arrays()
     named = {name: np.asarray(leaf) for name, leaf in _names(jax.device_get(tree)).items()}
-    facts["arrays"] = [[name, array.dtype.name, list(array.shape)] for name, array in named.items()]
-    by_type: dict[str, list[np.ndarray]] = {}
-    for array in named.values():
-        by_type.setdefault(array.dtype.name, []).append(array.ravel())
-    return {dtype: np.concatenate(parts) for dtype, parts in by_type.items()}, facts
+    keys = {name: name if name in APART else array.dtype.name for name, array in named.items()}
+    facts["arrays"] = [[name, keys[name], list(array.shape)] for name, array in named.items()]
+    by_key: dict[str, list[np.ndarray]] = {}
+    for name, array in named.items():
+        by_key.setdefault(keys[name], []).append(array.ravel())
+    return {key: np.concatenate(parts) if len(parts) > 1 else parts[0] for key, parts in by_key.items()}, facts
 
 
 def unpack(vectors: Vectors, facts: Facts, recipe: Recipe) -> RunState:
@@ -90,13 +93,16 @@ def holds_model(facts: Facts) -> bool:
 
 
 def _split_vectors(vectors: Vectors, table: Sequence[Sequence[Any]]) -> dict[str, np.ndarray]:
-    """The arrays by name, from the rows (name, dtype, shape) of the table."""
+    """The arrays by name, from the rows (name, key of the vector, shape) of the table.
+
+    In checkpoints of older versions the key of the probabilities is their dtype, too.
+    """
     start = dict.fromkeys(vectors, 0)
     arrays = {}
-    for name, dtype, shape in table:
+    for name, key, shape in table:
         size = int(np.prod(shape))
-        arrays[name] = vectors[dtype][start[dtype] : start[dtype] + size].reshape(shape).copy()
-        start[dtype] += size
+        arrays[name] = vectors[key][start[key] : start[key] + size].reshape(shape).copy()
+        start[key] += size
     return arrays
 
 

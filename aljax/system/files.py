@@ -94,14 +94,17 @@ def checksums(folder: Path, flush: bool = False) -> str:
 
     With `flush` each file is also fsynced, which a read-only file system may refuse.
     """
-    lines = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if flush:
-                os.fsync(file.fileno())
-        lines.append(f"{digest}  {path.relative_to(folder.parent).as_posix()}\n")
-    return "".join(lines)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return "".join(checksum(path, folder.parent, flush) for path in files)
+
+
+def checksum(path: Path, folder: Path, flush: bool = False) -> str:
+    """The line of `checksums` for a file, with its path from `folder`."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if flush:
+            os.fsync(file.fileno())
+    return f"{digest}  {path.relative_to(folder).as_posix()}\n"
 
 
 def lock(folder: Path, wait: bool) -> int:

@@ -1,11 +1,13 @@
 """A prediction that was stopped or killed goes on with the rows that it has, and writes the bytes of a whole one."""
 
+import csv
 import json
 import os
 import signal
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from killed_passes import kill_after
 from PIL import Image
@@ -15,6 +17,7 @@ from tiny import make_archive
 
 from aljax.commands import predict
 from aljax.commands import run as run_archive
+from aljax.data import predictions
 from aljax.data.archive import Tiles
 from aljax.data.features.unfinished import Unfinished
 
@@ -75,6 +78,32 @@ def test_killed_and_repeated_gives_the_same_bytes(kind, appends, is_saved, made,
     assert not list(tmp_path.glob("*.part*"))
     if kind == "pixels":  # also the tiles that the killed process could not read are named
         assert capsys.readouterr().err.count("2 of 11 tiles cannot be read") == told.count("2 of 11") == 1
+
+
+@pytest.mark.parametrize("threshold", [(), ("--threshold", 0.4)])
+def test_parquet_has_the_columns_of_the_csv_also_after_a_kill(threshold, made, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(predictions, "BYTES_AT_ONCE", 4 * 12)  # a few tiles in a row group
+    for name in ("whole.csv", "whole.parquet"):
+        assert run_command(monkeypatch, predict.main, *arguments(made, tmp_path / name), *threshold) == 0
+    given = (*arguments(made, tmp_path / "p.parquet"), *threshold)
+    kill_after(2, True, monkeypatch, predict.main, given)
+    assert not (tmp_path / "p.parquet").exists()
+    assert run_command(monkeypatch, predict.main, *given) == 0
+    assert (tmp_path / "p.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    file = pq.ParquetFile(tmp_path / "p.parquet")
+    with (tmp_path / "whole.csv").open(newline="") as text:
+        rows = list(csv.DictReader(text))
+    found = file.read().to_pylist()
+    assert file.num_row_groups == (1 if threshold else 3)
+    assert [[*row] for row in found] == [[*row] for row in rows]
+    shown = "{}" if threshold else "{:.4f}"
+    texts = [
+        {name: shown.format(cell) if type(cell) in (int, float) else cell or "" for name, cell in row.items()}
+        for row in found
+    ]
+    assert texts == rows
+    assert len(rows) == COUNT - (len(BROKEN) if threshold else 0)
+    assert str(file.schema_arrow.field(1).type) == ("uint8" if threshold else "float")
 
 
 def test_signal_saves_and_another_threshold_goes_on(made, monkeypatch, tmp_path) -> None:
