@@ -3,8 +3,14 @@
 import shutil
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import tyro
+
+from aljax.engines.scoring import Precision
+
+# Elsewhere --precision is that of a run; here it is the older name.
+EnginePrecision = Annotated[Precision | None, tyro.conf.arg(aliases=["--precision"])]
 T = TypeVar("T")
 
 WIDEST = 100  # characters of a line of help
@@ -12,8 +18,6 @@ WIDEST = 100  # characters of a line of help
 
 def read_options(of: Callable[..., T], program: str, description: str | None, config: Sequence[Any] = ()) -> T:
     """Parses the command line of `program` and makes the settings, or calls the function, with these options."""
-    import tyro
-
     return tyro.cli(of, prog=program, description=wrapped(description or ""), config=config)
 
 
