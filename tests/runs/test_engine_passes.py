@@ -126,6 +126,23 @@ def test_processor_without_bfloat16_says_so_once_and_before_the_first_step(tmp_p
 
 
 @pytest.mark.usefixtures("engine")
+def test_networks_of_earlier_iterations_are_freed_several_at_once(tmp_path: Path, monkeypatch) -> None:
+    held = []
+    monkeypatch.setattr(scoring, "_held", [])
+    monkeypatch.setattr(scoring, "FREED_AT_ONCE", 2)
+    open_engine = querying.open_engine
+
+    def counted(*arguments):
+        compute = open_engine(*arguments)
+        held.append(len(scoring._held))
+        return compute
+
+    monkeypatch.setattr(querying, "open_engine", counted)
+    run(settings(tmp_path / "run", query="mge", max_labels=16, budget=2, engine="openvino"))
+    assert held == [1, 2, 1, 2, 1]
+
+
+@pytest.mark.usefixtures("engine")
 def test_what_the_engine_cannot_do_is_told_before_a_run_begins(tmp_path: Path, monkeypatch) -> None:
     chosen = settings(tmp_path / "run", query="mge", engine="openvino")
     archive = make_archive()

@@ -40,7 +40,8 @@ class Core:
 
     def compile_model(self, network, device, hints):
         count = len(network(np.zeros((1, 3, 32, 32), np.float32)))
-        return SimpleNamespace(outputs=range(count), create_infer_request=lambda: Request(network))
+        made = {"create_infer_request": lambda: Request(network), "release_memory": lambda: None}
+        return SimpleNamespace(outputs=range(count), **made)
 
 
 class Request:
