@@ -111,7 +111,7 @@ def open_engine(
 def open_openvino(model: Model, variables: Variables, tiles: Tiles, precision: Precision | None) -> Compute:
     """What predicts batches of tiles such as these, in a precision or (None) that of the network.
 
-    Opening a DenseNet121 takes half a second of one core. Each core computes a part of a batch by itself, which takes
+    Opening a DenseNet121 takes 0.3 to 0.8 s of one core. Each core computes a part of a batch by itself, which takes
     0.7 to 0.9 of the CPU time of all cores on all of it. Where the processor has no instructions for bfloat16 it warns
     and computes in float32, which is faster there. Raises InputError if OpenVINO or onnx is not installed, or for
     networks that are not aljax's own.
