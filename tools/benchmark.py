@@ -149,6 +149,10 @@ def rows_of_iteration(precision: str, on_cpu: bool, share: float) -> Iterator[Ro
     labelled, epochs, pool = (40, 2, 200) if on_cpu else (200, 20, 1050)
     arguments = {"labelled": labelled, "epochs": epochs, "pool": pool, "size": 256, "bands": 3, "precision": precision}
     ways = beside_torch("iterate", arguments, at_once=SCORED_ON_CPU if on_cpu else 64)
+    if on_cpu and find_spec("onnx") is not None and find_spec("openvino") is not None:
+        for name, scored_in in (("OpenVINO f32", "float32"), ("OpenVINO bf16", "bfloat16")):
+            by_engine = {**arguments, "engine": "openvino", "engine_precision": scored_in}
+            ways.append(own(name, benchmarked.iterate_in_jax, **by_engine))
     yield Row(f"iteration, {labelled} labels, {epochs} epochs, {pool} tiles, {precision}", ways)
     shapes = {"UC Merced": (1010, 256, 3, 20, 3), "TreeSatAI": (37_531, 288, 4, 1000, 4)}
     for archive, (pool, size, bands, budget, multiplier) in shapes.items():

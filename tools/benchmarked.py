@@ -149,10 +149,10 @@ class NoStore:
     def keep(self, state: RunState, measured: Measured) -> None: ...
 
 
-def iterate_in_jax(labelled: int, epochs: int, pool: int, size: int, bands: int, precision: str) -> Work:
+def iterate_in_jax(labelled: int, epochs: int, pool: int, size: int, bands: int, precision: str, **engine: Any) -> Work:
     """A whole iteration of the loop with MGE and warm start: fit, evaluation, scores of the pool, clustering."""
     model, variables = fresh_model(size, bands, precision)
-    sizes: dict[str, Any] = {"initial": labelled, "max_labels": labelled + BUDGET, "image_size": size}
+    sizes: dict[str, Any] = {"initial": labelled, "max_labels": labelled + BUDGET, "image_size": size, **engine}
     settings = Settings(query="mge", budget=BUDGET, multiplier=MULTIPLIER, recipe=Recipe(epochs=epochs), **sizes)
     count, classes = pool + 2 * EVALUATED, CLASSES[bands]
     images, labels = pixels(count, size, bands), multi_labels(count, classes)

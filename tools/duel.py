@@ -18,6 +18,7 @@ from tools.workers import PeakMemory, end_with_parent, peak_device_bytes
 Work = Callable[[], Mapping[str, float]]
 """Does the work once, waits for it, and returns other figures by name (such as the inertia of a clustering)."""
 
+CPU = "CPU s"  # the figure that says least of what else the machine does
 LEAST_SECONDS = 0.2  # of a measurement: shorter work is repeated within it
 
 
@@ -41,7 +42,7 @@ class Timing(NamedTuple):
     peak_bytes: int
     """Peak memory of the process, or of the accelerator where there is one."""
     figures: dict[str, float]
-    """The other figures that the work returned, medians over all rounds."""
+    """The other figures that the work returned, and CPU seconds of its process, medians over all rounds."""
 
     @property
     def median(self) -> float:
@@ -120,11 +121,13 @@ def _serve(connection: Connection, way: Way) -> None:
             while connection.recv() == "again":
                 started, elapsed, repeats = time.perf_counter(), 0.0, 0
                 while elapsed < LEAST_SECONDS:
-                    figures.append(work())
+                    before = time.process_time()
+                    figures.append({**work(), CPU: time.process_time() - before})
                     elapsed, repeats = time.perf_counter() - started, repeats + 1
                 connection.send(elapsed / repeats)
         except Exception as error:
             connection.send(" ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])[:200])
             return
-    medians = {name: statistics.median(each[name] for each in figures) for name in figures[0]}
+    # What is done first compiles, which is no part of the CPU time.
+    medians = {name: statistics.median(each[name] for each in figures[1:]) for name in figures[-1]}
     connection.send((peak_device_bytes() or memory.bytes, medians))

@@ -27,7 +27,7 @@ from aljax.data.features.unfinished import Unfinished, digest, digest_archive
 from aljax.data.features.writer import FORMATS, Store, check_range, write_features
 from aljax.data.readable import drop_unreadable
 from aljax.data.tiles.images import Tolerant, find_unreadable
-from aljax.engines.scoring import Engine, Precision, check_engine, open_openvino
+from aljax.engines.scoring import Engine, Precision, check_engine, open_engine
 from aljax.errors import InputError
 from aljax.networks.densenet import DenseNet121
 from aljax.networks.head import Head
@@ -58,7 +58,7 @@ def embed(
     image_size: int | None = None,
     store: Store = "float32",
     engine: Engine = "xla",
-    precision: Precision | None = None,
+    engine_precision: Precision | None = None,
 ) -> None:
     """Computes the features and writes the file.
 
@@ -71,10 +71,10 @@ def embed(
             own
         store: type of the numbers in the file; float16 takes half the room
         engine: what computes: openvino is faster on CPUs, above all in bfloat16, and differs by rounding
-        precision: of --engine openvino; None: the network's own
+        engine_precision: of --engine openvino; None: the network's own
     """
     _check(out, run_dir, init_weights, image_size)
-    check_engine(engine, precision, on_features=False)
+    check_engine(engine, engine_precision, on_features=False)
     prepare_process()
     if run_dir is not None:
         embedder = _of_run(_load(run_dir), images)
@@ -83,10 +83,8 @@ def embed(
         embedder = _of_weights(load_weights(init_weights), images, image_size or IMAGE_SIZE)
     width = last_layer(embedder.variables)["kernel"].shape[0]
     ids = embedder.archive.ids
-    compute = None
-    if engine == "openvino":
-        compute = open_openvino(embedder.model, embedder.variables, embedder.tiles, precision)
-    of_engine = None if compute is None else f"{engine} {precision}"
+    compute = open_engine(engine, embedder.model, embedder.variables, embedder.tiles, engine_precision)
+    of_engine = None if compute is None else f"{engine} {engine_precision}"
     with disk_errors(out), _begin(out, embedder, width, of_engine) as unfinished:
         _embed(embedder, unfinished, store, compute)
         write_features(out, ids, unfinished.rows(), store)

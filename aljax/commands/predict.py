@@ -14,7 +14,7 @@ QGIS and the like open, the outline of each tile with a georeference has them as
 read has a row without numbers, and why in a last column, unreadable; a label file leaves it out. Finished rows are in
 OUT.part: repeat a command that was stopped or killed, and it goes on and writes the same bytes.
 
-On a CPU with AMX or AVX512-BF16 `--engine openvino --precision bfloat16` takes a fraction of the time.
+On a CPU with AMX or AVX512-BF16 `--engine openvino --engine-precision bfloat16` takes a fraction of the time.
 
 Of a run on features the rows of another file of such features are predicted; GeoParquet says where they lie.
 """
@@ -39,7 +39,7 @@ from aljax.data.labels import write_csv
 from aljax.data.predictions import UNREADABLE, predictions_to_csv, predictions_to_parquet
 from aljax.data.tiles.images import Tolerant, Unreadable, name_unreadable
 from aljax.data.tiles.made import Made
-from aljax.engines.scoring import Engine, Precision, check_engine, open_openvino
+from aljax.engines.scoring import Engine, Precision, check_engine, open_engine
 from aljax.errors import DivergedError, InputError, InputWarning
 from aljax.loop.metrics import Threshold, is_above
 from aljax.loop.settings import FEATURES
@@ -61,7 +61,7 @@ def predict(
     threshold: Asked | None = None,
     network: str = "",
     engine: Engine = "xla",
-    precision: Precision | None = None,
+    engine_precision: Precision | None = None,
 ) -> None:
     """Predicts and writes the file.
 
@@ -74,13 +74,13 @@ def predict(
         threshold: probability above which a cell is 1, else 0: a number, or as the run's validation tiles say, one for
             all classes (validation) or each (per-class); None: the probabilities themselves
         engine: what computes: openvino is faster on CPUs, above all in bfloat16, and differs by rounding
-        precision: of --engine openvino; None: the run's own
+        engine_precision: of --engine openvino; None: the run's own
     """
     if out.suffix.lower() not in FORMATS:
         raise InputError(f"--out {out} ends in none of {', '.join(FORMATS)}: name such a file")
     check_output(out)
     check_threshold(threshold)
-    check_engine(engine, precision, features is not None)
+    check_engine(engine, engine_precision, features is not None)
     prepare_process()
     own = find_own(network, "--network")(len(read_config(run_dir)["class_names"])) if network else None
     trained = load(run_dir, own)
@@ -89,8 +89,8 @@ def predict(
     # What cannot be read looks like a tile of means, which is like any other, and is not written.
     readable = Tolerant(archive.images, trained.statistics.mean)
     tiles = trained.tiles(archive.images if features is not None else readable)
-    compute = None if engine == "xla" else open_openvino(trained.model, trained.variables, tiles, precision)
-    of_engine = None if compute is None else f"{engine} {precision}"
+    compute = open_engine(engine, trained.model, trained.variables, tiles, engine_precision)
+    of_engine = None if compute is None else f"{engine} {engine_precision}"
     total = len(archive.ids)
     with disk_errors(out), _begin(out, trained, archive, tiles.at_once, of_engine) as unfinished:
         found = _predict(trained, tiles, readable, unfinished, compute)

@@ -11,6 +11,9 @@ names between semicolons; a column `split` (pool, validation, test) fixes the sp
 find out, before you label your own tiles with `aljax annotate`, how many labels each query function saves on a similar
 archive. Repeat the same command to go on with a run that was stopped.
 
+On a CPU with AMX or AVX512-BF16 `--engine openvino --engine-precision bfloat16` takes a fraction of the time to predict
+the tiles, and chooses and measures by what it predicts; training stays as it is.
+
 Where tiles have a georeference (GeoTIFF; with --features, the geometry of GeoParquet), those that share more than half
 of their ground are in one part of a random split. --test-blocks METRES draws test and validation tiles in blocks, a
 random tile and those around it, and leaves tiles nearer to them out of the pool (with a column split, only the latter).

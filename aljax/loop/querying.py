@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aljax.data.archive import SplitTiles, Tiles
+from aljax.engines.scoring import open_engine
 from aljax.errors import DivergedError, InputError
 from aljax.keys import Purpose, derive_key
 from aljax.loop.candidates import have_reference, rows_to_score, without_reference
@@ -24,7 +25,7 @@ from aljax.queries.diversity import badge, coreset
 from aljax.queries.scores import last_logits, pseudo_residuals
 from aljax.queries.shortlist import Shortlist
 from aljax.queries.table import Candidates, find_query
-from aljax.training.prediction import Predictions, predict_batches
+from aljax.training.prediction import Compute, Predictions, predict_batches
 from aljax.xla.devices import broadcast_from_first
 
 POOL_WIDE = 100_000  # candidates, of the highest scores, of core-set and BADGE: all tiles of most pools
@@ -44,8 +45,10 @@ def predict(
     probabilities. `on_batch` is called after every batch, when the passes of the state's stage have what was found so
     far; `keep` with what the model is evaluated by.
     """
-    of_test, _ = _predict_all(model, state, "test", tiles.test, on_batch)
-    of_validation, losses = _predict_all(model, state, "validation", tiles.validation, on_batch)
+    assert state.variables is not None
+    compute = open_engine(settings.engine, model, state.variables, tiles.pool, settings.engine_precision)
+    of_test, _ = _predict_all(model, state, "test", tiles.test, on_batch, compute)
+    of_validation, losses = _predict_all(model, state, "validation", tiles.validation, on_batch, compute)
     keep(Measured(of_validation, of_test))
     test = evaluate(of_test, tiles.test.labels)
     validation = evaluate(of_validation, tiles.validation.labels)
@@ -56,7 +59,8 @@ def predict(
     wanted = _labels_wanted(settings, state, validation.micro_f1)
     nothing = Pass(np.array([], np.int64), {})
     threshold = THRESHOLD if fitted is None else fitted.validation_threshold
-    scored = _score_pool(model, tiles.pool, settings, state, wanted, threshold, on_batch) if wanted else nothing
+    score = partial(_score_pool, model, tiles.pool, settings, state, wanted, threshold, on_batch, compute)
+    scored = score() if wanted else nothing
     return state._replace(
         probabilities=scored.found.get("probabilities", state.probabilities),
         stage=Predicted(test, validation.micro_f1, wanted, scored.shortlist, fitted, correlation),
@@ -72,6 +76,7 @@ def _score_pool(
     wanted: int,
     threshold: float,
     on_batch: Callable[[], None],
+    compute: Compute | None,
 ) -> Pass:
     """The pass over the unlabelled tiles, with the shortlist of `wanted` tiles; without predictions for random ones."""
     assert isinstance(state.stage, Fitted)
@@ -87,7 +92,7 @@ def _score_pool(
     scored = state.stage.begin("pool", Pass(rows, found, shortlist))
     started -= scored.seconds
     score = make_score(settings, pool, state, threshold)
-    for chunk, batch in predict_batches(model, state.variables, pool, scored.left):
+    for chunk, batch in predict_batches(model, state.variables, pool, scored.left, compute=compute):
         scores, ranked = score(chunk, batch), have_reference(settings, state, chunk)
         _check(np.isfinite(scores[ranked]), state)
         _check(np.isfinite(batch.probabilities), state)
@@ -139,18 +144,20 @@ def _choose(
     if choice == "centres":
         assert model is not None
         assert pool is not None
-        return rows[coreset(embeddings, labelled_embeddings(model, state, pool, embeddings.shape[1])[1], wanted)]
+        _, labelled = labelled_embeddings(settings, model, state, pool, embeddings.shape[1])
+        return rows[coreset(embeddings, labelled, wanted)]
     return shortlist.select(key, wanted, multiplier(settings, state), settings.cluster_by == "directions")
 
 
 def labelled_embeddings(
-    model: Model, state: RunState, pool: Tiles, width: int
+    settings: Settings, model: Model, state: RunState, pool: Tiles, width: int
 ) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, "m d"]]:
     """The labelled tiles of the pool, in ascending order, and their embeddings of that width."""
     assert state.variables is not None
     labelled = np.sort(state.pool.labelled)
     found = np.empty((len(labelled), width), np.float32)
-    for rows, batch in predict_batches(model, state.variables, pool, labelled):
+    compute = open_engine(settings.engine, model, state.variables, pool, settings.engine_precision)
+    for rows, batch in predict_batches(model, state.variables, pool, labelled, compute=compute):
         found[np.searchsorted(labelled, rows)] = batch.embeddings
     return labelled, found
 
@@ -185,7 +192,7 @@ def make_score(
 
 
 def _predict_all(
-    model: Model, state: RunState, name: str, tiles: Tiles, on_batch: Callable[[], None]
+    model: Model, state: RunState, name: str, tiles: Tiles, on_batch: Callable[[], None], compute: Compute | None
 ) -> tuple[Float[np.ndarray, "n c"], Float[np.ndarray, " n"] | None]:
     """Probabilities of all tiles of the set of that name and, with a loss head, predicted losses."""
     assert isinstance(state.stage, Fitted)
@@ -194,7 +201,7 @@ def _predict_all(
     if model.loss_head is not None:
         found["losses"] = np.empty(tiles.num_tiles, np.float32)
     predicted = state.stage.begin(name, Pass(np.arange(tiles.num_tiles), found))
-    for rows, batch in predict_batches(model, state.variables, tiles, predicted.left):
+    for rows, batch in predict_batches(model, state.variables, tiles, predicted.left, compute=compute):
         found["probabilities"][rows] = batch.probabilities
         if batch.predicted_losses is not None:
             found["losses"][rows] = batch.predicted_losses

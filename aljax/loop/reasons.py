@@ -59,7 +59,7 @@ def explain(
     if not query.is_pool_wide:
         reasons = _with_clusters(settings, state, shortlist, chosen, reasons)
     embeddings = shortlist.embeddings[order][[ranks[row] - 1 for row in chosen.tolist()]]
-    nearest, distances = _nearest(embeddings, *labelled_embeddings(model, state, pool, embeddings.shape[1]))
+    nearest, distances = _nearest(embeddings, *labelled_embeddings(settings, model, state, pool, embeddings.shape[1]))
     doubts = _in_doubt(state, chosen)
     groups = group_alike(clustering_key(settings, state, GROUPING), embeddings)
     return tuple(

@@ -9,6 +9,7 @@ import tyro
 
 from aljax.data.augmentation import Normalisation
 from aljax.data.storage import TilesIn
+from aljax.engines.scoring import Engine, Precision, check_engine
 from aljax.errors import InputError
 from aljax.queries.table import QUERIES, find_query
 from aljax.training.recipe import Recipe
@@ -28,6 +29,7 @@ WHERE_AND_WHEN = (
 
 # Settings that older versions lack, with the values that correspond to them; config.json leaves these values out.
 LATER = {"first": "random", "l2": 0.01, "steps": 0, "cluster_by": "embeddings", "min_distance": 0.0, "candidates": 0}
+LATER |= {"engine": "xla", "engine_precision": None}
 
 LARGEST = 2**31 - 1
 LARGEST_SEED = 2**32 - 1  # JAX would take larger seeds modulo 2**32
@@ -58,7 +60,9 @@ class Settings:
     seed: int = 0  # of every random draw: split, initial sets, weights, batches, queries
     image_size: int = 256  # height and width in pixels to which tiles are resized (paper: 256 and 288)
     normalisation: Normalisation = "standardise"  # by mean and deviation of each band, or scale pixels from 0 to 1
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions; weights stay float32
+    precision: Precision = "float32"  # of the convolutions; weights stay float32
+    engine: Engine = "xla"  # what predicts: openvino is faster on CPUs, above all in bfloat16, and differs by rounding
+    engine_precision: Precision | None = None  # of --engine openvino, in predictions alone; None: that of --precision
     deterministic: bool = False  # same bytes on every run on a GPU too, at a cost in speed (CPU and TPU: always)
     checkpoint_seconds: float = 60.0  # least time between checkpoints inside an iteration; its end is always saved
     init_weights: Path | None = None  # file of aljax convert-weights with weights to start from; None: random ones
@@ -120,6 +124,7 @@ def check_settings(settings: Settings) -> None:
     """Raises InputError for a setting that can never work, named as on the command line."""
     find_query(settings.query)
     check_ranges(settings)
+    check_engine(settings.engine, settings.engine_precision, on_features=not settings.has_batches)
     recipe = settings.recipe
     if recipe.batch_size > settings.initial and settings.has_batches:
         raise InputError(

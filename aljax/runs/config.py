@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from aljax.engines.scoring import Precision
 from aljax.errors import InputError
 from aljax.loop import constant
 from aljax.loop.settings import LATER, WHERE_AND_WHEN, Settings, check_ranges
@@ -22,7 +23,7 @@ SETTINGS: Mapping[str, Any] = {
     for of in (Settings, Recipe)
     for name, kind in get_type_hints(of).items()
     if name not in (*WHERE_AND_WHEN, "recipe")
-} | {"init_weights": str | None}  # their digest
+} | {"init_weights": str | None, "engine_precision": Precision}  # of the weights the digest; of XLA there is none
 DATA = {"archive": str, "fingerprint": str, "class_names": list[str], "class_tiles": list[int]}
 STATISTICS = {"mean": list[float], "deviation": list[float]}
 # What a network is described by; a run has one of them.

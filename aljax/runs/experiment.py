@@ -15,6 +15,7 @@ import numpy as np
 
 from aljax.data.archive import Archive, Split, SplitTiles, split_tiles
 from aljax.data.readable import require_readable
+from aljax.engines.scoring import check_passes
 from aljax.errors import InputError
 from aljax.loop.constant import Constant, from_config, score_constant
 from aljax.loop.history import Record
@@ -60,7 +61,7 @@ class Prepared(NamedTuple):
 def prepare_run(settings: Settings, archive: Archive, split: Split, network: nn.Module) -> Prepared:
     """The network for the archive's classes, with a loss head for LL, and the sets of tiles.
 
-    Raises InputError if the network or the published weights do not fit.
+    Raises InputError if the network, the published weights or the engine do not fit.
     """
     published = None if settings.init_weights is None else load_weights(settings.init_weights)
     tiles = split_tiles(archive, split, settings.seed, normalisation=settings.normalisation)
@@ -69,6 +70,7 @@ def prepare_run(settings: Settings, archive: Archive, split: Split, network: nn.
     model = Model(network, LossHead() if find_query(settings.query).needs_loss_head else None)
     _, _, size, bands = tiles.pool.images.shape
     check_network(model, size, bands, len(archive.class_names))
+    check_passes(settings.engine, model, settings.engine_precision)
     check_start(settings, model, tiles, published)
     return Prepared(model, tiles, published, configuration(settings, archive, model, tiles, published))
 

@@ -149,7 +149,7 @@ def test_features_begun_by_an_older_version_go_on(tmp_path: Path) -> None:
 def test_options_that_do_not_go_together_are_reported(made, tmp_path, monkeypatch, capsys) -> None:
     given = ("--run-dir", made / "run", "--out", tmp_path / "p.csv")
     for options, message in (
-        (("--images", made / "tiles", "--precision", "bfloat16"), "--precision is for --engine openvino"),
+        (("--images", made / "tiles", "--engine-precision", "bfloat16"), "--engine-precision is for --engine openvino"),
         (("--features", tmp_path / "f.npz", "--engine", "openvino"), "--engine openvino is for tiles"),
     ):
         assert run_command(monkeypatch, predict.main, *given, *options) == 2

@@ -62,6 +62,8 @@ CHANGES = {
     "all memory": ({"image_size": 10**9}, "--image-size is 1000000000: it must be at most 8192"),
     "no epochs": ({"epochs": 0}, "--epochs is 0: it must be at least 1"),
     "an unknown choice": ({"normalisation": "none"}, 'normalisation is "none", not one of standardise, scale'),
+    "an unknown engine": ({"engine": "onnx"}, 'engine is "onnx", not one of xla, openvino'),
+    "its precision": ({"engine_precision": "int8"}, 'engine_precision is "int8", not one of float32, bfloat16'),
     "no layers": ({"depths": []}, r"depths is \[\], and a network has at least 1"),
     "no channels": ({"growth": 0}, "growth is 0, and a network has at least 1"),
     "no classes": ({"class_names": None}, "it lacks class_names"),

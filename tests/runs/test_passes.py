@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_runs import KilledError, run, settings
+from stand_in_engine import provide_engine
 
 from aljax.data.archive import Tiles
 from aljax.errors import InputWarning
@@ -34,8 +35,8 @@ def count_batches(monkeypatch: pytest.MonkeyPatch) -> Counter:
     counts: Counter = Counter()
     predict = querying.predict_batches
 
-    def counted(model, variables, tiles, rows, *rest):
-        for chunk, batch in predict(model, variables, tiles, rows, *rest):
+    def counted(model, variables, tiles, rows, **rest):
+        for chunk, batch in predict(model, variables, tiles, rows, **rest):
             counts[tiles.num_tiles] += 1
             yield chunk, batch
 
@@ -67,9 +68,13 @@ def shard_names(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("query", "changes"),
-    [("ll", {}), ("tpd", {}), ("mge", {}), ("badge", {}), ("coreset", {}), ("tpd", {"candidates": 16})],
+    [
+        *(("ll", {}), ("tpd", {}), ("mge", {}), ("badge", {}), ("coreset", {})),
+        *(("tpd", {"candidates": 16}), ("tpd", {"engine": "openvino"})),
+    ],
 )
 def test_killed_after_every_shard_equals_uninterrupted(query: str, changes: dict, tmp_path, monkeypatch) -> None:
+    provide_engine(monkeypatch)
     chosen = settings(tmp_path / "whole", query=query, max_labels=12, **changes)
     run(chosen)
     counts = count_batches(monkeypatch)
@@ -78,7 +83,7 @@ def test_killed_after_every_shard_equals_uninterrupted(query: str, changes: dict
     while run_and_die(broken, monkeypatch):
         kills += 1
     assert differences(contents(broken.run_dir), contents(chosen.run_dir)) == []
-    of_pool = 2 if changes else 4
+    of_pool = 2 if "candidates" in changes else 4
     assert kills == 2 * (2 + 2) + of_pool  # the last iteration chooses nothing
     batches = counts[40] - (2 if query == "coreset" else 0)  # which predicts the labelled tiles as well
     assert batches <= of_pool + 1  # nothing twice, but for the one that was under way and is cut off
