@@ -54,10 +54,10 @@ def test_only_the_part_is_predicted_and_chosen_from(query: str, model, tiles, tm
     chosen = settings(tmp_path, candidates=16, query=query)
     predict, predicted = querying.predict_batches, []
 
-    def noted(model, variables, of, rows, *rest):
+    def noted(model, variables, of, rows, *rest, **engine):
         if of is tiles.pool:
             predicted.append(rows.tolist())
-        return predict(model, variables, of, rows, *rest)
+        return predict(model, variables, of, rows, *rest, **engine)
 
     monkeypatch.setattr(querying, "predict_batches", noted)
     state = begin_trial(tiles.pool, chosen, 0, ())

@@ -222,8 +222,8 @@ def test_keys_differ_for_every_purpose_trial_iteration_and_epoch() -> None:
 def test_network_whose_predictions_are_not_finite_is_named(archive, network, tmp_path, monkeypatch) -> None:
     predict = querying.predict_batches
 
-    def broken(*arguments):
-        for rows, batch in predict(*arguments):
+    def broken(*arguments, **engine):
+        for rows, batch in predict(*arguments, **engine):
             yield rows, batch._replace(probabilities=batch.probabilities * np.nan)
 
     monkeypatch.setattr(querying, "predict_batches", broken)
