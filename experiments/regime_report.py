@@ -11,18 +11,26 @@ import numpy as np
 from jaxtyping import Float
 
 from aljax.data.archive import Archive, Split
-from aljax.loop.history import Record, to_text
+from aljax.loop.constant import Constant
+from aljax.loop.history import METRICS, Record, known_metrics, to_text
 from aljax.queries.table import QUERIES
-from aljax.reports.comparison import area_difference, areas
-from aljax.reports.curves import draw_curves, new_figure, save_figure
+from aljax.reports.comparison import Difference, area_difference, areas
+from aljax.reports.curves import Panel, draw_panels, new_figure, save_figure
+from aljax.reports.score_panels import draw_scores
 from aljax.runs.run_dir import FinishedRun
 from aljax.system.files import disk_errors, write_atomically
 
-METRICS = ("micro_f1", "macro_f1", "mean_average_precision")
+TITLES = {
+    "micro_f1": "micro F1",
+    "macro_f1": "macro F1",
+    "micro_f1_at_validation_threshold": "micro F1, fitted",
+    "macro_f1_at_validation_threshold": "macro F1, fitted",
+    "mean_average_precision": "mAP",
+}
 BASELINE = ("random", "random")
 RESAMPLES = 2000  # of the trials, for the intervals of labels needed
 RARE = 0.05  # share of the pool below which a class counts as rare
-# The curves in the picture of a regime; the map and the table have all 24.
+# The curves in the pictures of a regime; the map and the tables have all.
 SHOWN = (BASELINE, ("mge", "random"), *((query, "coverage") for query in ("random", "mge", "rarity", "boundary")))
 Series = Mapping[tuple[str, str], Sequence[Record]]
 
@@ -79,13 +87,16 @@ def rare_tiles(history: Sequence[Record], archive: Archive, split: Split) -> flo
     return float(np.asarray(rare)[chosen].sum() / len(trials) / max(rare[split.pool].sum(), 1))
 
 
-def write_regime(folder: Path, title: str, series: Series, archive: Archive, split: Split) -> dict[str, Any]:
-    """Writes the picture and `summary.json` of a regime; returns the content of the latter."""
+def write_regime(
+    folder: Path, title: str, series: Series, archive: Archive, split: Split, constant: Constant | None = None
+) -> dict[str, Any]:
+    """Writes the pictures and `summary.json` of a regime; returns the content of the latter."""
     baseline = series[BASELINE]
+    known = known_metrics(record for history in series.values() for record in history)
     rows = {}
     for (query, first), history in series.items():
         row: dict[str, Any] = {"query": query, "first": first, "rare_tiles_chosen": rare_tiles(history, archive, split)}
-        for metric in METRICS:
+        for metric in (name for name in TITLES if name in known):
             labels, values = curves(history, metric)
             area = area_difference(history, baseline, metric)
             assert area is not None
@@ -100,10 +111,11 @@ def write_regime(folder: Path, title: str, series: Series, archive: Archive, spl
     best = {metric: max(rows, key=lambda name: rows[name][metric]["area"]) for metric in METRICS[:2]}
     summary = {"title": title, "pool": len(split.pool), "test": len(split.test), "labels": budget, "best": best}
     summary["series"] = rows
+    shown = {series_title(*name): series[name] for name in SHOWN if name in series}
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        shown = {series_title(*name): series[name] for name in SHOWN if name in series}
-        draw_curves(folder / "curve.png", shown, title, METRICS[:2])
+        draw_panels(folder / "curve.png", [Panel("", shown, metric, constant) for metric in METRICS[:2]], title)
+        draw_scores(folder / "scores.png", shown, title, constant)
         write_atomically(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     return summary
 
@@ -126,48 +138,57 @@ def write_histories(folder: Path, runs: Mapping[tuple[str, str], FinishedRun]) -
 
 def write_map(folder: Path, titles: Mapping[str, str], summaries: Mapping[str, Any]) -> None:
     """Writes `map.png`, the difference in area under the curve of all series from random choice, and `table.md`."""
-    names = list(next(iter(summaries.values()))["series"])
-    columns = [(name, metric) for name in summaries for metric in METRICS[:2]]
+    rows = list(next(iter(summaries.values()))["series"])
+    columns = [(regime, metric) for regime, one in summaries.items() for metric in _metrics(one)]
     points = np.array(
         [
             [100 * summaries[name]["series"][row][metric]["area_difference"]["mean"] for name, metric in columns]
-            for row in names
+            for row in rows
         ]
     )
-    figure = new_figure(1.6 * len(columns) + 3.5, 0.36 * len(names) + 1.8)
+    figure = new_figure(0.8 * len(columns) + 3.0, 0.3 * len(rows) + 2.2)
     axes = figure.subplots()
     limit = float(np.abs(points).max()) or 1.0
     axes.imshow(points, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     for row, column in np.ndindex(points.shape):
         dark = abs(points[row, column]) > 0.6 * limit
-        axes.text(column, row, f"{points[row, column]:+.1f}", ha="center", va="center", color="w" if dark else "k")
-    axes.set_yticks(range(len(names)), names)
-    words = {"micro_f1": "micro F1", "macro_f1": "macro F1"}
-    axes.set_xticks(range(len(columns)), [f"{titles[name]}\n{words[metric]}" for name, metric in columns], fontsize=8)
+        colour = "w" if dark else "k"
+        axes.text(column, row, f"{points[row, column]:+.1f}", ha="center", va="center", color=colour, fontsize=8)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(columns)), [TITLES[metric].replace(" ", "\n") for _, metric in columns], fontsize=8)
+    for regime in summaries:
+        places = [place for place, (name, _) in enumerate(columns) if name == regime]
+        axes.text(np.mean(places), -0.7, titles[regime].replace(", ", ",\n"), ha="center", va="bottom")
+        if places[0]:
+            axes.axvline(places[0] - 0.5, color="k", linewidth=2)
     figure.suptitle("Mean score along the curve against random choice (points)", fontsize="medium")
     with disk_errors(folder):
         save_figure(figure, folder / "map.png")
         write_atomically(folder / "table.md", "\n\n".join(map(as_markdown, summaries.values())) + "\n")
 
 
+def _metrics(summary: Mapping[str, Any]) -> list[str]:
+    return [metric for metric in TITLES if metric in next(iter(summary["series"].values()))]
+
+
 def as_markdown(summary: Mapping[str, Any]) -> str:
-    """A Markdown table, one row per series: area differences with intervals, labels needed, rare classes."""
-    count = summary["labels"]
-    lines = [
-        f"**{summary['title']}** ({summary['pool']:,} tiles in the pool, {summary['test']} for the test)",
+    """Two tables in Markdown with a row for each series: differences along the curve, and labels needed."""
+    count, metrics = summary["labels"], _metrics(summary)
+    names = " | ".join(TITLES[metric] for metric in metrics)
+    gained = [
+        f"**{summary['title']}** ({summary['pool']:,} tiles in the pool, {summary['test']} for the test): mean along "
+        "the curve against random choice, in points, and share of the pool's tiles with a rare class that were chosen",
         "",
-        f"| | micro F1 along the curve | labels for random's {count} in micro F1 | macro F1 along the curve | "
-        f"labels for random's {count} in macro F1 | tiles with rare classes |",
-        "|---|---|---|---|---|---|",
+        f"| | {names} | rare |",
+        "|---" * (len(metrics) + 2) + "|",
     ]
+    needed = [f"Labels for what random choice has with {count}", "", f"| | {names} |"]
+    needed.append("|---" * (len(metrics) + 1) + "|")
     for name, row in summary["series"].items():
-        cells = []
-        for metric in METRICS[:2]:
-            area, needed = row[metric]["area_difference"], row[metric]["labels_needed"]
-            cells.append(f"{100 * area['mean']:+.1f} [{100 * area['low']:+.1f}, {100 * area['high']:+.1f}]")
-            cells.append(_needed(needed, count))
-        lines.append(f"| {name} | {' | '.join(cells)} | {row['rare_tiles_chosen']:.0%} |")
-    return "\n".join(lines)
+        points = (Difference(**row[metric]["area_difference"]).in_points(1) for metric in metrics)
+        gained.append(f"| {name} | {' | '.join(points)} | {row['rare_tiles_chosen']:.0%} |")
+        needed.append(f"| {name} | {' | '.join(_needed(row[metric]['labels_needed'], count) for metric in metrics)} |")
+    return "\n".join([*gained, "", *needed])
 
 
 def _needed(needed: Mapping[str, float | None], count: int) -> str:

@@ -12,7 +12,7 @@ from aljax.data.archive import Archive, Split
 from aljax.loop.history import Record
 from aljax.loop.iterations import initial_labels
 from aljax.queries.table import QUERIES
-from experiments.regime_report import labels_needed, rare_tiles, series_title, write_map, write_regime
+from experiments.regime_report import TITLES, labels_needed, rare_tiles, series_title, write_map, write_regime
 from experiments.regimes import REGIMES, TAIL, long_tail
 
 RESULTS = ROOT / "experiments" / "results" / "regimes"
@@ -69,8 +69,9 @@ def test_report_has_a_row_for_each_series_and_marks_what_is_out_of_reach(tmp_pat
     assert list(summary["series"]) == ["Random", "MGE", "coverage, then MGE"]
     write_map(tmp_path, {"few": "Few tiles"}, {"few": summary})
     table = (tmp_path / "table.md").read_text()
-    assert "| coverage, then MGE | -10.0 [-10.0, -10.0] | more than 80 |" in table
-    for picture in ("few/curve.png", "map.png"):
+    assert "| coverage, then MGE | -10.0 [-10.0, -10.0] | -5.0 [-5.0, -5.0] | -10.0 [-10.0, -10.0] | 0% |" in table
+    assert "| coverage, then MGE | more than 80 | more than 80 | more than 80 |" in table
+    for picture in ("few/curve.png", "few/scores.png", "map.png"):
         assert (tmp_path / picture).read_bytes()[:4] == b"\x89PNG"
 
 
@@ -95,7 +96,7 @@ def test_published_runs_give_the_published_numbers_and_begin_as_the_seed_says(na
     for first, of_queries in runs.items():
         for query, (config, records) in of_queries.items():
             row = summary["series"][series_title(query, first)]
-            for metric in ("micro_f1", "macro_f1"):
+            for metric in TITLES:
                 assert labels_needed(records, baseline, metric) == row[metric]["labels_needed"]
             assert {record.trial for record in records} == set(range(1, 21))
             assert config["split"] == runs["random"]["random"][0]["split"]
