@@ -26,10 +26,11 @@ from aljax.system.files import make_folder
 from aljax.system.side_by_side import Job, find_places, run_jobs
 from aljax.training.recipe import Recipe
 from experiments.figure_report import Figure, write_figure
-from experiments.run_names import PlannedRun
+from experiments.run_names import PlannedRun, flatten
 from experiments.scales import PAPER, ArchiveName, Scale, scaled_settings, short
 
-SIZES = {"image_size": "px", "epochs": "epochs", "max_labels": "labels"}
+SIZES = {"image_size": "px", "epochs": "epochs", "steps": "steps", "max_labels": "labels"}
+# Settings that the paper does not give, or that this project doubts.
 LEFT_OPEN = ("momentum", "weight_decay", "ranking_weight", "head_rate", "normalisation", "init_weights")
 # The four curves of figures 4 and 5.
 QUERIES = {series_name(query, True): {"query": query} for query in ("random", "ll", "tpd", "mge")}
@@ -43,23 +44,19 @@ class FigureSettings:
     scale: Scale = "paper"  # the paper's settings, or a size for two CPU cores: small tiles, few epochs, few labels
     image_size: int | None = None  # pixels to which tiles are resized; None: those of the scale
     epochs: int | None = None  # of each training; None: those of the scale
+    steps: int | None = None  # of each training, in place of epochs; None: those of the scale
     max_labels: int | None = None  # labelled tiles at which a trial ends; None: those of the scale
     trials: int = 3  # repetitions with another initial labelled set (paper: 3)
     seed: int = 0  # of every random draw
     precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions
-    momentum: float = Recipe.momentum  # of SGD (not in the paper)
+    momentum: float | None = None  # of SGD (not in the paper); None: that of the scale, 0.9 or 0
     weight_decay: float = Recipe.weight_decay  # on the kernels of F (not in the paper)
-    ranking_weight: float = Recipe.ranking_weight  # lambda of eq. 3 (not in the paper)
+    ranking_weight: float | None = None  # lambda of eq. 3 (not in the paper); None: that of the scale, 1 or 0.1
     head_rate: float = Recipe.head_rate  # learning rate of F_L as a multiple of F's (paper: 1)
     normalisation: Normalisation = Settings.normalisation  # by mean and deviation of each band, or from 0 to 1
     init_weights: Path | None = None  # file of aljax convert-weights with weights to start from; None: random ones
     jobs: int = 0  # runs side by side; 0: one per accelerator or, without one, per CPU core
     print_commands: bool = False  # print the commands of the runs that are missing, for a cluster, and stop
-
-    @property
-    def left_open(self) -> dict[str, Any]:
-        """The settings in `LEFT_OPEN`: the paper does not give them, or this project doubts them."""
-        return {name: getattr(self, name) for name in LEFT_OPEN}
 
     @property
     def changed_sizes(self) -> dict[str, int]:
@@ -122,7 +119,9 @@ def common_settings(settings: FigureSettings, archive: ArchiveName) -> Settings:
     }
     if archive == "TreeSatAI" and settings.scale == "paper":
         common["tiles_in"] = "cache"  # 12 GB, which runs side by side share
-    return change(scaled_settings(archive, settings.scale), {**common, **settings.changed_sizes, **settings.left_open})
+    left_open = {name: value for name in LEFT_OPEN if (value := getattr(settings, name)) is not None}
+    steps = {} if settings.epochs is None else {"steps": 0}
+    return change(scaled_settings(archive, settings.scale), {**common, **steps, **settings.changed_sizes, **left_open})
 
 
 def change(settings: Settings, changes: Mapping[str, Any]) -> Settings:
@@ -187,19 +186,20 @@ def describe(figure: Figure, settings: FigureSettings) -> str:
         elif (archive, settings.scale) == ("TreeSatAI", "small"):
             text = f"an archive in this format, {text}"
         words.append(text if len(sizes) == 1 else f"{archive}: {text}")
-    return "\n".join([figure.title, f"{kind}: {'; '.join(words)}", *filter(None, [describe_changed(settings)])])
+    changed = describe_changed(common_settings(settings, figure.archives[0]))
+    return "\n".join([figure.title, f"{kind}: {'; '.join(words)}", *filter(None, [changed])])
 
 
 def describe_sizes(settings: Settings) -> str:
     """The sizes, for titles: "64 px, 20 epochs, up to 120 labels"."""
-    epochs = f"{settings.recipe.epochs} epoch{'s' if settings.recipe.epochs > 1 else ''}"
-    return f"{settings.image_size} px, {epochs}, up to {settings.max_labels} labels"
+    count, unit = (steps, "step") if (steps := settings.recipe.steps) else (settings.recipe.epochs, "epoch")
+    return f"{settings.image_size} px, {count} {unit}{'s' if count > 1 else ''}, up to {settings.max_labels} labels"
 
 
-def describe_changed(settings: FigureSettings) -> str:
-    """The changed settings, for titles: "momentum 0, ranking weight 0.1"; empty if all are defaults."""
-    default = FigureSettings().left_open
-    changed = {name: value for name, value in settings.left_open.items() if value != default[name]}
+def describe_changed(settings: Settings) -> str:
+    """The settings in `LEFT_OPEN` that are no defaults, for titles: "momentum 0, ranking weight 0.1"."""
+    default, now = flatten(Settings()), flatten(settings)
+    changed = {name: now[name] for name in LEFT_OPEN if now[name] != default[name]}
     words = {name: f"{value:g}" if isinstance(value, float) else Path(value).name for name, value in changed.items()}
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in words.items())
 

@@ -26,6 +26,7 @@ from aljax.reports.comparison import Difference, differences_by_labels
 from aljax.reports.curves import draw_differences
 from aljax.runs.run_dir import FinishedRun
 from aljax.system.files import disk_errors, make_folder, write_atomically
+from aljax.training.recipe import Recipe, for_labelled
 from experiments.figure_report import warn_of_replaced
 from experiments.figures import OnUCMerced, describe_changed, finish_runs, folder_of, plan
 
@@ -37,6 +38,8 @@ class StudySettings(OnUCMerced):
     trials: int = 6  # trainings of each kind, with other tiles
     labels: int = 120  # labelled tiles of each training
     max_labels: tyro.conf.Suppress[int | None] = None  # here: `labels`
+    momentum: float | None = Recipe.momentum  # of SGD, where nothing else is said
+    ranking_weight: float | None = Recipe.ranking_weight  # lambda of eq. 3, where nothing else is said
     init_weights: Path | None = None  # file of aljax convert-weights that one more training of F starts from
 
 
@@ -95,9 +98,10 @@ def main() -> None:
     chosen = planned[ALONE].settings
     title = (
         f"What the settings that the paper leaves open do: UC Merced, {chosen.image_size} px, "
-        f"{chosen.recipe.epochs} epochs, {settings.labels} random tiles, {settings.trials} trials"
+        f"{for_labelled(chosen.recipe, settings.labels).epochs} epochs, {settings.labels} random tiles, "
+        f"{settings.trials} trials"
     )
-    if changed := describe_changed(common):
+    if changed := describe_changed(chosen):
         title += f"\n{changed}, where nothing else is said"
     summary: dict[str, Any] = {
         "title": title,
