@@ -49,9 +49,9 @@ class FigureSettings:
     trials: int = 3  # repetitions with another initial labelled set (paper: 3)
     seed: int = 0  # of every random draw
     precision: Literal["float32", "bfloat16"] = "float32"  # of the convolutions
-    momentum: float | None = None  # of SGD (not in the paper); None: that of the scale, 0.9 or 0
+    momentum: float = Recipe.momentum  # of SGD (not in the paper)
     weight_decay: float = Recipe.weight_decay  # on the kernels of F (not in the paper)
-    ranking_weight: float | None = None  # lambda of eq. 3 (not in the paper); None: that of the scale, 1 or 0.1
+    ranking_weight: float = Recipe.ranking_weight  # lambda of eq. 3 (not in the paper)
     head_rate: float = Recipe.head_rate  # learning rate of F_L as a multiple of F's (paper: 1)
     normalisation: Normalisation = Settings.normalisation  # by mean and deviation of each band, or from 0 to 1
     init_weights: Path | None = None  # file of aljax convert-weights with weights to start from; None: random ones
@@ -119,7 +119,7 @@ def common_settings(settings: FigureSettings, archive: ArchiveName) -> Settings:
     }
     if archive == "TreeSatAI" and settings.scale == "paper":
         common["tiles_in"] = "cache"  # 12 GB, which runs side by side share
-    left_open = {name: value for name in LEFT_OPEN if (value := getattr(settings, name)) is not None}
+    left_open = {name: getattr(settings, name) for name in LEFT_OPEN}
     steps = {} if settings.epochs is None else {"steps": 0}
     return change(scaled_settings(archive, settings.scale), {**common, **steps, **settings.changed_sizes, **left_open})
 

@@ -240,6 +240,6 @@ QUERIES = ("random", "ll", "tpd", "mge")
 
 def test_runs_have_the_names_of_those_that_were_published(tmp_path: Path) -> None:
     published = {path.name for path in (ROOT / "experiments/results/chosen-settings/runs").iterdir()}
-    chosen = figures.OnUCMerced(run_dir=tmp_path, scale="small", momentum=0.0, ranking_weight=0.1, trials=8)
+    chosen = figures.OnUCMerced(run_dir=tmp_path, scale="small", epochs=20, max_labels=120, trials=8)
     changes = ({"query": query, "trials": 1, "first_trial": trial + 1} for query in QUERIES for trial in range(8))
     assert {figures.plan(chosen, "UC Merced", change).name for change in changes} == published

@@ -124,5 +124,5 @@ def test_weight_decay_is_of_the_networks_kernels_alone() -> None:
 
 def test_what_the_paper_leaves_open_is_as_the_readme_says() -> None:
     recipe = Recipe()
-    assert (recipe.momentum, recipe.weight_decay, recipe.ranking_weight) == (0.9, 5e-4, 1.0)
+    assert (recipe.momentum, recipe.weight_decay, recipe.ranking_weight) == (0.0, 5e-4, 0.1)
     assert (recipe.ranking_margin, recipe.head_rate) == (1.0, 1.0)  # the paper's
