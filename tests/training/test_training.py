@@ -87,7 +87,7 @@ def test_network_learns_its_labelled_tiles(model: Model, tiles: SplitTiles) -> N
     losses: list[float] = []
     fit(
         model,
-        Recipe(epochs=15, batch_size=8, learning_rate=0.05),
+        Recipe(epochs=15, batch_size=8, learning_rate=0.05, momentum=0.9),
         init_variables(jax.random.key(0), model, 32, 3),
         tiles.pool,
         labelled(tiles.pool, 24),
