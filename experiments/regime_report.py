@@ -30,6 +30,7 @@ TITLES = {
 BASELINE = ("random", "random")
 RESAMPLES = 2000  # of the trials, for the intervals of labels needed
 RARE = 0.05  # share of the pool below which a class counts as rare
+RARE_ANY = "any rare class"
 # The curves in the pictures of a regime; the map and the tables have all.
 SHOWN = (BASELINE, ("mge", "random"), *((query, "coverage") for query in ("random", "mge", "rarity", "boundary")))
 Series = Mapping[tuple[str, str], Sequence[Record]]
@@ -77,14 +78,22 @@ def _first_reached(labels: Sequence[int], values: np.ndarray, level: float) -> f
     return float(labels[place - 1] + share * (labels[place] - labels[place - 1]))
 
 
-def rare_tiles(history: Sequence[Record], archive: Archive, split: Split) -> float:
-    """Share of the pool's tiles with a rare class that a query chose after the first batch; mean over trials."""
-    share = (archive.labels[split.pool] == 1).mean(0)
-    rare = np.asarray((archive.labels[:, (share > 0.0) & (share < RARE)] == 1).any(1))
+def rare_tiles(history: Sequence[Record], archive: Archive, split: Split) -> dict[str, float]:
+    """Tiles with each rare class that a query chose after the first batch, as shares of those in the pool.
+
+    Means over trials, rarest class first; `RARE_ANY` is that of tiles with any of these classes.
+    """
+    has = np.asarray(archive.labels == 1)
+    share = has[split.pool].mean(0)
+    rare = [index for index in np.argsort(share, kind="stable") if 0.0 < share[index] < RARE]
+    columns = {RARE_ANY: has[:, rare].any(1)} | {archive.class_names[index]: has[:, index] for index in rare}
     places = {tile: index for index, tile in enumerate(archive.ids)}
-    trials = {record.trial for record in history}
+    trials = len({record.trial for record in history})
     chosen = [places[tile] for record in history for tile in record.selected]
-    return float(np.asarray(rare)[chosen].sum() / len(trials) / max(rare[split.pool].sum(), 1))
+    return {
+        name: float(column[chosen].sum() / trials / max(column[split.pool].sum(), 1))
+        for name, column in columns.items()
+    }
 
 
 def write_regime(
@@ -172,23 +181,27 @@ def _metrics(summary: Mapping[str, Any]) -> list[str]:
 
 
 def as_markdown(summary: Mapping[str, Any]) -> str:
-    """Two tables in Markdown with a row for each series: differences along the curve, and labels needed."""
+    """Three tables in Markdown: differences along the curve, labels needed, and rare tiles chosen."""
     count, metrics = summary["labels"], _metrics(summary)
     names = " | ".join(TITLES[metric] for metric in metrics)
     gained = [
         f"**{summary['title']}** ({summary['pool']:,} tiles in the pool, {summary['test']} for the test): mean along "
-        "the curve against random choice, in points, and share of the pool's tiles with a rare class that were chosen",
+        "the curve against random choice, in points",
         "",
-        f"| | {names} | rare |",
-        "|---" * (len(metrics) + 2) + "|",
+        f"| | {names} |",
+        "|---" * (len(metrics) + 1) + "|",
     ]
     needed = [f"Labels for what random choice has with {count}", "", f"| | {names} |"]
     needed.append("|---" * (len(metrics) + 1) + "|")
+    rare = list(next(iter(summary["series"].values()))["rare_tiles_chosen"])
+    found = [f"Share of the pool's tiles with a class of under {RARE:.0%} that was chosen after the first batch", ""]
+    found += [f"| | {' | '.join(rare)} |", "|---" * (len(rare) + 1) + "|"]
     for name, row in summary["series"].items():
         points = (Difference(**row[metric]["area_difference"]).in_points(1) for metric in metrics)
-        gained.append(f"| {name} | {' | '.join(points)} | {row['rare_tiles_chosen']:.0%} |")
+        gained.append(f"| {name} | {' | '.join(points)} |")
         needed.append(f"| {name} | {' | '.join(_needed(row[metric]['labels_needed'], count) for metric in metrics)} |")
-    return "\n".join([*gained, "", *needed])
+        found.append(f"| {name} | {' | '.join(f'{share:.0%}' for share in row['rare_tiles_chosen'].values())} |")
+    return "\n".join([*gained, "", *needed, "", *found])
 
 
 def _needed(needed: Mapping[str, float | None], count: int) -> str:

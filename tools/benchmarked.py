@@ -65,7 +65,7 @@ def pool_on_device(count: int, size: int, bands: int) -> Tiles:
 def begin_training(batch: int, size: int, bands: int, precision: str, steps: int = 1) -> Callable[[], jax.Array]:
     """A function that starts so many steps of a fit, several in one call, and returns an array to wait for."""
     model, variables = fresh_model(size, bands, precision)
-    recipe, pool = Recipe(), pool_on_device(batch * steps, size, bands)
+    recipe, pool = Recipe(momentum=0.9), pool_on_device(batch * steps, size, bands)
     assert pool.on_device is not None
     start, tiles = begin_fit(recipe, variables), Batch(pool.on_device, jax.device_put(pool.labels))
     program: Any = partial(train_on_batch, model, recipe)
@@ -153,7 +153,9 @@ def iterate_in_jax(labelled: int, epochs: int, pool: int, size: int, bands: int,
     """A whole iteration of the loop with MGE and warm start: fit, evaluation, scores of the pool, clustering."""
     model, variables = fresh_model(size, bands, precision)
     sizes: dict[str, Any] = {"initial": labelled, "max_labels": labelled + BUDGET, "image_size": size, **engine}
-    settings = Settings(query="mge", budget=BUDGET, multiplier=MULTIPLIER, recipe=Recipe(epochs=epochs), **sizes)
+    settings = Settings(
+        query="mge", budget=BUDGET, multiplier=MULTIPLIER, recipe=Recipe(epochs=epochs, momentum=0.9), **sizes
+    )
     count, classes = pool + 2 * EVALUATED, CLASSES[bands]
     images, labels = pixels(count, size, bands), multi_labels(count, classes)
     archive = Archive("noise", images, labels, tuple(map(str, range(count))), tuple(map(str, range(classes))))

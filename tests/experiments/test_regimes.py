@@ -12,7 +12,7 @@ from aljax.data.archive import Archive, Split
 from aljax.loop.history import Record
 from aljax.loop.iterations import initial_labels
 from aljax.queries.table import QUERIES
-from experiments.regime_report import TITLES, labels_needed, rare_tiles, series_title, write_map, write_regime
+from experiments.regime_report import RARE_ANY, TITLES, labels_needed, rare_tiles, series_title, write_map, write_regime
 from experiments.regimes import REGIMES, TAIL, long_tail
 
 RESULTS = ROOT / "experiments" / "results" / "regimes"
@@ -63,13 +63,17 @@ def test_report_has_a_row_for_each_series_and_marks_what_is_out_of_reach(tmp_pat
     archive = Archive("few", np.zeros((40, 1, 1, 3), np.float32), labels, ids, ("common", "rare"))
     split = Split(np.arange(30), np.arange(30, 35), np.arange(35, 40))
     found = history({40: [0.5, 0.6], 60: [0.6, 0.7], 80: [0.7, 0.8]}, selected=("tile0",))
-    assert rare_tiles(found, archive, split) == 3.0  # the same tile in three iterations of each trial
+    assert rare_tiles(found, archive, split) == {
+        RARE_ANY: 3.0,
+        "rare": 3.0,
+    }  # the same tile in three iterations of each trial
     series = {("random", "random"): RANDOM, ("mge", "random"): found, ("mge", "coverage"): WORSE}
     summary = write_regime(tmp_path / "few", "Few tiles", series, archive, split)
     assert list(summary["series"]) == ["Random", "MGE", "coverage, then MGE"]
     write_map(tmp_path, {"few": "Few tiles"}, {"few": summary})
     table = (tmp_path / "table.md").read_text()
-    assert "| coverage, then MGE | -10.0 [-10.0, -10.0] | -5.0 [-5.0, -5.0] | -10.0 [-10.0, -10.0] | 0% |" in table
+    assert "| coverage, then MGE | -10.0 [-10.0, -10.0] | -5.0 [-5.0, -5.0] | -10.0 [-10.0, -10.0] |" in table
+    assert "| MGE | 300% | 300% |" in table
     assert "| coverage, then MGE | more than 80 | more than 80 | more than 80 |" in table
     for picture in ("few/curve.png", "few/scores.png", "map.png"):
         assert (tmp_path / picture).read_bytes()[:4] == b"\x89PNG"
