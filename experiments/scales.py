@@ -15,10 +15,10 @@ Scale = Literal["paper", "small"]
 PAPER: Mapping[ArchiveName, Settings] = {"UC Merced": UCMercedSettings(), "TreeSatAI": TreeSatAISettings()}
 # Not below 64 pixels: with 32 the maps of the last dense block have one pixel, a batch statistic is that of ten values,
 # and the scores jump from one iteration to the next. As many steps for few labels as for many.
-_RECIPE = Recipe(steps=160)
+SMALL_RECIPE = Recipe(steps=160)
 SMALL: Mapping[ArchiveName, Mapping[str, Any]] = {
-    "UC Merced": {"image_size": 64, "max_labels": 200, "recipe": _RECIPE},
-    "TreeSatAI": {"image_size": 64, "initial": 80, "budget": 80, "max_labels": 400, "recipe": _RECIPE},
+    "UC Merced": {"image_size": 64, "max_labels": 200, "recipe": SMALL_RECIPE},
+    "TreeSatAI": {"image_size": 64, "initial": 80, "budget": 80, "max_labels": 400, "recipe": SMALL_RECIPE},
 }
 
 
