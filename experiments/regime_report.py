@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,13 +131,17 @@ def write_regime(
 
 
 def write_histories(folder: Path, runs: Mapping[tuple[str, str], FinishedRun]) -> None:
-    """Writes `histories-FIRST.tar.xz` with `QUERY/config.json` and `QUERY/history.jsonl` of each run."""
+    """Writes `histories-FIRST.tar.xz` with `QUERY/config.json` and `QUERY/history.jsonl` of each run.
+
+    Without the thresholds of each class, half of the bytes, which follow from the scores that a run keeps.
+    """
     for first in ("random", "coverage"):
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w:xz") as archive:
             for (query, begun), run in runs.items():
                 config = json.dumps(run.config, indent=2, ensure_ascii=False) + "\n"
-                for name, text in (("config.json", config), ("history.jsonl", to_text(run.history))):
+                history = to_text(replace(record, class_thresholds=None) for record in run.history)
+                for name, text in (("config.json", config), ("history.jsonl", history)):
                     if begun == first:
                         about = tarfile.TarInfo(f"{query}/{name}")
                         about.size = len(text.encode())
