@@ -12,9 +12,23 @@ from aljax.commands import convert_weights
 from aljax.runs.run_dir import read_finished
 from aljax.training.weights import load_weights
 from experiments import open_settings
+from experiments.run_names import flatten
+
+CUT = "F with F_L, gradient cut from the start"
+TRIED = (open_settings.ALONE, "F alone, momentum 0.9", "F alone, pixels from 0 to 1", "F with F_L", CUT)
+
+
+def test_every_kind_of_training_has_settings_that_exist(tmp_path) -> None:
+    base = open_settings.StudySettings(run_dir=tmp_path)
+    planned = {name: open_settings.plan(base, "UC Merced", changes) for name, changes in open_settings.VARIANTS.items()}
+    assert len({run.name for run in planned.values()}) == len(planned)
+    for name, changes in open_settings.VARIANTS.items():
+        now = flatten(planned[name].settings)
+        assert {key: now[key] for key in changes} == changes
 
 
 def test_every_training_has_the_same_tiles_and_one_setting_changed(made, monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(open_settings, "VARIANTS", {name: open_settings.VARIANTS[name] for name in TRIED})
     options = ("--run-dir", tmp_path, "--scale", "small", "--trials", 2, "--labels", 12)
     assert run_command(monkeypatch, open_settings.main, *options) == 0
     assert len(made) == len(set(made)) == len(open_settings.VARIANTS)
@@ -38,8 +52,11 @@ def test_every_training_has_the_same_tiles_and_one_setting_changed(made, monkeyp
             assert found["mean"] == pytest.approx(mean)
             assert found["low"] <= mean <= found["high"]
     # A head whose gradient is cut leaves the network as it is alone, but for rounding.
-    cut = trainings["F with F_L, gradient cut from the start"]["scores"]["micro_f1"]
+    cut = trainings[CUT]["scores"]["micro_f1"]
     assert cut["difference"]["mean"] == pytest.approx(0.0, abs=0.02)
+    orders = [record.loss_rank_correlation for record in runs["F with F_L"].history]
+    assert trainings["F with F_L"]["scores"]["loss_rank_correlation"] == pytest.approx(np.mean(orders))
+    assert trainings[open_settings.ALONE]["scores"]["loss_rank_correlation"] is None
     printed = capsys.readouterr().out
     assert (tmp_path / "open-settings-small-12labels" / "table.md").read_text() in printed
     assert all(f"| {name} | " in printed for name in open_settings.VARIANTS)
