@@ -126,7 +126,7 @@ def test_features_that_are_not_finite_are_an_error(pool: Tiles) -> None:
 def test_killed_after_every_save_equals_uninterrupted(
     query: str, first: str, width: int, tmp_path, monkeypatch
 ) -> None:
-    chosen = settings(tmp_path / "whole", query=query, first=first)
+    chosen = replace(settings(tmp_path / "whole", query=query, first=first), trials=1)  # two: tests/runs/test_resume.py
     network = Head(CLASSES, width)
     run(chosen, network)
     save = RunStore.save
