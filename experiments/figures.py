@@ -41,7 +41,7 @@ class FigureSettings:
     """Settings of a figure."""
 
     run_dir: Path = Path("runs/paper")  # folder for the pictures, and for the runs that all figures share
-    scale: Scale = "paper"  # the paper's settings, or a size for two CPU cores: small tiles, few epochs, few labels
+    scale: Scale = "paper"  # the paper's settings, or a size for two CPU cores: small tiles, few steps, few labels
     image_size: int | None = None  # pixels to which tiles are resized; None: those of the scale
     epochs: int | None = None  # of each training; None: those of the scale
     steps: int | None = None  # of each training, in place of epochs; None: those of the scale
@@ -110,7 +110,12 @@ def plan(settings: FigureSettings, archive: ArchiveName, changes: Mapping[str, A
 
 
 def common_settings(settings: FigureSettings, archive: ArchiveName) -> Settings:
-    """The common settings of all runs on an archive; `run_dir` is the folder of all runs."""
+    """The common settings of all runs on an archive; `run_dir` is the folder of all runs.
+
+    Raises InputError if both epochs and steps are given.
+    """
+    if settings.epochs is not None and settings.steps is not None:
+        raise InputError("--epochs and --steps both say how long a training is: give one of them")
     common: dict[str, Any] = {
         "run_dir": settings.run_dir / "runs",
         "data_dir": settings.data_dir(archive),

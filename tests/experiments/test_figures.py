@@ -169,6 +169,13 @@ def test_sizes_other_than_the_scales_reach_the_runs_the_title_and_a_folder_of_th
     assert set(json.loads((tmp_path / "fig2-small" / "summary.json").read_text())["runs"]) == before
 
 
+def test_epochs_and_steps_are_not_both_taken(made, monkeypatch, tmp_path, capsys) -> None:
+    options = ("--run-dir", tmp_path, "--scale", "small", "--epochs", 1, "--steps", 4)
+    assert run_command(monkeypatch, fig2.main, *options) == 2
+    assert "--epochs and --steps both say how long a training is" in capsys.readouterr().err
+    assert made == []
+
+
 def test_scale_that_is_changed_is_no_longer_the_papers() -> None:
     assert "\nthe paper's scale: 256 px" in figures.describe(fig4.FIGURE, figures.OnUCMerced())
     same = figures.OnUCMerced(image_size=256, epochs=100, max_labels=400)
