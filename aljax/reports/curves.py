@@ -45,13 +45,8 @@ class Panel(NamedTuple):
     """A dotted line where the metric is an F1."""
 
 
-def draw_curves(path: Path, histories: Histories, title: str, metrics: Sequence[str] = ("micro_f1",)) -> None:
-    """Writes a PNG: each metric against the number of labels, mean over trials and a band of one deviation."""
-    draw_panels(path, [Panel("", histories, metric) for metric in metrics], title)
-
-
 def draw_panels(path: Path, panels: Sequence[Panel], title: str) -> None:
-    """Writes a PNG with panels side by side, each as in `draw_curves`."""
+    """Writes a PNG with panels side by side, each as in `draw_panel`."""
     names = [name for panel in panels for name in panel.histories]
     most_series = max(len(panel.histories) for panel in panels)
     # A legend of many or long names would hide the curves.

@@ -20,7 +20,7 @@ from aljax.commands import annotate
 from aljax.commands.process import command
 from aljax.errors import InputError
 from aljax.loop.history import Record
-from aljax.reports.curves import draw_curves
+from aljax.reports.curves import Panel, draw_panels
 from aljax.runs.experiment import check_report_place
 from aljax.xla.programs import remove_unreadable
 from experiments import quickstart, treesatai, ucmerced
@@ -292,7 +292,7 @@ def test_closed_standard_error_changes_no_status() -> None:
 def test_characters_that_the_font_lacks_are_reported_once(monkeypatch, capsys, tmp_path) -> None:
     def main() -> None:
         record = Record(1, 1, 40, 0.5, 0.5, 0.5, 0.5, (), 1.0, 1.0, 1.0)
-        draw_curves(tmp_path / "curve.png", {"\u68ee\u6797": [record]}, "\u68ee\u6797")
+        draw_panels(tmp_path / "curve.png", [Panel("", {"\u68ee\u6797": [record]}, "micro_f1")], "\u68ee\u6797")
 
     command(main)
     assert capsys.readouterr().err == "warning: the font lacks characters of names: they are boxes in the pictures\n"

@@ -16,7 +16,7 @@ from aljax.loop.history import Record
 from aljax.queries.table import series_name
 from aljax.reports import score_panels
 from aljax.reports.comparison import compare_with
-from aljax.reports.curves import Panel, _styles, draw_classes, draw_classes_at, draw_curves, set_title
+from aljax.reports.curves import Panel, _styles, draw_classes, draw_classes_at, draw_panels, set_title
 from aljax.reports.tables import summary, table
 
 
@@ -145,7 +145,7 @@ def test_table_says_where_means_are_of_fewer_trials() -> None:
 
 def test_dollar_signs_are_no_formula(tmp_path: Path) -> None:
     histories = {"a $x_$ b": HISTORIES["Random"]}
-    draw_curves(tmp_path / "one.png", histories, "$tiles_$")
+    draw_panels(tmp_path / "one.png", [Panel("", histories, "micro_f1")], "$tiles_$")
     classes = {"a $x_$": [replace(one, class_f1=(0.5,)) for one in HISTORIES["Random"]]}
     draw_classes(tmp_path / "classes.png", classes, ["$wood_$"], [3], "$tiles_$")
     assert {path.name for path in tmp_path.iterdir()} == {"one.png", "classes.png"}
@@ -156,8 +156,8 @@ def test_more_series_than_colours_look_different() -> None:
 
 
 def test_picture_has_a_panel_per_metric_and_is_not_blank(tmp_path: Path) -> None:
-    draw_curves(tmp_path / "one.png", HISTORIES, "noise")
-    draw_curves(tmp_path / "two.png", HISTORIES, "noise", ("micro_f1", "macro_f1"))
+    draw_panels(tmp_path / "one.png", [Panel("", HISTORIES, "micro_f1")], "noise")
+    draw_panels(tmp_path / "two.png", [Panel("", HISTORIES, metric) for metric in ("micro_f1", "macro_f1")], "noise")
     with Image.open(tmp_path / "one.png") as one, Image.open(tmp_path / "two.png") as two:
         assert two.width == 2 * one.width
         assert np.asarray(two.convert("L")).std() > 10
